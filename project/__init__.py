@@ -1,0 +1,32 @@
+"""A backbone plus a head: train, resume and ship image models with PyTorch Lightning.
+
+The names below are loaded on first use, so that importing the package costs nothing and runs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from project.backbones import build_backbone
+    from project.data.mnist import MNISTDataModule
+    from project.heads import build_head
+    from project.tasks import load_task
+    from project.tasks.classifier import LitClassifier
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "LitClassifier": "project.tasks.classifier",
+    "MNISTDataModule": "project.data.mnist",
+    "build_backbone": "project.backbones",
+    "build_head": "project.heads",
+    "load_task": "project.tasks",
+}
+
+__all__ = ["LitClassifier", "MNISTDataModule", "build_backbone", "build_head", "load_task"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'project' has no attribute {name!r}")

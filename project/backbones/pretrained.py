@@ -1,0 +1,110 @@
+"""Any timm model, by its name there, as a backbone.
+
+N images, C channels, (H, W) size in pixels.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from project.backbones.base import Backbone
+from project.registry import closest
+
+
+class TimmBackbone(Backbone):
+    """The feature maps of a timm model, in (N, C, h, w) layout whatever the model's own.
+
+    Args:
+        in_channels: channels of the images; the first layer of pretrained weights is adapted to them.
+        name: the model's name in timm, such as resnet18 or convnext_tiny.fb_in1k.
+        image_size: (H, W) of the images in pixels, which some transformers must know beforehand.
+        pretrained: start from timm's trained weights, fetched from its hub or its cache.
+        dropout: probability, in [0, 1), of dropping a whole residual branch (timm's drop path).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        name: str,
+        image_size: Sequence[int] | None = None,
+        pretrained: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.in_channels = in_channels
+        self.options: dict[str, Any] = {"drop_path_rate": dropout} if dropout else {}
+        known = timm.get_pretrained_cfg(name)
+        self.has_fixed_size = known is not None and bool(known.fixed_input_size)
+        if self.has_fixed_size and image_size is not None:
+            self.options["img_size"] = tuple(image_size)
+        try:
+            self.body = self._create(pretrained=pretrained, **self.options)
+        except (TypeError, RuntimeError, AssertionError) as error:
+            shown = ", ".join(f"{key} {value}" for key, value in self.options.items())
+            raise ValueError(f"timm cannot make a backbone of {name}{shown and f' with {shown}'}: {error}") from error
+        info: Any = self.body.feature_info
+        self.channels = list(info.channels())
+        self.strides = list(info.reduction())
+        self.channels_come_last = str(getattr(self.body, "output_fmt", "NCHW")).endswith("NHWC")
+        self._sizes_seen: set[tuple[int, int]] = set()
+
+    def _create(self, **options: Any) -> nn.Module:
+        return timm.create_model(self.name, features_only=True, in_chans=self.in_channels, **options)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the maps, fine to coarse, for float images (N, C, H, W)."""
+        size = (images.shape[-2], images.shape[-1])
+        if size not in self._sizes_seen:
+            self._check_size(images)
+            self._sizes_seen.add(size)
+        maps: list[Tensor] = self.body(images)
+        return [m.permute(0, 3, 1, 2) for m in maps] if self.channels_come_last else maps
+
+    def _check_size(self, images: Tensor) -> None:
+        """Refuse a size that the model cannot take, naming the next larger square that it can."""
+        failure = self._failure(self.body, images[:1])
+        if failure is None:
+            return
+        height, width = images.shape[-2:]
+        start = 32 * math.ceil(max(height, width) / 32)
+        for size in [*range(start, start + 97, 32), 224, 256]:
+            body = self._create(**{**self.options, "img_size": (size, size)}) if self.has_fixed_size else self.body
+            square = images.new_zeros(1, images.shape[1], size, size)
+            if size > min(height, width) and self._failure(body.to(images.device), square) is None:
+                raise ValueError(
+                    f"{self.name} cannot take images of {height}x{width} pixels: {size}x{size} would work"
+                ) from failure
+        raise failure  # it was not the size
+
+    def _failure(self, body: nn.Module, images: Tensor) -> Exception | None:
+        """Return what goes wrong when the model sees these images, if anything."""
+        training = body.training
+        body.eval()  # a single image has no batch statistics
+        try:
+            with torch.no_grad():
+                maps = body(images)
+        except (RuntimeError, AssertionError, ValueError) as error:
+            return error
+        finally:
+            body.train(training)
+        if not all(m.numel() for m in maps):
+            return ValueError("some of the maps are empty")
+        height = maps[0].shape[1 if self.channels_come_last else 2]
+        if self.has_fixed_size and height < images.shape[2] / self.strides[0]:
+            return ValueError("patches that reach over the border are left out")
+        return None
+
+
+def check_name(name: str, ours: Sequence[str]) -> None:
+    """Raise ValueError, with the closest valid name, unless timm has a model of this name.
+
+    `ours` are the project's own backbones, among which the closest name is looked for as well.
+    """
+    if not timm.is_model(name):
+        near = closest(name, [*ours, *timm.list_models()])
+        raise ValueError(f"unknown backbone {name!r}{near}; choose from {', '.join(ours)} or any timm model")

@@ -1,0 +1,126 @@
+"""Checkpoint files: written so that a kill cannot lose one, read so that a damaged or hostile one does no harm.
+
+A checkpoint is torch's zip archive. Every record in it carries a CRC-32, which torch writes but does not compare when
+it loads; reading through `read_checkpoint` does, so a flipped bit is an error here and not a silently different
+network. The checksum lives inside the file: it cannot get lost, or be older than what it describes.
+"""
+
+import contextlib
+import os
+import pickle
+import shutil
+import uuid
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+TEMPORARY = ".writing-"  # prefix of files that are not yet whole
+
+
+def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None = None) -> None:
+    """Write a checkpoint so that at every moment a whole one is at `path`, if one was there before.
+
+    The new file is written beside its place, forced to the disk, and then renamed, which the file system does at once
+    or not at all. With `previous` the file replaced is kept there; `path` and `previous` then never hold the same
+    checkpoint, nor is either ever missing once both were written.
+
+    Raises:
+        OSError: the disk is full or cannot be written; what was there before is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    kept = _temporary(previous) if previous is not None and path.exists() else None
+    try:
+        with open(temporary, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if kept is not None:
+            _same_file(path, kept)
+        os.replace(temporary, path)
+        if kept is not None and previous is not None:
+            os.replace(kept, previous)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        for leftover in (temporary, kept):
+            if leftover is not None:
+                leftover.unlink(missing_ok=True)
+        raise OSError(f"checkpoint {path} could not be written ({_first_line(error)})") from error
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a small text file at once or not at all."""
+    temporary = _temporary(path)
+    with open(temporary, "w", newline="", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(temporary, path)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed left behind."""
+    for leftover in folder.glob(f"{TEMPORARY}*"):
+        leftover.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Any, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint: plain values and tensors only, every byte compared with its checksum.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: an address, a folder, or a file that is damaged, cut short, or not one of our checkpoints.
+    """
+    if "://" in str(path):
+        raise ValueError(f"{path} is an address: checkpoints are read from this machine only; fetch it first")
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, not a checkpoint; did you mean {path / 'best.ckpt'}?")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    _check_whole(path)
+    try:
+        # `weights_only=True` is given here and nowhere left to a default: it is what keeps a file from running code.
+        content = torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path} holds more than plain values and tensors, so it is not loaded") from error
+    except (RuntimeError, EOFError, KeyError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a checkpoint that can be read ({_first_line(error)})") from error
+    if not isinstance(content, dict) or not {"state_dict", "hyper_parameters", "task"} <= content.keys():
+        raise ValueError(f"{path} is not a checkpoint of this project: it has no task, hyperparameters and weights")
+    return content
+
+
+def _check_whole(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        size = path.stat().st_size
+        raise ValueError(f"{path} is not a whole checkpoint ({size:,} bytes; {_first_line(error)})") from error
+    if damaged is not None:
+        raise ValueError(f"{path} is damaged: its part {damaged} does not match its checksum")
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f"{TEMPORARY}{path.name}-{uuid.uuid4().hex[:8]}")
+
+
+def _same_file(path: Path, other: Path) -> None:
+    try:
+        os.link(path, other)
+    except OSError:  # a file system without hard links
+        shutil.copy2(path, other)
+
+
+def _sync_folder(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # not every system lets a folder be opened
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0][:160] or type(error).__name__

@@ -1,0 +1,111 @@
+"""What every data module here shares: loaders in a known order, preparation on the device, a position to resume from.
+
+N images, C channels, (H, W) size in pixels.
+"""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from project.data.sampler import EpochBatchSampler, mix
+from project.data.store import Batch, ImageStore, collate
+from project.ops.images import normalise
+
+
+class ImageDataModule(pl.LightningDataModule):
+    """Batches of normalised images for training, validation and test, the same ones after a resume.
+
+    Once constructed, a subclass publishes `in_channels`, `image_size`, `class_names`, `mean`, `std` and
+    `has_validation`. It fills `stores` (by stage: 'train', 'val', 'test') in `setup`, and may override `augment`.
+
+    Args:
+        batch_size: images a batch and process.
+        num_workers: processes that load batches, 0 for none: data in memory is served faster without.
+        seed: determines the order of training and its augmentation.
+    """
+
+    in_channels: int
+    image_size: tuple[int, int]
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    has_validation: bool
+
+    def __init__(self, batch_size: int, num_workers: int, seed: int) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        if num_workers < 0:
+            raise ValueError(f"num_workers must be 0 or more, got {num_workers}")
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.stores: dict[str, ImageStore] = {}
+        self._resume_epoch = 0
+        self._resume_batches = 0
+
+    def describe(self) -> str:
+        """Return a line on what there is to train on."""
+        sizes = ", ".join(f"{len(self.stores[stage]):,} {stage}" for stage in self.stores)
+        return f"{type(self).__name__.removesuffix('DataModule')}: {sizes or 'not read yet'}"
+
+    def augment(self, images_u8: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a varied version of a training batch (N, C, H, W), drawing from `generator` (on the CPU) alone."""
+        return images_u8
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Augment (training only) and normalise a batch of uint8 images that has reached its device."""
+        images, targets = batch
+        if self.trainer is not None and self.trainer.training:
+            # A stream of its own for each step and process: a resumed run draws what an uninterrupted one drew.
+            step = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
+            generator = torch.Generator().manual_seed(mix(self.seed, step, self.trainer.global_rank))
+            images = self.augment(images, generator)
+        return normalise(images, self.mean, self.std), targets
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        sampler = self._sampler(
+            "train", shuffle=self.trainer is None or not getattr(self.trainer, "overfit_batches", 0)
+        )
+        # Workers fetch ahead before Lightning announces the epoch, so the sampler has to know it from the start.
+        sampler.set_epoch(self._resume_epoch)
+        sampler.skip_once(self._resume_batches)
+        return self._loader("train", sampler)
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        return self._loader("val", self._sampler("val")) if self.has_validation else []
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("test", self._sampler("test"))
+
+    def _sampler(self, stage: str, shuffle: bool = False) -> EpochBatchSampler:
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+        return EpochBatchSampler(len(self.stores[stage]), self.batch_size, shuffle, self.seed, rank, world_size)
+
+    def _loader(self, stage: str, sampler: EpochBatchSampler) -> DataLoader[Batch]:
+        return DataLoader(
+            self.stores[stage],
+            batch_sampler=sampler,
+            collate_fn=collate,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training stands: the epoch to continue in, and how many of its batches were taken."""
+        assert self.trainer is not None
+        epochs: Any = self.trainer.fit_loop.epoch_progress.current
+        taken = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        # `processed` rises when an epoch's last batch is done, which max_steps can make any batch.
+        finished = epochs.processed == epochs.started or taken >= self.trainer.num_training_batches
+        if finished:
+            return {"epoch": epochs.started, "batches": 0}
+        return {"epoch": epochs.started - 1, "batches": taken}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._resume_epoch = state_dict["epoch"]
+        self._resume_batches = state_dict["batches"]

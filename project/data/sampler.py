@@ -1,0 +1,92 @@
+"""The order of training, as a pure function of (seed, epoch): the same for every run, process count aside.
+
+Because nothing is drawn while training goes on, an order can be found again at any point: that is what lets a run
+continue in the middle of an epoch with exactly the batches it had not seen.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import Sampler
+
+
+class EpochBatchSampler(Sampler[list[int]]):
+    """Batches of indices for one of `world_size` processes; every index is used exactly once an epoch.
+
+    Batches differ by at most one index in size, so there is no tiny last batch, nothing is dropped or repeated, and
+    every process takes the same number of steps.
+
+    Args:
+        num_samples: size of the data set.
+        batch_size: largest batch of one process.
+        shuffle: a new order each epoch; otherwise the natural one.
+        seed: with the epoch, determines the order.
+        rank: which of the processes this is, from 0.
+        world_size: how many processes share the data.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        if num_samples < world_size:
+            raise ValueError(f"{num_samples} images cannot be shared by {world_size} processes: use fewer processes")
+        self.num_samples = num_samples
+        self.shuffle = shuffle
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        # At least one index for each process in each step: the last condition matters for tiny data sets only.
+        self.num_batches = min(math.ceil(num_samples / (batch_size * world_size)), num_samples // world_size)
+        self.epoch = 0
+        self._skip = 0
+
+    @property
+    def sampler(self) -> "EpochBatchSampler":
+        """Itself: Lightning announces the epoch to `loader.batch_sampler.sampler`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the iterations that follow."""
+        self.epoch = epoch
+
+    def skip_once(self, batches: int) -> None:
+        """Leave out the first `batches` batches of the next iteration: they were trained on before a resume."""
+        self._skip = batches
+
+    def __len__(self) -> int:
+        """Batches in a whole epoch, whatever the next iteration skips."""
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
+            order = torch.randperm(self.num_samples, generator=generator)
+        else:
+            order = torch.arange(self.num_samples)
+        shares = order.tensor_split(self.num_batches * self.world_size)
+        skip, self._skip = self._skip, 0
+        for share in shares[self.rank + skip * self.world_size :: self.world_size]:
+            yield share.tolist()
+
+
+def mix(*numbers: int) -> int:
+    """Make one 63-bit seed of several numbers, so that near ones give unrelated random streams.
+
+    Source: the finaliser of SplitMix64, Steele et al. 2014, doi:10.1145/2714064.2660195.
+    """
+    state = 0
+    for number in numbers:
+        state = (state + number + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+        state ^= state >> 31
+    return state >> 1

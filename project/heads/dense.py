@@ -1,0 +1,69 @@
+"""The classification head: the coarsest map -> one score a class, through fully connected layers.
+
+N images, K classes, (h, w) the coarsest map's size.
+"""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from project.backbones.blocks import activation_pieces, build_activation, check_dropout, check_positive
+from project.heads.base import Head
+
+
+class DenseHead(Head):
+    """Average the coarsest map to `grid` x `grid` cells, flatten, and score with fully connected layers.
+
+    One cell is global average pooling: any image size will do. More cells keep where things are in the image. On a map
+    that has exactly `grid` x `grid` pixels the averaging changes nothing, and the head simply flattens, as the
+    lecture's network does with its 4 x 4 map.
+
+    Args:
+        channels: channels of the backbone's maps.
+        strides: strides of the backbone's maps in pixels.
+        num_outputs: number of classes.
+        grid: cells per side that the coarsest map is averaged to.
+        hidden: units of the layer between, 0 for none.
+        activation: activation after that layer, by name.
+        dropout: probability, in [0, 1), of dropping a unit before the last layer.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        num_outputs: int,
+        grid: int = 1,
+        hidden: int = 0,
+        activation: str = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_positive("grid", grid)
+        check_positive("num_outputs", num_outputs)
+        if hidden < 0:
+            raise ValueError(f"hidden is a number of units, 0 for no hidden layer, got {hidden}")
+        self.grid = grid
+        layers: list[nn.Module] = []
+        units = channels[-1] * grid * grid
+        if hidden:
+            layers.append(nn.Linear(units, hidden * activation_pieces(activation)))
+            layers.append(build_activation(activation))
+            units = hidden
+        if check_dropout(dropout):
+            layers.append(nn.Dropout(dropout))
+        layers.append(nn.Linear(units, num_outputs))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, features: Sequence[Tensor], image_size: tuple[int, int]) -> Tensor:
+        """Return logits (N, K). `image_size` = (H, W) is not needed here; every head is given it."""
+        coarsest = features[-1]
+        if coarsest.shape[-2:] != (self.grid, self.grid):
+            coarsest = F.adaptive_avg_pool2d(coarsest, self.grid)
+        return self.layers(coarsest.flatten(1))
+
+    def decode(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the likeliest class (N,) int64 and the probabilities (N, K), which sum to 1, for logits (N, K)."""
+        probabilities = raw.float().softmax(dim=1)
+        return probabilities.argmax(dim=1), probabilities

@@ -1,0 +1,59 @@
+"""Image arithmetic on batches: bytes to normalised floats, small random shifts, turns and zooms.
+
+N images, C channels, (H, W) size in pixels.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def normalise(images_u8: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Turn uint8 images (N, C, H, W) into floats: each channel scaled to 0..1, less its mean, over its deviation."""
+    scale = torch.tensor([1 / (255 * s) for s in std]).view(-1, 1, 1)
+    shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)]).view(-1, 1, 1)
+    device = images_u8.device
+    return images_u8 * scale.to(device, non_blocking=True) - shift.to(device, non_blocking=True)
+
+
+def jitter(
+    images: Tensor, generator: torch.Generator, shift: float = 0.0, rotate: float = 0.0, zoom: float = 0.0
+) -> Tensor:
+    """Move, turn and scale each image by its own random amount; what comes in at the border is 0.
+
+    The amounts are drawn on the CPU from `generator`, so that every device sees the same ones.
+
+    Args:
+        images: (N, C, H, W), uint8 or float.
+        generator: a CPU generator.
+        shift: largest move along each axis, in pixels. Alone it moves by whole pixels, which needs no interpolation.
+        rotate: largest turn either way, in degrees.
+        zoom: largest relative change of scale, in [0, 1).
+
+    Returns:
+        (N, C, H, W), in the type given when only shifting, else float.
+    """
+    num, _, height, width = images.shape
+
+    def symmetric(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator) * 2 - 1
+
+    if not rotate and not zoom:
+        reach = round(shift)
+        offsets = torch.randint(0, 2 * reach + 1, (2, num, 1), generator=generator).to(images.device)
+        padded = F.pad(images, (reach, reach, reach, reach))
+        rows = offsets[0] + torch.arange(height, device=images.device)  # (N, H)
+        columns = offsets[1] + torch.arange(width, device=images.device)  # (N, W)
+        which = torch.arange(num, device=images.device)[:, None, None]
+        return padded.movedim(1, -1)[which, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+
+    angle = symmetric(num) * math.radians(rotate)
+    scale = 1 + symmetric(num) * zoom
+    move = symmetric(num, 2) * shift * 2 / torch.tensor([width, height])  # grid coordinates run from -1 to 1
+    cos, sin = angle.cos() * scale, angle.sin() * scale
+    theta = torch.stack([cos, -sin * height / width, move[:, 0], sin * width / height, cos, move[:, 1]], dim=1)
+    grid = F.affine_grid(theta.view(num, 2, 3).to(images.device), list(images.shape), align_corners=False)
+    return F.grid_sample(images.float(), grid, align_corners=False)

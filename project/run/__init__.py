@@ -1,0 +1,1 @@
+"""What surrounds a fit: command line, run folder, checkpoints, tracking, summary."""

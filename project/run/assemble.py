@@ -1,0 +1,133 @@
+"""From a resolved configuration to a data module, a task and the Trainer's arguments, or one line on what is wrong."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from project.checkpoint_file import read_checkpoint
+from project.data import ImageDataModule, build_data
+from project.registry import closest
+from project.run.config import check_derived
+from project.run.errors import RunError, UsageError
+from project.run.options import SECTIONS, trainer_options
+from project.tasks import TASKS, Task
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu", "hpu")
+
+
+def check_values(config: Mapping[str, Any]) -> None:
+    """Refuse run and Trainer options whose value cannot be meant.
+
+    Raises:
+        UsageError: says which, and what was expected.
+    """
+    if not 0 <= config["seed"] < 2**32:
+        raise UsageError(f"--seed is a number from 0 to 4294967295, got {config['seed']}")
+    for key in ("max_epochs", "max_steps"):
+        if config[key] == 0:
+            raise UsageError(f"--{key} 0 leaves nothing to do: give 1 or more, or -1 for no limit")
+        if config[key] is not None and config[key] < -1:
+            raise UsageError(f"--{key} is 1 or more, or -1 for no limit, got {config[key]}")
+    for key in ("accumulate_grad_batches", "log_every_n_steps", "num_nodes", "check_val_every_n_epoch"):
+        if config[key] is not None and config[key] < 1:
+            raise UsageError(f"--{key} is 1 or more, got {config[key]}")
+    if config["gradient_clip_val"] is not None and config["gradient_clip_val"] < 0:
+        raise UsageError(f"--gradient_clip_val is 0 or more, got {config['gradient_clip_val']}")
+    accelerator = config["accelerator"]
+    if accelerator not in ACCELERATORS:
+        near = closest(accelerator, ACCELERATORS)
+        raise UsageError(f"unknown --accelerator {accelerator!r}{near}; choose from {', '.join(ACCELERATORS)}")
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if accelerator in ("gpu", "cuda") and not has_gpu:
+        raise RunError(f"--accelerator {accelerator}: there is no GPU here; use --accelerator cpu, or leave it out")
+    _check_devices(config["devices"], accelerator == "cpu" or not has_gpu)
+
+
+def _check_devices(devices: Any, on_cpu: bool) -> None:
+    if devices in (0, "0", [], "[]"):
+        raise UsageError(f"--devices {devices} leaves nothing to train on: give 1 or more, or auto")
+    cores = os.cpu_count() or 1
+    if on_cpu and str(devices).isdigit() and int(devices) > max(2, cores):
+        raise UsageError(f"--devices {devices}: this machine has {cores} cores, and each process needs one")
+
+
+def build(config: dict[str, Any]) -> tuple[ImageDataModule, Task]:
+    """Build the data module and the task, and drop from `config` what was given but follows from elsewhere.
+
+    Raises:
+        UsageError: an option's value, or a combination of them, makes no sense.
+    """
+    sections = {section: dict(config[section]) for section in SECTIONS}
+    try:
+        check_derived(sections, {"data.seed": config["seed"]})
+        data = build_data(seed=config["seed"], **sections["data"])
+        check_derived(config, {"data.seed": config["seed"], **facts(data)})
+        about_data = {key.removeprefix("task."): value for key, value in facts(data).items() if key.startswith("task.")}
+        options = {key: value for key, value in config["task"].items() if key != "name"}
+        parts = {section: config[section] for section in ("backbone", "head", "optim")}
+        task = TASKS[config["task"]["name"]](**about_data, **parts, **options)
+        with torch.no_grad():  # an image size that the network cannot take is refused here, before any download
+            task.eval()(torch.zeros(1, data.in_channels, *data.image_size))
+        task.train()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return data, task
+
+
+def facts(data: ImageDataModule) -> dict[str, Any]:
+    """Return what follows from the data, by the dotted key of the option that it decides."""
+    return {
+        "task.class_names": data.class_names,
+        "task.in_channels": data.in_channels,
+        "task.image_size": data.image_size,
+        "task.mean": data.mean,
+        "task.std": data.std,
+        "backbone.in_channels": data.in_channels,
+        "backbone.image_size": data.image_size,
+        "head.num_outputs": len(data.class_names),
+    }
+
+
+def trainer_arguments(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the Trainer's arguments, having settled in `config` those that depend on the task or the machine."""
+    limited = config["max_steps"] != -1 or config["max_time"] is not None
+    if config["max_epochs"] is None and not limited:
+        config["max_epochs"] = TASKS[config["task"]["name"]].recipe["max_epochs"]
+    if config["precision"] is None:
+        config["precision"] = best_precision(config["accelerator"])
+    return {option.key: config[option.key] for option in trainer_options()}
+
+
+def best_precision(accelerator: str) -> str:
+    """Return bf16-mixed where the processor computes bfloat16 itself, else 32-true."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        native = False
+    else:
+        # torch has no public question for this; where the private ones are missing, take the safe answer.
+        asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+        native = any(ask() for ask in asked if ask is not None)
+    return "bf16-mixed" if native else "32-true"
+
+
+def initialise(task: Task, path: str) -> str:
+    """Copy every weight of a checkpoint that the task has too, in name and shape; return a line on what matched.
+
+    Raises:
+        UsageError: the file is not a checkpoint, or nothing in it matches.
+    """
+    try:
+        given = read_checkpoint(path)["state_dict"]
+    except (FileNotFoundError, ValueError) as error:
+        raise UsageError(f"--init_from: {error}") from error
+    own = task.state_dict()
+    matching = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
+    if not matching:
+        raise UsageError(f"--init_from: no weight of {path} has a name and shape of this network")
+    task.load_state_dict(matching, strict=False)
+    left = [name for name in own if name not in matching]
+    rest = f"; not in it, or of another shape: {', '.join(left[:6])}{' ...' if len(left) > 6 else ''}" if left else ""
+    return f"{len(matching)} of {len(own)} weights from {path}{rest}"

@@ -1,0 +1,42 @@
+"""Errors that a person can mend, and how a script reports them: one clear line and the right exit status."""
+
+import signal
+import sys
+from collections.abc import Callable
+
+
+class RunError(Exception):
+    """Something went wrong while running; exit status 1."""
+
+    status = 1
+
+
+class UsageError(RunError):
+    """What was asked for makes no sense; nothing was started. Exit status 2."""
+
+    status = 2
+
+
+class Stopped(BaseException):
+    """A signal asked the run to end, and its state is saved; exit status 128 + the signal's number."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signal_number).name}")
+        self.status = 128 + signal_number
+
+
+def main(script: Callable[[list[str]], None]) -> None:
+    """Run a script on the command line's arguments, and exit with its status."""
+    try:
+        script(sys.argv[1:])
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.status)
+    except Stopped as stop:
+        sys.exit(stop.status)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone, `| head` say: no message, and none at exit either
+        sys.exit(1)

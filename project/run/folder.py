@@ -1,0 +1,176 @@
+"""A run's folder, checkpoints/NAME: choosing it, claiming it, finding it again."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from project.checkpoint_file import read_checkpoint
+from project.run.errors import RunError, UsageError
+
+ROOT = Path("checkpoints")
+# The processes that Lightning starts for a run's other devices find its name here.
+NAME_VARIABLE = "PROJECT_RUN_NAME"
+
+
+def is_main_process() -> bool:
+    """Whether this is the one process, of all of a run's, that speaks and writes."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+@dataclass
+class Resumed:
+    """A checkpoint that a run goes on from."""
+
+    path: Path
+    checkpoint: dict[str, Any]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the run recorded about itself: its name, configuration and tracker id."""
+        return dict(self.checkpoint["run"])
+
+    @property
+    def name(self) -> str:
+        """The run's name: its folder's, which may have been renamed since."""
+        return self.path.absolute().parent.name
+
+    @property
+    def epochs_done(self) -> int:
+        """Whole epochs that were trained."""
+        progress = self.checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+        return int(progress["processed"])
+
+    @property
+    def steps_done(self) -> int:
+        """Optimiser steps that were taken."""
+        return int(self.checkpoint["global_step"])
+
+
+def find_resumed(ckpt_path: str, name: str | None) -> Resumed:
+    """Return the checkpoint that `--ckpt_path` means: a file, or 'last' for the newest run's, or run NAME's.
+
+    Raises:
+        UsageError: there is none, or it is not one that a run can go on from.
+    """
+    where: Any = _newest_last(name) if ckpt_path == "last" else ckpt_path
+    try:
+        checkpoint = read_checkpoint(where)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--ckpt_path: {error}") from error
+    if not {"run", "optimizer_states", "loops"} <= checkpoint.keys():
+        raise UsageError(f"--ckpt_path: {where} was not left by a training run; use it with --init_from")
+    return Resumed(Path(where), checkpoint)
+
+
+def _newest_last(name: str | None) -> Path:
+    found = list(ROOT.glob("*/last.ckpt")) if name is None else [p for p in [ROOT / name / "last.ckpt"] if p.exists()]
+    if not found:
+        raise UsageError(f"--ckpt_path last: there is no last.ckpt in {ROOT / (name or '*')} to go on from")
+    return max(found, key=lambda path: path.stat().st_mtime)
+
+
+def choose_name(config: dict[str, Any], resumed: Resumed | None) -> str:
+    """Return the name of a run, the same in all of its processes: its own when it is resumed, else a free one.
+
+    Raises:
+        UsageError: the name asked for is not one, or another run has it.
+    """
+    if NAME_VARIABLE in os.environ:
+        return os.environ[NAME_VARIABLE]
+    if not is_main_process():
+        return _told_by_main_process()
+    name = config["name"]
+    if name is None:
+        name = resumed.name if resumed is not None else _new_name(config)
+    if not re.fullmatch(r"\w[\w.+=-]{0,99}", name):
+        raise UsageError(f"--name {name!r} is not a folder's name: use up to 100 letters, digits and . _ + = -")
+    if resumed is None or name != resumed.name:
+        _check_free(ROOT / name)
+    return _tell_others(name)
+
+
+def _new_name(config: dict[str, Any]) -> str:
+    parts = [str(config[section]["name"]) for section in ("task", "data", "backbone")]
+    stem = "-".join([*(re.sub(r"[^\w.+=]", "_", part) for part in parts), time.strftime("%Y%m%d-%H%M%S")])
+    return next(name for name in (stem, *(f"{stem}-{i}" for i in range(2, 1000))) if not (ROOT / name).exists())
+
+
+def _check_free(folder: Path) -> None:
+    if folder.exists():
+        last = folder / "last.ckpt"
+        resume = f"go on with it by --ckpt_path {last}, or " if last.exists() else ""
+        raise UsageError(f"--name {folder.name} is taken: {folder} exists; {resume}choose another name")
+
+
+def _tell_others(name: str) -> str:
+    """Under torchrun, where all processes start at once, agree on the first one's name."""
+    return _broadcast(name) if "TORCHELASTIC_RUN_ID" in os.environ else name
+
+
+def _told_by_main_process() -> str:
+    return _tell_others("")
+
+
+def _broadcast(name: str) -> str:
+    import torch.distributed as dist
+
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return name
+    dist.init_process_group("gloo")
+    try:
+        names = [name]
+        dist.broadcast_object_list(names, src=0)
+        return names[0]
+    finally:
+        dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def name_shared(name: str) -> Iterator[None]:
+    """Within, processes that are started know the run's name."""
+    before = os.environ.get(NAME_VARIABLE)
+    os.environ[NAME_VARIABLE] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[NAME_VARIABLE]
+
+
+def claim(folder: Path, resumed: Resumed | None) -> None:
+    """Make the folder of a new run, or open that of the run being resumed.
+
+    A run that is resumed under another name gets a folder of its own, and the best weights so far with it.
+
+    Raises:
+        UsageError: another run has the name.
+        RunError: the folder cannot be made.
+    """
+    if resumed is not None and folder.absolute() == resumed.path.absolute().parent:
+        return
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+        if resumed is not None and (best := resumed.path.with_name("best.ckpt")).exists():
+            shutil.copy2(best, folder / "best.ckpt")
+    except FileExistsError:
+        _check_free(folder)
+        raise
+    except OSError as error:
+        raise RunError(f"the run's folder {folder} cannot be made ({error.strerror})") from error
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Return a run's summary.json, or an empty mapping when there is none to read."""
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return summary if isinstance(summary, dict) else {}

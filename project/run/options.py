@@ -1,0 +1,233 @@
+"""Every option of a run: where it comes from, its type, its default, what it says on the help page.
+
+Options are read from the signatures and docstrings of the things they configure, so that each is written down once:
+`--backbone.widths` is the parameter `widths` of the backbone chosen. Options of Lightning's Trainer have no prefix.
+"""
+
+import dataclasses
+import inspect
+import shutil
+import textwrap
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import docstring_parser
+from lightning.pytorch import Trainer
+
+from project.backbones import find_backbone
+from project.data import DATA
+from project.heads import HEADS
+from project.registry import look_up
+from project.tasks import TASKS
+from project.tasks.optim import OPTIMISERS, training_options
+
+SECTIONS = ("task", "data", "backbone", "head", "optim")
+DEFAULT_TASK = "classify"
+# What there is to choose from; backbones can also be timm's.
+NAMED: dict[str, Mapping[str, Callable[..., Any]]] = {"task": TASKS, "data": DATA, "head": HEADS, "optim": OPTIMISERS}
+
+# Parameters that a run fills in itself. Given and equal they do no harm, given and different they are an error.
+DERIVED: dict[str, str] = {
+    "data.seed": "--seed",
+    "backbone.in_channels": "the data",
+    "backbone.image_size": "the data",
+    "head.num_outputs": "the data",
+    "task.class_names": "the data",
+    "task.in_channels": "the data",
+    "task.image_size": "the data",
+    "task.mean": "the data",
+    "task.std": "the data",
+    "head.channels": "the backbone",
+    "head.strides": "the backbone",
+}
+# Parameters that are not options at all.
+INTERNAL = {"task.backbone", "task.head", "task.optim", "backbone.name", "optim.groups"}
+
+# Trainer parameters that a run sets itself, with what to use in their place.
+OWNED = {
+    "logger": "tracking is chosen with --wandb, and metrics.csv is always written",
+    "callbacks": "callbacks are Python objects: write a task or a script of your own",
+    "plugins": "plugins are Python objects: write a script of your own",
+    "default_root_dir": "a run's folder is checkpoints/NAME, chosen with --name",
+    "enable_checkpointing": "checkpoints are always written, to checkpoints/NAME",
+    "barebones": "a run always records what it did; --fast_dev_run keeps nothing",
+    "use_distributed_sampler": "the data modules share their images among processes themselves",
+    "reload_dataloaders_every_n_epochs": "the order of an epoch follows from --seed",
+    "enable_autolog_hparams": "the configuration is always recorded",
+    "model_registry": "models are kept in checkpoints/NAME",
+    "inference_mode": "evaluation always runs without gradients",
+}
+# The Trainer flags that the help page always shows, in our words.
+TRAINER_HELP = {
+    "max_epochs": "epochs to train for",
+    "accelerator": "cpu, gpu, mps, or auto for the best there is",
+    "devices": "how many GPUs or processes, or which",
+    "precision": "bf16-mixed, 16-mixed, 32-true, ...; by default bf16-mixed where the hardware computes it",
+    "gradient_clip_val": "largest norm of the gradient",
+    "accumulate_grad_batches": "batches an optimiser step",
+    "strategy": "how several processes work together: ddp, fsdp, ...",
+    "num_nodes": "machines",
+    "limit_train_batches": "batches an epoch, or the share of them",
+    "log_every_n_steps": "steps between records of the step's loss and learning rate",
+    "fast_dev_run": "rehearse with 1 (or N) batches of everything, and keep nothing",
+}
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: its dotted key, type, default, and a line of help."""
+
+    key: str
+    annotation: Any
+    default: Any
+    help: str
+
+
+RUN_OPTIONS = [
+    Option("name", str | None, None, "name of the run and of its folder in checkpoints/"),
+    Option("seed", int, 0, "seed of weights, order, augmentation and dropout"),
+    Option("wandb", Literal["auto", "online", "offline", "disabled"], "auto", "tracking by Weights & Biases"),
+    Option("ckpt_path", str | None, None, "resume: 'last' for the newest run, or the path of a last.ckpt"),
+    Option("init_from", str | None, None, "start from every matching weight of this checkpoint"),
+]
+CONFIG_OPTION = Option("config", str, None, "YAML files with any of these options")
+PRINT_OPTION = Option("print_config", bool, None, "print the whole resolved configuration and stop")
+
+
+def builder_of(section: str, name: str) -> Callable[..., Any]:
+    """Return what a section's name stands for.
+
+    Raises:
+        ValueError: there is nothing of that name.
+    """
+    if section == "backbone":
+        return find_backbone(name)
+    return look_up(section, name, NAMED[section])
+
+
+def section_options(section: str, name: str) -> list[Option]:
+    """Return the options of one section, given the name chosen for it."""
+    found = _from_signature(builder_of(section, name), f"{section}.")
+    if section == "optim":
+        found += _from_signature(training_options, "optim.")
+    return [option for option in found if option.key not in INTERNAL]
+
+
+def trainer_options() -> list[Option]:
+    """Return the flags of Lightning's Trainer that a run leaves to the user."""
+    options = []
+    for option in _from_signature(Trainer, ""):
+        if option.key in OWNED:
+            continue
+        default = {"log_every_n_steps": 50, "enable_model_summary": False}.get(option.key, option.default)
+        annotation = str | None if option.key == "precision" else _plain(option.annotation)
+        options.append(Option(option.key, annotation, default, TRAINER_HELP.get(option.key, option.help)))
+    return options
+
+
+def _from_signature(builder: Callable[..., Any], prefix: str) -> list[Option]:
+    documented = builder.func if hasattr(builder, "func") else builder  # a partial's docstring is its function's
+    texts = {}
+    for source in (documented, getattr(documented, "__init__", None)):
+        parsed = docstring_parser.parse(inspect.getdoc(source) or "")
+        texts.update({p.arg_name: _first_sentence(p.description or "") for p in parsed.params})
+    hints = typing.get_type_hints(documented.__init__ if inspect.isclass(documented) else documented)
+    found = []
+    for name, parameter in inspect.signature(builder).parameters.items():
+        default = None if parameter.default is inspect.Parameter.empty else parameter.default
+        annotation = hints.get(name, Any)
+        if parameter.default is inspect.Parameter.empty or f"{prefix}{name}" in DERIVED:
+            annotation, default = annotation | None, None
+        found.append(Option(f"{prefix}{name}", annotation, default, texts.get(name, "")))
+    return found
+
+
+def _plain(annotation: Any) -> Any:
+    """Strip Python classes from a Trainer parameter's type: from a command line they come as plain values only."""
+    if typing.get_origin(annotation) is not typing.Union:
+        return annotation
+    kept = [
+        kind
+        for kind in typing.get_args(annotation)
+        if not inspect.isclass(kind) or typing.get_origin(kind) or kind in (str, int, float, bool, type(None))
+    ]
+    return typing.Union[tuple(kept)]  # noqa: UP007, their number is known only now
+
+
+def _first_sentence(text: str) -> str:
+    text = " ".join(text.replace("``", "").split())
+    return text.split(". ")[0].split("Default:")[0].rstrip(". ")
+
+
+def type_name(annotation: Any) -> str:
+    """Return a type as a person would write it: int, a|b|c, [int, ...]."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return "|".join(str(a) for a in arguments)
+    if origin is typing.Union or type(annotation).__name__ == "UnionType":
+        return "|".join(dict.fromkeys(type_name(a) for a in arguments if a is not type(None)))
+    if origin is dict:
+        return "MAPPING"
+    if origin is not None:
+        return f"[{type_name(arguments[0])}, ...]"
+    return {bool: "true|false", str: "TEXT", int: "INT", float: "NUMBER"}.get(annotation, "VALUE")
+
+
+def help_page(names: Mapping[str, str], recipe: Mapping[str, Any], everything: bool) -> str:
+    """Return the help page for the names chosen: ours first, the Trainer's most used next, the rest when asked."""
+    trainer = {option.key: option for option in trainer_options()}
+    trainer["max_epochs"] = dataclasses.replace(trainer["max_epochs"], default=recipe["max_epochs"])
+    rest = [option for key, option in trainer.items() if key not in TRAINER_HELP]
+    lines = [
+        "usage: python scripts/train.py [--FLAG VALUE ...]",
+        "",
+        "Train, test and record a model; with no flag, a small CNN on MNIST. Flags win",
+        "over --config files, later files over earlier ones, both over a resumed run.",
+        "",
+        "run",
+        *_rows(RUN_OPTIONS),
+        *_rows([CONFIG_OPTION, PRINT_OPTION]),
+    ]
+    for section in SECTIONS:
+        options = [
+            dataclasses.replace(option, default=recipe.get(option.key, option.default))
+            for option in section_options(section, names[section])
+            if option.key not in DERIVED
+        ]
+        lines += ["", f"--{section} {names[section]}   (choose from {_choices(section)})", *_rows(options)]
+    lines += ["", "Lightning's Trainer, most used", *_rows(trainer[key] for key in TRAINER_HELP)]
+    if everything:
+        lines += ["", "Lightning's Trainer, the rest", *_rows(rest)]
+    else:
+        lines += ["", f"{len(rest)} more flags of the Trainer: --help all"]
+        lines += ["options of another backbone: --backbone NAME --help"]
+    return "\n".join(lines)
+
+
+def _choices(section: str) -> str:
+    if section == "backbone":
+        return "cnn, mlp, inception, or any timm model"
+    return ", ".join(NAMED[section])
+
+
+def _rows(options: Iterable[Option], column: int = 31) -> list[str]:
+    width = min(shutil.get_terminal_size((80, 24)).columns, 110)
+    rows = []
+    for option in options:
+        flag = f"  --{option.key} {type_name(option.annotation)}"
+        text = option.help + ("" if option.default is None else f" [{_shown(option.default)}]")
+        body = textwrap.wrap(text, width - column) or [""]
+        if len(flag) < column:
+            rows.append(flag.ljust(column) + body.pop(0))
+        else:
+            rows.append(flag)
+        rows += [" " * column + line for line in body]
+    return rows
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    return ",".join(map(str, default)) if isinstance(default, (list, tuple)) else str(default)

@@ -1,0 +1,83 @@
+"""What a run says while it trains: a bar on a terminal, a line an epoch everywhere, numbers for the loggers."""
+
+import sys
+import time
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback, Checkpoint, RichProgressBar
+
+REFRESH_STEPS = 20  # redrawing more often is work that nobody sees
+
+
+def percent_or_number(name: str, value: float) -> str:
+    """Write a metric as a person reads it: shares as percentages, others with four significant digits."""
+    if name.rpartition("/")[2] in ("acc", "miou", "map", "map_50"):
+        return f"{100 * value:.2f} %"
+    return f"{value:.4g}"
+
+
+class Bar(RichProgressBar):
+    """Lightning's bar, with the loss of the step and the newest validation metrics beside it."""
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=REFRESH_STEPS, leave=False)
+        self._loss: float | None = None
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx % REFRESH_STEPS == 0 and isinstance(outputs, dict) and "loss" in outputs:
+            self._loss = float(outputs["loss"])
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        shown = {} if self._loss is None else {"loss": f"{self._loss:.4f}"}
+        for name, value in trainer.callback_metrics.items():
+            if name.startswith("val/"):
+                shown[name] = percent_or_number(name, float(value))
+        return shown
+
+
+class EpochLines(Checkpoint):
+    """Prints one line for each epoch.
+
+    A `Checkpoint` only because Lightning calls those last, when all of the epoch's metrics are there.
+    """
+
+    def __init__(self) -> None:
+        self._start = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
+        words = [f"epoch {trainer.current_epoch + 1}" + (f"/{total}" if total else "")]
+        # Read in every process: the metrics are joined over all of them at this moment.
+        for name, value in sorted(trainer.callback_metrics.items()):
+            if not name.endswith("_step"):
+                words.append(f"{name} {percent_or_number(name, float(value))}")
+        words.append(f"{time.perf_counter() - self._start:.1f} s")
+        if trainer.is_global_zero:
+            print("  ".join(words), flush=True)
+
+
+class StepMetrics(Callback):
+    """Logs the loss of a step and the learning rate every so many steps, straight to the loggers."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step % self.every or not isinstance(outputs, dict):
+            return
+        values = {"train/loss_step": float(outputs["loss"]), "lr": trainer.optimizers[0].param_groups[0]["lr"]}
+        values["epoch"] = trainer.current_epoch
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=trainer.global_step - 1)
+
+
+def on_terminal() -> bool:
+    """Whether standard output is a terminal that a person looks at."""
+    return sys.stdout.isatty()

@@ -1,0 +1,92 @@
+"""What remains of a run: summary.json, and the closing lines on the screen."""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from project.checkpoint_file import write_text
+from project.run.progress import percent_or_number
+
+PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "wandb")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware(device: torch.device, processes: int) -> dict[str, Any]:
+    """Describe what the run ran on."""
+    described: dict[str, Any] = {"processor": _processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    described |= {"device": device.type, "processes": processes}
+    if device.type == "cuda":
+        described["gpu"] = torch.cuda.get_device_name(device)
+    return described
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def git_state() -> dict[str, Any] | None:
+    """Return commit and cleanliness of the working tree we run in, or None outside one."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True)
+        return done.stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Return the most memory used so far, in MiB: of the GPU when there is one, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def write_summary(summary: Mapping[str, Any], folder: Path) -> None:
+    """Write summary.json."""
+    write_text(json.dumps(summary, indent=2) + "\n", folder / "summary.json")
+
+
+def closing_lines(summary: Mapping[str, Any], folder: Path | None) -> list[str]:
+    """Return what a person wants to know when a run is over; a rehearsal has no folder."""
+    rows = []
+    for name, value in summary["metrics"].items():
+        if name.startswith("test/"):
+            rows.append((name, percent_or_number(name, value)))
+    best = summary["best"]
+    if best["value"] is not None:
+        value = percent_or_number(best["metric"], best["value"])
+        rows.append(("best", f"{best['metric']} {value}, epoch {best['epoch']}"))
+    seconds = summary["seconds"]
+    parts = ", ".join(f"{name} {seconds[name]:.1f} s" for name in ("setup", "fit", "test", "total"))
+    rows.append(("time", f"{parts}; {summary['images_per_second']:,.0f} images/s"))
+    if folder is not None:
+        rows.append(("folder", f"{folder}/"))
+        rows.append(("use it", f"python scripts/predict.py {folder}/best.ckpt IMAGES"))
+    return [f"{label:<12}{text}" for label, text in rows]

@@ -1,0 +1,272 @@
+"""Recording a run's numbers: metrics.csv always, Weights & Biases when it can be had.
+
+A tracker is a convenience: whatever goes wrong with it is said once, and training goes on as if it were not there.
+"""
+
+import csv
+import functools
+import io
+import netrc
+import os
+import re
+import shlex
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.loggers.logger import _DummyExperiment
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
+from lightning.pytorch.utilities import rank_zero_only
+
+from project.checkpoint_file import write_text
+
+ANSWER_SECONDS = 3
+SECRET = re.compile(r"token|key|secret|password|credential", re.IGNORECASE)
+
+
+class MetricsCsv(Logger):
+    """One line in a table for each step at which something was logged; what was not logged then is left empty.
+
+    Args:
+        path: the file; when it exists, a resumed run goes on with it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.columns = ["epoch", "step"]
+        self._row: dict[str, Any] = {}
+        self._row_start = 0  # where in the file the current step's line starts
+
+    @property
+    def name(self) -> str:
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        return str(self.path.parent)
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: the configuration is in config.yaml."""
+
+    @rank_zero_only
+    def rewind(self, step: int) -> None:
+        """Forget what was logged at `step` and later: a resumed run will log it again."""
+        if self.path.exists():
+            rows = self._rows()
+            self._rewrite([row for row in rows if int(row["step"]) < step])
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if self._row and self._row["step"] != step:
+            self.save()
+            self._row = {}
+            self._row_start = self.path.stat().st_size
+        self._row.update({"step": step, **metrics})
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the current step's line, over an earlier version of it."""
+        if not self._row:
+            return
+        new = [column for column in self._row if column not in self.columns]
+        if new or not self.path.exists():
+            done = [row for row in self._rows() if row["step"] != str(self._row["step"])] if self.path.exists() else []
+            self.columns += new
+            self._rewrite(done)
+        with open(self.path, "r+", newline="", encoding="utf-8") as file:
+            file.seek(self._row_start)
+            file.truncate()
+            csv.DictWriter(file, self.columns, restval="").writerow(self._row)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        self.save()
+
+    def _rows(self) -> list[dict[str, Any]]:
+        with open(self.path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = [row for row in reader if row["step"].isdigit() and None not in row.values()]  # not one cut short
+            self.columns = list(reader.fieldnames or self.columns)
+            return rows
+
+    def _rewrite(self, rows: list[dict[str, Any]]) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(text.getvalue(), self.path)
+        self._row_start = self.path.stat().st_size
+
+
+def _harmless(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a tracker's method unable to raise: its first failure is said, and the tracker is asked nothing more."""
+
+    @functools.wraps(method)
+    def call(self: "Tracker", *args: Any, **kwargs: Any) -> Any:
+        if self.failure is not None:
+            return None
+        try:
+            return method(self, *args, **kwargs)
+        except Exception as error:
+            if self.failure is None:
+                self._give_up(error)
+            return None
+
+    return call
+
+
+class Tracker(WandbLogger):
+    """Lightning's WandbLogger, except that no failure of it reaches the training.
+
+    Args:
+        folder: the run's folder; the tracker's files go to its wandb/.
+        run_id: the same id continues the same run.
+        name: the run's name.
+        online: whether to send while training; otherwise the files can be sent later.
+    """
+
+    def __init__(self, folder: Path, run_id: str, name: str, online: bool) -> None:
+        import wandb
+
+        self.failure: str | None = None
+        self.online = online
+        settings = wandb.Settings(
+            init_timeout=15,
+            console="off",  # the terminal is not copied
+            save_code=False,
+            disable_git=True,  # neither remote address nor differences
+            disable_job_creation=True,
+            silent=True,
+        )
+        super().__init__(
+            project="project",
+            name=name,
+            id=run_id,
+            save_dir=str(folder),
+            mode="online" if online else "offline",
+            settings=settings,
+            log_model=False,
+        )
+        del self._wandb_init["anonymous"]  # deprecated by wandb, but Lightning passes it on
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The tracked run, started on first use: offline if online fails, a dummy if that fails too."""
+        if self.failure is None and self._experiment is None and self.online:
+            try:
+                return super().experiment
+            except Exception as error:
+                self.online = False
+                self._wandb_init["mode"] = "offline"
+                _warn(f"Weights & Biases: offline, as starting online failed ({_brief(error)})")
+        if self.failure is None:
+            try:
+                return super().experiment
+            except Exception as error:
+                self._give_up(error)
+        return _DummyExperiment()
+
+    def _give_up(self, error: Exception) -> None:
+        self.failure = _brief(error)
+        _warn(f"Weights & Biases failed ({self.failure}); training goes on without it")
+
+    @property
+    def files(self) -> Path | None:
+        """The folder of this run's files, once the tracker has started."""
+        started: Any = self._experiment if self.failure is None else None
+        return Path(started.dir).parent if started is not None else None
+
+    log_hyperparams = _harmless(WandbLogger.log_hyperparams)
+    log_metrics = _harmless(WandbLogger.log_metrics)
+    finalize = _harmless(WandbLogger.finalize)
+    after_save_checkpoint = _harmless(WandbLogger.after_save_checkpoint)
+    watch = _harmless(WandbLogger.watch)
+
+    @_harmless
+    def log_configuration(self, config: Mapping[str, Any]) -> None:
+        """Record the whole configuration of the run."""
+        self.experiment.config.update(redact(config), allow_val_change=True)
+
+    @_harmless
+    def finish(self, exit_code: int) -> None:
+        """Close the run; online, what is left is sent."""
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=exit_code)
+
+
+def choose_mode(wanted: str) -> tuple[str, str]:
+    """Return online, offline or disabled for what --wandb says, and the reason where that is not what was asked for."""
+    if wanted == "auto" and os.environ.get("WANDB_MODE") in ("online", "offline", "disabled"):
+        return os.environ["WANDB_MODE"], "as WANDB_MODE says"
+    if wanted not in ("auto", "online"):
+        return wanted, ""
+    import wandb
+
+    settings = wandb.setup().settings  # environment and settings files included
+    if not _has_key(settings):
+        return "offline", "no key is set up: wandb login"
+    if wanted == "online":
+        return wanted, ""
+    try:
+        request = urllib.request.Request(settings.base_url, method="HEAD")
+        urllib.request.urlopen(request, timeout=ANSWER_SECONDS).close()
+    except urllib.error.HTTPError:
+        pass  # it answered
+    except (OSError, ValueError):
+        return "offline", "its server does not answer"
+    return "online", ""
+
+
+def _has_key(settings: Any) -> bool:
+    if settings.api_key or settings.identity_token_file:
+        return True
+    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    try:
+        return netrc.netrc(path).authenticators(urllib.parse.urlsplit(settings.base_url).netloc) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def new_run_id() -> str:
+    """Return a fresh id for a tracked run."""
+    return uuid.uuid4().hex[:8]
+
+
+def redact(value: Any, name: str = "") -> Any:
+    """Return plain values with everything whose name suggests a secret replaced by ***."""
+    if isinstance(value, Mapping):
+        return {k: redact(v, str(k)) for k, v in value.items()}
+    return "***" if SECRET.search(name) and value not in (None, "") else value
+
+
+def redacted_command(arguments: list[str]) -> str:
+    """Return a command line as one would type it, with the values of secret-looking flags replaced by ***."""
+    words = []
+    hide = False
+    for word in arguments:
+        flag, equals, _ = word.partition("=")
+        secret = flag.startswith("--") and bool(SECRET.search(flag))
+        words.append("***" if hide and not word.startswith("--") else f"{flag}=***" if secret and equals else word)
+        hide = secret and not equals
+    return shlex.join(words)
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr, flush=True)  # not `warnings`: where those are errors, it would raise
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

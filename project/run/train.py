@@ -1,0 +1,296 @@
+"""A training run from the command line to its summary: what scripts/train.py does."""
+
+import logging
+import os
+import sys
+import time
+import warnings
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.loggers import Logger
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from project.checkpoint_file import read_checkpoint, write_text
+from project.run import folder as folders
+from project.run.assemble import build, check_values, initialise, trainer_arguments
+from project.run.checkpoints import DurableCheckpointIO, RunCheckpoints, SeedEveryStep
+from project.run.config import NOT_SAVED, Source, dump, flatten, help_for, read_command_line, read_config_file, resolve
+from project.run.errors import RunError, UsageError
+from project.run.folder import Resumed, is_main_process
+from project.run.progress import Bar, EpochLines, StepMetrics, on_terminal
+from project.run.summary import closing_lines, git_state, hardware, peak_memory_mb, versions, write_summary
+from project.run.tracking import MetricsCsv, Tracker, choose_mode, new_run_id, redact, redacted_command
+
+
+def main(arguments: list[str]) -> None:
+    """Train as a command line asks; print what a person wants to know, and leave the rest in the run's folder.
+
+    Raises:
+        UsageError: the command line makes no sense; nothing was started.
+        RunError: the run failed.
+    """
+    line = read_command_line(arguments)
+    if line.wants_help:
+        print(help_for(line))
+        return
+    quieten()
+    sources = [read_config_file(path) for path in line.config_files] + [Source("command line", line.flags)]
+    given = {key: value for source in sources for key, value in source.values.items()}
+    resumed = None
+    if given.get("ckpt_path") is not None:
+        if given.get("init_from") is not None:
+            raise UsageError("--ckpt_path continues a run and --init_from starts one: give one of them")
+        resumed = folders.find_resumed(str(given["ckpt_path"]), given.get("name"))
+        sources.insert(0, Source(f"run {resumed.name}", flatten(resumed.record["config"])))
+    config, remarks = resolve(sources)
+    if line.print_config:
+        print(dump(config), end="")
+        return
+    for remark in remarks:
+        say(f"note: {remark}")
+    Run(config, resumed).execute()
+
+
+def say(text: str) -> None:
+    """Print a line, in one process only."""
+    if is_main_process():
+        print(text, flush=True)
+
+
+def quieten() -> None:
+    """Silence what the libraries say of themselves; print other warnings as one line each."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for pattern in (
+        ".*LeafSpec.*is deprecated.*",  # of Lightning's own making, with newer releases of torch
+        ".*does not have many workers.*",  # the images are in memory
+        ".*dataloader is not resumable.*",  # ours is: its data module keeps the position
+        ".*smaller than the logging interval.*",
+        "You defined a `validation_step` but have no `val_dataloader`.*",  # asked for with --data.val_size 0
+        ".*is not supported by the model summary.*",
+    ):
+        warnings.filterwarnings("ignore", message=pattern)
+
+    def one_line(message: Warning | str, *rest: Any, **more: Any) -> None:
+        if is_main_process():
+            print(f"warning: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+
+    warnings.showwarning = one_line
+
+
+class Run:
+    """One run: a task, a data module and Lightning's Trainer, and the folder where everything is left.
+
+    Args:
+        config: a resolved configuration; see `project.run.config`.
+        resumed: the checkpoint that the run continues, if any.
+    """
+
+    def __init__(self, config: dict[str, Any], resumed: Resumed | None = None) -> None:
+        self.config = config
+        self.resumed = resumed
+        self.rehearsal = bool(config["fast_dev_run"])  # leaves no files
+        self.seconds = dict.fromkeys(("setup", "fit", "test", "total"), 0.0)
+        self.metrics: dict[str, float] = {}
+
+    def execute(self) -> dict[str, Any]:
+        """Fit, test and record; return the summary.
+
+        Raises:
+            UsageError: the configuration cannot be run; nothing was written.
+            RunError: the run failed; its folder says how far it came.
+        """
+        started = time.perf_counter()
+        check_values(self.config)
+        pl.seed_everything(self.config["seed"], verbose=False)
+        self.data, self.task = build(self.config)
+        if self.config["init_from"] is not None:
+            say(f"init      {initialise(self.task, self.config['init_from'])}")
+        arguments = trainer_arguments(self.config)
+        self.name = folders.choose_name(self.config, self.resumed)
+        self.folder = folders.ROOT / self.name
+        if self._finished_before():
+            say(f"run {self.name} is finished after {self.config['max_epochs']} epochs: see {self.folder}/summary.json")
+            say("give --max_epochs N, with a larger N, to train on")
+            return folders.read_summary(self.folder)
+        self._prepare_data()
+        self._choose_recording()
+        self.trainer = self._build_trainer(arguments)
+        if is_main_process() and not self.rehearsal:
+            self._open_folder()
+        self._announce()
+        self.seconds["setup"] = time.perf_counter() - started
+        status = "failed"
+        try:
+            with folders.name_shared(self.name):
+                self._fit()
+                self._test()
+            status = "finished"
+        except torch.OutOfMemoryError as error:
+            raise RunError("out of memory: try a smaller --data.batch_size, or --precision bf16-mixed") from error
+        except (OSError, ValueError, MisconfigurationException) as error:
+            raise RunError(" ".join(str(error).split())) from error
+        finally:
+            self.seconds["total"] = time.perf_counter() - started
+            summary = self._summarise(status)
+            if self.tracker is not None:
+                self.tracker.finish(exit_code=0 if status == "finished" else 1)
+        for text in closing_lines(summary, None if self.rehearsal else self.folder):
+            say(text)
+        self._say_where_tracked()
+        return summary
+
+    def _finished_before(self) -> bool:
+        """Whether there is nothing left of the run that is to be continued, its test included."""
+        if self.resumed is None or folders.read_summary(self.folder).get("status") != "finished":
+            return False
+        epochs, steps = self.config["max_epochs"], self.config["max_steps"]
+        return self.resumed.epochs_done >= (epochs or 0) > 0 or self.resumed.steps_done >= steps > 0
+
+    def _prepare_data(self) -> None:
+        """Fetch and read the data before anything is written, so that a run without data leaves no folder."""
+        try:
+            if is_main_process():
+                self.data.prepare_data()
+                self.data.setup("fit")
+        except OSError as error:
+            raise RunError(str(error)) from error
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+    def _choose_recording(self) -> None:
+        """Decide what will be recorded where; nothing is written yet."""
+        own = self.resumed is not None and self.resumed.name == self.name
+        tracker_id = str(self.resumed.record["tracker_id"]) if self.resumed is not None and own else new_run_id()
+        record = {
+            "name": self.name,
+            "config": {key: value for key, value in self.config.items() if key not in NOT_SAVED},
+            "tracker_id": tracker_id,
+        }
+        self.checkpoints = RunCheckpoints(self.folder, self.task.best_metric, self.task.best_is_highest, record)
+        self.csv = MetricsCsv(self.folder / "metrics.csv")
+        self.tracker: Tracker | None = None
+        self.tracking = "disabled"
+        if is_main_process() and not self.rehearsal:
+            mode, reason = choose_mode(self.config["wandb"])
+            self.tracking = f"{mode} ({reason})" if reason else mode
+            if mode != "disabled":
+                self.tracker = Tracker(self.folder, tracker_id, self.name, mode == "online")
+
+    def _open_folder(self) -> None:
+        folders.claim(self.folder, self.resumed)
+        write_text(dump(self.checkpoints.record["config"]), self.folder / "config.yaml")
+        if self.resumed is not None:
+            self.csv.rewind(self.resumed.steps_done)
+        if self.tracker is not None:
+            self.tracker.log_configuration({"name": self.name, **self.config})
+
+    def _build_trainer(self, arguments: dict[str, Any]) -> pl.Trainer:
+        callbacks: list[Callback] = [SeedEveryStep(self.config["seed"]), StepMetrics(self.config["log_every_n_steps"])]
+        decay = self.config["optim"]["ema"]
+        if decay:
+            callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(decay)))
+        callbacks.append(EpochLines())
+        loggers: list[Logger] = []
+        if not self.rehearsal:
+            callbacks.append(self.checkpoints)
+            loggers = [self.csv, *([self.tracker] if self.tracker is not None else [])]
+        if not self.data.has_validation:
+            arguments["limit_val_batches"] = 0
+        bar = arguments.pop("enable_progress_bar")
+        if on_terminal() if bar is None else bar:
+            callbacks.append(Bar())
+        try:
+            return pl.Trainer(
+                **arguments,
+                callbacks=callbacks,
+                logger=loggers or False,
+                plugins=[DurableCheckpointIO()],
+                enable_checkpointing=True,
+                enable_progress_bar=any(isinstance(c, Bar) for c in callbacks),
+                use_distributed_sampler=False,  # our samplers share the images out themselves
+                default_root_dir=str(self.folder),
+            )
+        except (MisconfigurationException, ValueError, TypeError) as error:
+            raise UsageError(" ".join(str(error).split())) from error
+
+    def _announce(self) -> None:
+        weights = sum(p.numel() for p in self.task.parameters())
+        names = {section: self.config[section]["name"] for section in ("task", "data", "backbone", "head")}
+        say(f"task      {names['task']}: {names['backbone']} + {names['head']}, {weights:,} parameters")
+        say(f"data      {self.data.describe()}")
+        device = self.trainer.strategy.root_device
+        many = f", {self.trainer.world_size} processes" if self.trainer.world_size > 1 else ""
+        say(f"machine   {device.type}{many}, precision {self.config['precision']}, seed {self.config['seed']}")
+        if self.rehearsal:
+            say("folder    none: --fast_dev_run keeps nothing")
+            return
+        say(f"folder    {self.folder}/")
+        say(f"wandb     {self.tracking}")
+        if self.resumed is not None:
+            done = f"{self.resumed.epochs_done} epochs, {self.resumed.steps_done:,} steps done"
+            say(f"resume    {self.resumed.path}: {done}")
+
+    def _fit(self) -> None:
+        start = time.perf_counter()
+        try:
+            path = str(self.resumed.path) if self.resumed is not None else None
+            self.trainer.fit(self.task, datamodule=self.data, ckpt_path=path, weights_only=True)
+        finally:
+            self.seconds["fit"] = time.perf_counter() - start
+
+    def _test(self) -> None:
+        self.metrics = _numbers(self.trainer.callback_metrics)
+        start = time.perf_counter()
+        if not self.rehearsal:
+            # Not through the Trainer: it would restore the callbacks' state as well, and warn.
+            self.task.load_state_dict(read_checkpoint(self.checkpoints.best_path)["state_dict"])
+        self.trainer.test(self.task, datamodule=self.data, verbose=False)
+        self.metrics |= _numbers(self.trainer.callback_metrics)
+        self.seconds["test"] = time.perf_counter() - start
+
+    def _summarise(self, status: str) -> dict[str, Any]:
+        best = self.checkpoints
+        device = self.trainer.strategy.root_device
+        fit = self.seconds["fit"]
+        summary = {
+            "name": self.name,
+            **{section: self.config[section]["name"] for section in ("task", "data", "backbone")},
+            "parameters": sum(p.numel() for p in self.task.parameters()),
+            "status": status,
+            "epochs": self.trainer.current_epoch,
+            "global_step": self.trainer.global_step,
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "images_per_second": round(self.task.images_seen * self.trainer.world_size / fit, 1) if fit else 0.0,
+            "peak_memory_mb": round(peak_memory_mb(device), 1),
+            "metrics": self.metrics,
+            "best": {
+                "path": str(best.best_path) if best.best_path.exists() else None,
+                "metric": best.metric,
+                "value": best.best_value,
+                "epoch": None if best.best_epoch is None else best.best_epoch + 1,
+            },
+            "seed": self.config["seed"],
+            "command": redacted_command(sys.argv),
+            "git": git_state(),
+            "versions": versions(),
+            "hardware": hardware(device, self.trainer.world_size),
+        }
+        if is_main_process() and not self.rehearsal:
+            write_summary(redact(summary), self.folder)
+        return summary
+
+    def _say_where_tracked(self) -> None:
+        if self.tracker is None or self.tracker.online or self.tracker.files is None:
+            return
+        files = os.path.relpath(self.tracker.files)
+        say(f"{'look at it':<12}wandb leet {files}")
+        say(f"{'upload it':<12}wandb sync {self.folder}/wandb/offline-run-*")
+
+
+def _numbers(metrics: Any) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items() if not name.endswith("_step")}

@@ -1,0 +1,23 @@
+"""Tasks: a backbone, a head, a loss, metrics and an optimiser joined into a LightningModule."""
+
+from typing import Any
+
+from project.checkpoint_file import read_checkpoint
+from project.registry import look_up
+from project.tasks.base import Task
+from project.tasks.classifier import LitClassifier
+
+TASKS: dict[str, type[Task]] = {
+    "classify": LitClassifier,
+}
+
+
+def load_task(path: Any, map_location: Any = "cpu") -> Task:
+    """Rebuild whatever task a checkpoint file holds, ready for use.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a whole checkpoint of one of our tasks.
+    """
+    checkpoint = read_checkpoint(path)
+    return look_up("task", checkpoint["task"], TASKS).from_checkpoint(checkpoint, map_location)

@@ -1,0 +1,143 @@
+"""What every task shares: its optimiser and schedule, its training metrics, how it is rebuilt from a file."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from project.checkpoint_file import read_checkpoint
+from project.ops.images import normalise
+from project.tasks.optim import build_optimiser, rate_factor
+
+
+class Task(pl.LightningModule):
+    """A LightningModule that can be rebuilt from its checkpoint alone.
+
+    A subclass takes plain values only and saves them as hyperparameters; among them are `class_names`, `in_channels`,
+    `image_size`, `mean`, `std` and `optim`, which describe the data and the optimiser. Its `training_step` hands the
+    loss and whatever else it measures to `track`.
+    """
+
+    task_name: ClassVar[str]
+    best_metric: ClassVar[str]  # the metric by which the best weights are chosen ...
+    best_is_highest: ClassVar[bool]  # ... and which way is up
+    # What a run of the task does by default, by dotted option. Options of a section hold while its name does, those of
+    # the head while the backbone's does too: another backbone starts from its own and the head's defaults.
+    recipe: ClassVar[Mapping[str, Any]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images_seen = 0  # by this process, for its speed
+        self._sums: Tensor | None = None
+        self._tracked: list[str] = []
+
+    @classmethod
+    def default_parts(cls) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the backbone and the head of the task's recipe: `name` and options of each."""
+        parts: dict[str, dict[str, Any]] = {"backbone": {}, "head": {}}
+        for key, value in cls.recipe.items():
+            section, _, option = key.partition(".")
+            if section in parts:
+                parts[section][option] = value
+        return parts["backbone"], parts["head"]
+
+    def configure_optimizers(self) -> Any:
+        optimiser, training = build_optimiser(self, **self.hparams["optim"])
+        schedule, warmup = training["schedule"], training["warmup"]
+        steps = self.trainer.estimated_stepping_batches
+        if not math.isfinite(steps):
+            if schedule == "constant" and not warmup:
+                return optimiser
+            raise ValueError(f"schedule {schedule} has to know how long the run is: give --max_epochs or --max_steps")
+
+        def factor(step: int) -> float:
+            return rate_factor(schedule, warmup, step / max(1, steps))
+
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": LambdaLR(optimiser, factor), "interval": "step"}}
+
+    def preprocess(self, images_u8: Tensor) -> Tensor:
+        """Normalise uint8 images (N, C, H, W) as in training."""
+        return normalise(images_u8, self.hparams["mean"], self.hparams["std"])
+
+    def track(self, count: int, **values: Tensor) -> None:
+        """Add a training batch of `count` images to the epoch's means, given each quantity's mean over the batch.
+
+        The sums stay on the device, so that no step waits for them. They are logged as train/NAME at the epoch's end.
+        """
+        means = [value.detach().float() for value in values.values()]
+        batch = torch.stack([*means, torch.ones_like(means[0])]) * count  # the last one counts images
+        self._sums = batch if self._sums is None else self._sums.to(batch.device) + batch
+        self._tracked = list(values)
+        self.images_seen += count
+
+    def on_train_epoch_start(self) -> None:
+        self._sums = None
+
+    def on_train_epoch_end(self) -> None:
+        sums = self._summed_over_processes()
+        if sums is not None:
+            means = sums[:-1] / sums[-1]
+            self.log_dict({f"train/{name}": mean for name, mean in zip(self._tracked, means, strict=True)})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["task"] = self.task_name
+        checkpoint["epoch_means"] = {"names": self._tracked, "sums": self._summed_over_processes()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # The means of a resumed epoch cover the whole of it: one process goes on from the sum of all.
+        self._tracked = checkpoint["epoch_means"]["names"]
+        sums = checkpoint["epoch_means"]["sums"]
+        self._sums = sums if sums is None or self.global_rank == 0 else torch.zeros_like(sums)
+
+    def _summed_over_processes(self) -> Tensor | None:
+        if self._sums is None:
+            return None
+        return self.trainer.strategy.reduce(self._sums.clone(), reduce_op="sum")  # it may sum in place
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: Any,
+        map_location: Any = "cpu",
+        hparams_file: Any = None,
+        strict: bool | None = True,
+        weights_only: bool | None = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Rebuild the task from a checkpoint file and nothing else, ready for use on `map_location`.
+
+        Only plain values and tensors are ever read, so a file from a stranger can run nothing.
+
+        Args:
+            checkpoint_path: a path on this machine.
+            map_location: where the weights go.
+            hparams_file: not taken: the hyperparameters are in the checkpoint.
+            strict: whether missing and surplus weights are errors.
+            weights_only: true; false is refused.
+            kwargs: hyperparameters to set otherwise than the file says.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is not a whole checkpoint of this task.
+        """
+        if hparams_file is not None or weights_only is False:
+            raise ValueError("a checkpoint is read alone and as plain values: leave hparams_file and weights_only out")
+        return cls.from_checkpoint(read_checkpoint(checkpoint_path), map_location, strict is not False, **kwargs)
+
+    @classmethod
+    def from_checkpoint(
+        cls, checkpoint: Mapping[str, Any], map_location: Any = "cpu", strict: bool = True, **changes: Any
+    ) -> Self:
+        """Rebuild the task from a checkpoint that has been read; see `load_from_checkpoint`."""
+        if checkpoint["task"] != cls.task_name:
+            raise ValueError(f"this checkpoint holds task {checkpoint['task']!r}, not {cls.task_name!r}")
+        task = cls(**{**checkpoint["hyper_parameters"], **changes})
+        try:
+            task.load_state_dict(checkpoint["state_dict"], strict=strict)
+        except RuntimeError as error:
+            raise ValueError(f"the checkpoint's weights are of another network ({error})") from error
+        return task.to(map_location).eval()

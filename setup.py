@@ -1,0 +1,30 @@
+"""Installs the package `project`; what it needs is in requirements.txt."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+LINES = (HERE / "requirements.txt").read_text(encoding="utf-8").splitlines()
+REQUIREMENTS = [need for line in LINES if (need := line.partition("#")[0].strip())]
+
+setup(
+    name="project",
+    version="0.1.0",
+    description="A PyTorch Lightning project template: a backbone plus a head, from MNIST to your own images",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=find_packages(include=["project", "project.*"]),
+    install_requires=REQUIREMENTS,
+    extras_require={
+        "dev": [
+            "pytest>=8",
+            "ruff>=0.15,<1",
+            "mypy>=1.15",
+            "types-PyYAML",
+            "pre-commit>=4",
+        ],
+    },
+)

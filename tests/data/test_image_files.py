@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from project.data.image_files import find_images, fit_image, looks_inverted, read_image
+
+GREY = (np.arange(64, dtype=np.uint8) * 3).reshape(8, 8)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "CMYK", "LA", "I", "F", "1"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_mode_is_read(tmp_path, mode, channels):
+    path = tmp_path / ("image.tiff" if mode in ("CMYK", "F", "I") else "image.png")
+    Image.fromarray(GREY).convert(mode).save(path)
+    image = read_image(path, channels)
+    assert image.mode == {1: "L", 3: "RGB"}[channels] and image.size == (8, 8)
+    if mode not in ("1", "CMYK", "P"):
+        assert np.abs(np.asarray(image.convert("L")).astype(int) - GREY).max() <= 1
+
+
+def test_sixteen_bits_are_scaled_not_cut(tmp_path):
+    Image.fromarray(GREY.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    assert np.array_equal(np.asarray(read_image(tmp_path / "deep.png", 1)), GREY)
+
+
+def test_what_is_transparent_becomes_white(tmp_path):
+    Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert np.asarray(read_image(tmp_path / "clear.png", 1)).min() == 255
+
+
+def test_camera_orientation_is_undone(tmp_path):
+    upright = Image.fromarray(np.repeat(np.array([[0], [255]], np.uint8), 4, axis=1).repeat(2, axis=0))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: show it rotated by 90 degrees clockwise
+    upright.rotate(90, expand=True).save(tmp_path / "turned.png", exif=exif)
+    assert np.array_equal(np.asarray(read_image(tmp_path / "turned.png", 1)), np.asarray(upright))
+
+
+@pytest.mark.parametrize("content", [b"", b"this is text", None])
+def test_a_file_that_is_no_whole_image_is_named(tmp_path, content):
+    path = tmp_path / "my photo é.jpg"
+    if content is None:
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)).save(path)
+        content = path.read_bytes()[:-700]
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="my photo é.jpg cannot be read as an image"):
+        read_image(path, 1)
+
+
+def test_fitting_keeps_bytes_of_the_right_size_and_proportions_of_others():
+    assert np.array_equal(fit_image(Image.fromarray(GREY), (8, 8)).numpy(), GREY[None])
+    tall = Image.new("L", (10, 40), 30)
+    tall.paste(200, (4, 10, 6, 30))
+    fitted = fit_image(tall, (40, 40))
+    assert fitted.shape == (1, 40, 40) and fitted.dtype == torch.uint8
+    assert (fitted[0, :, :15] == 30).all() and (fitted[0, 10:30, 19:21] == 200).all()
+    assert fit_image(Image.new("RGB", (50, 20), (9, 8, 7)), (28, 28)).flatten(1).unique(dim=1).tolist() == [
+        [9],
+        [8],
+        [7],
+    ]
+
+
+def test_dark_on_light_is_noticed_for_models_of_light_on_dark_only():
+    digit = torch.zeros(1, 28, 28, dtype=torch.uint8)
+    digit[:, 8:20, 12:16] = 255
+    assert not looks_inverted(digit, [0.1307])
+    assert looks_inverted(255 - digit, [0.1307])
+    assert not looks_inverted(255 - digit, [0.5])
+    assert not looks_inverted((255 - digit).expand(3, -1, -1), [0.4, 0.4, 0.4])
+
+
+def test_images_are_found_in_files_and_folders_by_name(tmp_path):
+    (tmp_path / "in ner").mkdir()
+    for name in ("b.PNG", "in ner/a.jpg", "notes.txt"):
+        (tmp_path / name).touch()
+    assert find_images([str(tmp_path)]) == [tmp_path / "b.PNG", tmp_path / "in ner" / "a.jpg"]
+    assert find_images([str(tmp_path / "notes.txt")]) == [tmp_path / "notes.txt"]
+    with pytest.raises(FileNotFoundError, match=r"there is no image or folder .*nowhere"):
+        find_images([str(tmp_path / "nowhere")])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"folder .*empty holds no images"):
+        find_images([str(tmp_path / "empty")])

@@ -1,0 +1,50 @@
+import pytest
+import torch
+
+from project.ops.images import jitter, normalise
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_normalise_by_hand():
+    images = torch.tensor([0, 255], dtype=torch.uint8).view(1, 2, 1, 1)
+    values = normalise(images, [0.5, 0.2], [0.25, 0.4]).flatten().tolist()
+    assert values == pytest.approx([(0 - 0.5) / 0.25, (1 - 0.2) / 0.4], abs=1e-6)
+
+
+def test_shift_moves_by_whole_pixels_and_loses_nothing_inside():
+    images = torch.zeros(200, 1, 9, 9, dtype=torch.uint8)
+    images[:, :, 4, 4] = 77
+    moved = jitter(images, generator(), shift=2)
+    assert moved.dtype == torch.uint8 and moved.shape == images.shape
+    assert (moved.flatten(1).sum(dim=1) == 77).all()
+    places = moved.flatten(1).argmax(dim=1)
+    rows, columns = places // 9, places % 9
+    assert set(rows.tolist()) == set(columns.tolist()) == {2, 3, 4, 5, 6}
+
+
+def test_what_moves_in_at_the_border_is_zero():
+    moved = jitter(torch.full((50, 1, 4, 4), 9, dtype=torch.uint8), generator(), shift=1)
+    assert set(moved.flatten().tolist()) == {0, 9}
+
+
+def test_a_turn_by_nothing_and_a_zoom_by_nothing_change_nothing():
+    images = torch.rand(3, 2, 8, 8) * 255
+    torch.testing.assert_close(jitter(images, generator(), shift=0, rotate=1e-9), images, atol=1e-3, rtol=1e-4)
+
+
+def test_rotation_keeps_the_middle_and_the_brightness_about():
+    images = torch.zeros(20, 1, 21, 21)
+    images[:, :, 8:13, 8:13] = 1
+    turned = jitter(images, generator(), rotate=45)
+    torch.testing.assert_close(turned[:, 0, 10, 10], torch.ones(20))
+    torch.testing.assert_close(turned.sum(dim=(1, 2, 3)), torch.full((20,), 25.0), atol=1.5, rtol=0)
+
+
+def test_each_image_gets_its_own_amount_and_the_generator_decides():
+    images = torch.rand(8, 1, 12, 12)
+    first, again, other = (jitter(images[:1].expand(8, -1, -1, -1), generator(s), 2, 10, 0.1) for s in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert not torch.equal(first[0], first[1])

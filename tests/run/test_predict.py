@@ -1,0 +1,95 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from project.run import predict, train
+from project.run.errors import RunError, UsageError
+from tests.tiny import QUICK
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A checkpoint trained on the stand-in, and a folder of images of its ten classes."""
+    from project.data.mnist import MNISTDataModule
+    from tests.tiny import TINY_SUMS, write_tiny
+
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        write_tiny(folder / "data")
+        patch.chdir(folder)
+        patch.setattr(MNISTDataModule, "sums", TINY_SUMS)
+        train.main([*QUICK, "--name", "a", "--max_epochs", "4"])
+    (folder / "images").mkdir()
+    for digit in range(10):
+        image = np.full((28, 28), 30, np.uint8)
+        image[4:24, 4 + 2 * digit : 6 + 2 * digit] = 250
+        Image.fromarray(image).save(folder / "images" / f"a {digit}.png")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+
+
+CKPT = "checkpoints/a/best.ckpt"
+
+
+def test_every_image_gets_its_row_on_the_screen_and_in_a_table(capsys):
+    predict.main([CKPT, "images", "--output", "out.csv"])
+    with open("out.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == list("0123456789")
+    assert [row["image"] for row in rows] == [f"images/a {digit}.png" for digit in range(10)]
+    assert all(float(row[f"p_{row['class']}"]) == float(row["probability"]) for row in rows)
+    assert sum(float(rows[0][f"p_{digit}"]) for digit in range(10)) == pytest.approx(1, abs=1e-4)
+    assert capsys.readouterr().out.count("images/a ") == 10
+
+
+def test_batches_change_nothing():
+    predict.main([CKPT, "images", "--output", "one.json", "--batch_size", "1"])
+    predict.main([CKPT, "images", "--output", "all.json"])
+    one, whole = (json.loads(Path(name).read_text()) for name in ("one.json", "all.json"))
+    assert [row["class"] for row in one] == [row["class"] for row in whole]
+    assert [r["probability"] for r in one] == pytest.approx([r["probability"] for r in whole], abs=1e-4)
+
+
+def test_inverted_images_are_said_to_look_so_and_can_be_swapped(tmp_path, capsys):
+    image = 255 - np.asarray(Image.open("images/a 3.png"))
+    Image.fromarray(image).convert("RGB").save(tmp_path / "dark on light.png")
+    predict.main([CKPT, str(tmp_path)])
+    captured = capsys.readouterr()
+    assert "looks inverted" in captured.out and "1 of 1 images look inverted" in captured.err
+    predict.main([CKPT, str(tmp_path), "--invert", "--output", str(tmp_path / "out.json")])
+    assert json.loads((tmp_path / "out.json").read_text())[0]["class"] == "3"
+    assert "looks inverted" not in capsys.readouterr().out
+
+
+def test_unreadable_files_are_named_and_the_others_dealt_with(tmp_path, capsys):
+    Image.open("images/a 5.png").save(tmp_path / "good.png")
+    (tmp_path / "bad.jpg").write_text("text")
+    with pytest.raises(RunError, match=r"1 files left out:\n.*bad.jpg cannot be read as an image") as caught:
+        predict.main([CKPT, str(tmp_path), "--output", str(tmp_path / "out.csv")])
+    assert caught.value.status == 1
+    assert "good.png,5," in (tmp_path / "out.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([CKPT], "the following arguments are required: images"),
+        (["nowhere.ckpt", "images"], "there is no checkpoint nowhere.ckpt"),
+        ([CKPT, "nowhere"], "there is no image or folder nowhere"),
+        ([CKPT, "images", "--output", "out.txt"], "expected a name that ends in .csv or .json"),
+        ([CKPT, "images", "--batch_size", "0"], "--batch_size is 1 or more"),
+        ([CKPT, "images", "--batch_size", "x"], "invalid int value"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(arguments, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        predict.main(arguments)
+    assert "\n" not in str(caught.value)

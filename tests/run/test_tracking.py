@@ -1,0 +1,143 @@
+import csv
+import http.server
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import wandb
+
+from project.run import train
+from project.run.tracking import MetricsCsv, Tracker, choose_mode, redact, redacted_command
+from tests.tiny import QUICK
+
+TRACKED = [flag for flag in QUICK if flag not in ("--wandb", "disabled")]
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_metrics_of_a_step_share_a_line_and_late_columns_are_added(tmp_path):
+    log = MetricsCsv(tmp_path / "metrics.csv")
+    log.log_metrics({"epoch": 0, "a": 1.0}, step=0)
+    log.log_metrics({"epoch": 0, "a": 2.0}, step=5)
+    log.save()
+    log.log_metrics({"epoch": 0, "b": 3.0}, step=5)
+    log.save()
+    log.log_metrics({"epoch": 1, "a": 4.0}, step=9)
+    log.finalize("success")
+    assert [tuple(row.values()) for row in rows(log.path)] == [
+        ("0", "0", "1.0", ""),
+        ("0", "5", "2.0", "3.0"),
+        ("1", "9", "4.0", ""),
+    ]
+
+
+def test_a_resumed_run_forgets_what_it_will_log_again(tmp_path):
+    first = MetricsCsv(tmp_path / "metrics.csv")
+    for step in (0, 5, 9):
+        first.log_metrics({"a": float(step)}, step=step)
+    first.save()
+    with open(first.path, "a") as file:
+        file.write("0,1")  # cut short by a kill
+    second = MetricsCsv(first.path)
+    second.rewind(9)
+    second.log_metrics({"a": 0.5}, step=9)
+    second.save()
+    assert [(row["step"], row["a"]) for row in rows(first.path)] == [("0", "0.0"), ("5", "5.0"), ("9", "0.5")]
+
+
+def test_secrets_are_blotted_out():
+    config = {"optim": {"lr": 1}, "api_key": "abc", "hub": {"access_token": "x"}, "secret": None}
+    assert redact(config) == {"optim": {"lr": 1}, "api_key": "***", "hub": {"access_token": "***"}, "secret": None}
+    words = ["train.py", "--lr", "1", "--api_key", "abc", "--token=x", "--name", "a b"]
+    assert redacted_command(words) == "train.py --lr 1 --api_key '***' '--token=***' --name 'a b'"
+
+
+@pytest.fixture
+def no_settings(monkeypatch, tmp_path):
+    """No key, no mode, no server."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    wandb.teardown()
+    yield monkeypatch
+    wandb.teardown()
+
+
+def test_without_a_key_it_is_offline(no_settings):
+    assert choose_mode("auto") == ("offline", "no key is set up: wandb login")
+    assert choose_mode("online")[0] == "offline"
+    assert choose_mode("disabled") == ("disabled", "")
+
+
+def test_with_a_key_it_is_online_only_if_the_server_answers(no_settings, tmp_path):
+    class Quiet(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(404)
+            self.end_headers()
+
+        def log_message(self, *rest):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"127.0.0.1:{server.server_port}"
+    no_settings.setenv("WANDB_BASE_URL", f"http://{address}")
+    (tmp_path / "netrc").write_text(f"machine {address}\n  login user\n  password {'a' * 40}\n")
+    assert choose_mode("auto") == ("online", "")
+    server.shutdown()
+    server.server_close()
+    wandb.teardown()
+    assert choose_mode("auto") == ("offline", "its server does not answer")
+
+
+def inspect(folder):
+    """Return every record of an offline run, as `wandb leet inspect --json` prints them."""
+    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_an_offline_run_holds_losses_accuracy_and_configuration_and_resumes_as_the_same_run(workplace, capsys):
+    train.main([*TRACKED, "--name", "a", "--max_epochs", "2", "--wandb", "offline", "--log_every_n_steps", "5"])
+    assert "wandb leet checkpoints/a/wandb/offline-run-" in capsys.readouterr().out
+    train.main(["--ckpt_path", "last", "--max_epochs", "3"])
+    folders = sorted(p for p in (workplace / "checkpoints" / "a" / "wandb").glob("offline-run-*") if p.is_dir())
+    assert len(folders) == 2 and len({folder.name.rpartition("-")[2] for folder in folders}) == 1
+    text = inspect(folders[0])
+    for name in ("train/loss", "train/loss_step", "val/acc", "val/loss", "test/acc", "batch_size", "max_epochs"):
+        assert name in text
+
+
+def test_a_tracker_that_fails_is_said_once_and_changes_nothing(workplace, monkeypatch, capsys):
+    train.main([*TRACKED, "--name", "a", "--max_epochs", "2", "--wandb", "disabled"])
+
+    def fail(*arguments, **options):
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(wandb, "init", fail)
+    train.main([*TRACKED, "--name", "b", "--max_epochs", "2", "--wandb", "offline"])
+    assert capsys.readouterr().err.count("Weights & Biases failed (gone); training goes on without it") == 1
+    results = [json.loads(Path(f"checkpoints/{name}/summary.json").read_text()) for name in ("a", "b")]
+    assert results[0]["metrics"] == results[1]["metrics"]
+
+
+def test_starting_online_fails_over_to_offline(tmp_path, monkeypatch, capsys):
+    modes = []
+
+    def init(**options):
+        modes.append(options["mode"])
+        if options["mode"] == "online":
+            raise TimeoutError("no answer")
+        return object()
+
+    monkeypatch.setattr(wandb, "init", init)
+    tracker = Tracker(tmp_path, "abc", "a", online=True)
+    assert tracker.experiment is not None
+    assert "offline, as starting online failed (no answer)" in capsys.readouterr().err
+    assert modes == ["online", "offline"] and tracker.failure is None and not tracker.online

@@ -1,0 +1,249 @@
+"""Whole runs on the stand-in for MNIST, in this process: what is written, resumed, refused."""
+
+import csv
+import json
+
+import pytest
+import torch
+
+from project import LitClassifier, load_task
+from project.checkpoint_file import read_checkpoint
+from project.run import evaluate, train
+from project.run.errors import RunError, UsageError
+from tests.tiny import QUICK
+
+EPOCHS = 4
+SUMMARY = """name task data backbone parameters status epochs global_step seconds images_per_second peak_memory_mb
+    metrics best seed command git versions hardware"""
+
+
+@pytest.fixture(autouse=True)
+def _(workplace):
+    pass
+
+
+def run(*arguments):
+    train.main([*QUICK, *map(str, arguments)])
+
+
+def read_metrics(name):
+    with open(f"checkpoints/{name}/metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def read_summary(name):
+    with open(f"checkpoints/{name}/summary.json") as file:
+        return json.load(file)
+
+
+def same(a, b):
+    """Whether two checkpoints hold equal values all through, except for what names the run and its place."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a if k != "run")
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def test_a_run_learns_and_leaves_everything_in_its_folder(workplace, capsys):
+    run("--name", "a", "--max_epochs", EPOCHS)
+    summary = read_summary("a")
+    assert summary["metrics"]["test/acc"] > 0.9 and summary["status"] == "finished"
+    assert set(SUMMARY.split()) <= summary.keys()
+    assert summary["epochs"] == EPOCHS and summary["global_step"] == EPOCHS * 10
+    assert summary["seconds"].keys() == {"setup", "fit", "test", "total"}
+    assert summary["best"]["metric"] == "val/acc" and summary["best"]["path"] == "checkpoints/a/best.ckpt"
+    files = {path.name for path in (workplace / "checkpoints" / "a").iterdir()}
+    assert {"best.ckpt", "last.ckpt", "metrics.csv", "summary.json", "config.yaml"} <= files
+    rows = read_metrics("a")
+    assert [float(row["val/acc"]) for row in rows if row["val/acc"]][-1] == pytest.approx(summary["metrics"]["val/acc"])
+    assert sum(bool(row["train/loss"]) for row in rows) == EPOCHS
+    out = capsys.readouterr().out
+    assert out.count("epoch ") >= EPOCHS and "test/acc" in out and "checkpoints/a" in out
+
+
+def test_test_images_are_used_for_testing_alone(monkeypatch):
+    from project.data.mnist import MNISTDataModule
+
+    asked = []
+    monkeypatch.setattr(MNISTDataModule, "_sampler", _noting(asked, MNISTDataModule._sampler))
+    run("--name", "a", "--max_epochs", 1)
+    assert asked.count("test") == 1 and asked[-1] == "test"
+
+
+def _noting(asked, method):
+    def noted(self, stage, **more):
+        asked.append(stage)
+        return method(self, stage, **more)
+
+    return noted
+
+
+def test_the_checkpoint_stands_alone(workplace):
+    run("--name", "a", "--max_epochs", 1, "--backbone", "inception")
+    path = workplace / "checkpoints" / "a" / "best.ckpt"
+    content = torch.load(path, weights_only=True)
+    assert content["task"] == "classify"
+    task = LitClassifier.load_from_checkpoint(path)
+    assert type(load_task(path)) is LitClassifier
+    assert task.hparams["class_names"] == list("0123456789") and task.hparams["mean"] == [0.1307]
+    classes, probabilities = task.predict(task.preprocess(torch.zeros(2, 1, 28, 28, dtype=torch.uint8)))
+    assert classes.shape == (2,) and probabilities.shape == (2, 10)
+
+
+def test_its_own_configuration_reproduces_a_run():
+    run("--name", "a", "--max_epochs", 2, "--optim.lr", 0.003)
+    train.main(["--config", "checkpoints/a/config.yaml", "--name", "b"])
+    assert same(read_checkpoint("checkpoints/a/last.ckpt"), read_checkpoint("checkpoints/b/last.ckpt"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--optim.ema", "0.9", "--backbone.dropout", "0.2", "--data.rotate", "10"],
+        ["--data.num_workers", "2", "--accumulate_grad_batches", "2"],
+        ["--data.val_size", "0", "--optim.schedule", "constant"],
+    ],
+    ids=["default", "ema-dropout-augment", "workers-accumulate", "no-validation"],
+)
+def test_a_run_cut_after_an_epoch_and_resumed_is_bit_for_bit_the_uninterrupted_one(options, monkeypatch):
+    run("--name", "whole", "--max_epochs", 3, *options)
+
+    class Cut(Exception):
+        pass
+
+    def cut(self, trainer, *rest):
+        if trainer.current_epoch == 2:
+            raise Cut
+
+    with monkeypatch.context() as patch:
+        patch.setattr("project.run.progress.EpochLines.on_train_epoch_start", cut)
+        with pytest.raises(Cut):
+            run("--name", "cut", "--max_epochs", 3, *options)
+    assert read_summary("cut")["status"] == "failed"
+    train.main(["--ckpt_path", "checkpoints/cut/last.ckpt"])
+    whole, resumed = (read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "cut"))
+    assert same(whole, resumed)
+    assert read_metrics("whole") == read_metrics("cut")
+    assert read_summary("cut")["status"] == "finished"
+
+
+def test_a_finished_run_says_so_and_stops_and_goes_on_when_told_to(capsys):
+    run("--name", "a", "--max_epochs", 2)
+    capsys.readouterr()
+    train.main(["--ckpt_path", "last"])
+    assert "run a is finished after 2 epochs" in capsys.readouterr().out
+    train.main(["--ckpt_path", "checkpoints/a/last.ckpt", "--max_epochs", "4"])
+    summary = read_summary("a")
+    assert summary["epochs"] == 4 and summary["global_step"] == 40
+    assert [row["epoch"] for row in read_metrics("a") if row["val/acc"]] == ["0", "1", "2", "3"]
+
+
+def test_resuming_under_another_name_takes_the_best_along(workplace):
+    run("--name", "a", "--max_epochs", 2)
+    best = read_summary("a")["best"]
+    (workplace / "checkpoints" / "a").rename(workplace / "elsewhere")
+    train.main(["--ckpt_path", "elsewhere/last.ckpt", "--name", "b", "--max_epochs", "3", "--optim.lr", "1e-9"])
+    assert (workplace / "checkpoints" / "b" / "best.ckpt").exists()
+    assert read_summary("b")["best"]["value"] >= best["value"]
+    assert sorted(p.name for p in (workplace / "elsewhere").iterdir())[0] == "best.ckpt"
+
+
+def test_init_from_takes_what_matches_and_says_what_does_not(capsys):
+    run("--name", "a", "--max_epochs", 1)
+    run("--name", "b", "--max_epochs", 1, "--init_from", "checkpoints/a/best.ckpt", "--head.hidden", 32)
+    out = capsys.readouterr().out
+    assert "weights from checkpoints/a/best.ckpt; not in it, or of another shape: head.layers.0.weight" in out
+    with pytest.raises(UsageError, match="no weight of .* has a name and shape"):
+        run("--name", "c", "--init_from", "checkpoints/a/best.ckpt", "--backbone", "mlp")
+
+
+def test_a_taken_name_is_refused_and_nothing_is_touched(workplace):
+    run("--name", "a", "--max_epochs", 1)
+    before = {p.name: p.stat().st_mtime_ns for p in (workplace / "checkpoints" / "a").iterdir()}
+    with pytest.raises(UsageError, match=r"--name a is taken: .*go on with it by --ckpt_path"):
+        run("--name", "a", "--max_epochs", 1)
+    assert before == {p.name: p.stat().st_mtime_ns for p in (workplace / "checkpoints" / "a").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["--accelerator", "gpuu"], UsageError, "unknown --accelerator 'gpuu'; did you mean gpu"),
+        (["--devices", "0"], UsageError, "--devices 0 leaves nothing to train on"),
+        (["--devices", "99"], UsageError, "--devices 99: this machine has"),
+        (["--precision", "fp8"], UsageError, "Precision 'fp8' is invalid"),
+        (["--max_epochs", "0"], UsageError, "leaves nothing to do"),
+        (["--max_epochs", "-5"], UsageError, "--max_epochs is 1 or more, or -1"),
+        (["--accumulate_grad_batches", "0"], UsageError, "--accumulate_grad_batches is 1 or more, got 0"),
+        (["--gradient_clip_val", "-1"], UsageError, "--gradient_clip_val is 0 or more"),
+        (["--optim.lr", "0"], UsageError, "lr, the learning rate, is a finite number above 0"),
+        (["--optim.lr", "-1"], UsageError, "lr, the learning rate, is a finite number above 0"),
+        (["--data.batch_size", "0"], UsageError, "batch_size must be 1 or more"),
+        (["--data.num_workers", "-1"], UsageError, "num_workers must be 0 or more"),
+        (["--seed", "-1"], UsageError, "--seed is a number from 0"),
+        (["--name", "../x"], UsageError, "is not a folder's name"),
+        (["--name", ""], UsageError, "is not a folder's name"),
+        (["--head.num_outputs", "4"], UsageError, "head.num_outputs 4: it is 10, which follows from the data"),
+        (["--data.seed", "4"], UsageError, "data.seed 4: it is 0, which follows from --seed"),
+        (["--ckpt_path", "last"], UsageError, "there is no last.ckpt in"),
+        (["--ckpt_path", "nowhere.ckpt"], UsageError, "there is no checkpoint nowhere.ckpt"),
+        (["--ckpt_path", "data"], UsageError, "data is a folder, not a checkpoint"),
+        (["--ckpt_path", "https://example.com/a.ckpt"], UsageError, "is an address"),
+        (["--backbone", "test_convnext"], UsageError, "test_convnext cannot take images of 28x28 pixels: 32x32 would"),
+        (["--strategy", "dpd"], UsageError, "invalid strategy name"),
+        (["--data.root", "nowhere", "--data.download", "false"], RunError, "train-images-idx3-ubyte"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_written(workplace, arguments, error, message):
+    with pytest.raises(error, match=message) as caught:
+        run(*arguments)
+    assert type(caught.value) is error
+    assert not (workplace / "checkpoints").exists() and not (workplace / "nowhere").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_asked_for_where_there_is_none():
+    with pytest.raises(RunError, match="there is no GPU here") as caught:
+        run("--accelerator", "gpu")
+    assert caught.value.status == 1
+
+
+def test_a_rehearsal_keeps_nothing(workplace):
+    run("--fast_dev_run")
+    assert not (workplace / "checkpoints").exists()
+
+
+def test_derived_values_may_be_given_when_they_are_right():
+    run("--name", "a", "--max_epochs", 1, "--head.num_outputs", 10, "--data.seed", 0, "--limit_train_batches", 2)
+    assert read_summary("a")["global_step"] == 2
+
+
+def test_without_validation_the_newest_weights_are_the_best():
+    run("--name", "a", "--max_epochs", 2, "--data.val_size", 0)
+    best, last = (read_checkpoint(f"checkpoints/a/{name}.ckpt") for name in ("best", "last"))
+    assert same(best["state_dict"], last["state_dict"])
+    assert read_summary("a")["best"]["epoch"] == 2
+
+
+def test_print_config_prints_it_and_stops(workplace, capsys):
+    run("--print_config", "--max_epochs", 3)
+    assert "max_epochs: 3" in capsys.readouterr().out
+    assert not (workplace / "checkpoints").exists()
+
+
+def test_evaluation_repeats_the_runs_numbers_from_the_file_alone(workplace, capsys):
+    run("--name", "a", "--max_epochs", 2)
+    accuracy = read_summary("a")["metrics"]["test/acc"]
+    (workplace / "checkpoints" / "a" / "best.ckpt").rename(workplace / "alone.ckpt")
+    (workplace / "data").rename(workplace / "moved")
+    capsys.readouterr()
+    evaluate.main(["alone.ckpt", "--data.root", "moved"])
+    assert f"{100 * accuracy:.2f} %" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="--optim.lr cannot be changed by evaluating"):
+        evaluate.main(["alone.ckpt", "--optim.lr", "1"])
+    with pytest.raises(UsageError, match="expected one checkpoint, got 0"):
+        evaluate.main([])

@@ -1,0 +1,114 @@
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from project.tasks import TASKS
+from project.tasks.classifier import LitClassifier
+
+LECTURE = {
+    "backbone": {"name": "cnn", "widths": [10, 20], "padding": "valid", "norm": "none"},
+    "head": {"name": "dense", "grid": 4, "hidden": 50},
+}
+
+
+def quiet_trainer(**options):
+    return pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, **options,
+    )  # fmt: skip
+
+
+def test_lectures_network_has_its_number_of_weights():
+    task = LitClassifier(**LECTURE)
+    assert sum(p.numel() for p in task.parameters()) == 21_840
+
+
+def test_lectures_network_is_the_lectures():
+    """The same function as the layers of the lecture's slides, one after the other, given the same weights."""
+    task = LitClassifier(**LECTURE).eval()
+    a, b = (block[0] for block in task.backbone.blocks)
+    c, d = task.head.layers[0], task.head.layers[2]
+    images = torch.randn(3, 1, 28, 28)
+    x = torch.relu(torch.max_pool2d(a(images), 2))
+    x = torch.relu(torch.max_pool2d(b(x), 2))
+    expected = d(torch.relu(c(x.flatten(1))))
+    torch.testing.assert_close(task(images), expected)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_keeps_plain_hyperparameters_and_says_what_is_best(name):
+    task = TASKS[name]()
+
+    def plain(value):
+        if isinstance(value, dict):
+            return all(type(k) is str and plain(v) for k, v in value.items())
+        if isinstance(value, list):
+            return all(map(plain, value))
+        return value is None or type(value) in (str, int, float, bool)
+
+    assert plain(dict(task.hparams)), task.hparams
+    assert task.best_metric.startswith("val/") and isinstance(task.best_is_highest, bool)
+    assert {"class_names", "in_channels", "image_size", "mean", "std", "backbone", "head", "optim"} <= set(task.hparams)
+
+
+def test_one_batch_is_overfitted():
+    pl.seed_everything(0, verbose=False)
+    images, labels = torch.randn(32, 1, 28, 28), torch.arange(32) % 10
+    task = LitClassifier(optim={"schedule": "constant", "lr": 0.003}, label_smoothing=0.0)
+    quiet_trainer(max_steps=60).fit(task, DataLoader(TensorDataset(images, labels), batch_size=32))
+    with torch.no_grad():
+        assert (task(images).argmax(dim=1) == labels).all()  # still in training mode: the batch's own statistics
+        assert torch.nn.functional.cross_entropy(task(images), labels) < 0.05
+
+
+def test_same_seed_same_losses_other_seed_others():
+    def losses(seed):
+        pl.seed_everything(seed, verbose=False)
+        images, labels = torch.randn(64, 1, 28, 28), torch.arange(64) % 10
+        task = LitClassifier(head={"name": "dense", "dropout": 0.5})
+        seen = []
+        task.on_train_batch_end = lambda outputs, *rest: seen.append(outputs["loss"].item())
+        quiet_trainer(max_epochs=2).fit(task, DataLoader(TensorDataset(images, labels), batch_size=16))
+        return seen
+
+    first = losses(1)
+    assert len(first) == 8 and first == losses(1) and first != losses(2)
+
+
+def test_metrics_by_hand():
+    """Two batches of different size: accuracy and loss are means over images, not over batches."""
+    torch.manual_seed(0)
+    images, labels = torch.randn(10, 1, 28, 28), torch.arange(10)
+    task = LitClassifier(label_smoothing=0.0)
+    trainer = quiet_trainer()
+    result = trainer.test(task, DataLoader(TensorDataset(images, labels), batch_size=7), verbose=False)[0]
+    with torch.no_grad():
+        logits = task.eval()(images)
+    assert result["test/acc"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+    assert result["test/loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), abs=1e-5)
+
+
+def test_training_means_cover_the_epochs_images():
+    images, labels = torch.randn(10, 1, 28, 28), torch.arange(10)
+    task = LitClassifier(optim={"lr": 1e-12, "schedule": "constant"}, backbone=LECTURE["backbone"], label_smoothing=0.0)
+    with torch.no_grad():
+        expected = torch.nn.functional.cross_entropy(task(images), labels).item()
+    trainer = quiet_trainer(max_epochs=1)
+    trainer.fit(task, DataLoader(TensorDataset(images, labels), batch_size=7))
+    assert trainer.callback_metrics["train/loss"].item() == pytest.approx(expected, abs=1e-5)
+    assert task.images_seen == 10
+
+
+def test_a_schedule_needs_to_know_the_runs_length():
+    task = LitClassifier()
+    loader = DataLoader(TensorDataset(torch.randn(4, 1, 28, 28), torch.arange(4)))
+    with pytest.raises(ValueError, match="schedule one_cycle has to know how long the run is"):
+        quiet_trainer(max_epochs=-1).fit(task, loader)
+
+
+def test_wrong_options_are_refused_when_it_is_built():
+    with pytest.raises(ValueError, match=r"label_smoothing is a share in \[0, 1\), got 1.5"):
+        LitClassifier(label_smoothing=1.5)
+    with pytest.raises(ValueError, match="optimiser sgd has no option 'momentun'; did you mean momentum"):
+        LitClassifier(optim={"name": "sgd", "momentun": 0.1})
