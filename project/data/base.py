@@ -46,6 +46,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.stores: dict[str, ImageStore] = {}
         self._resume_epoch = 0
         self._resume_batches = 0
+        self._resume_of: float = 0
 
     def describe(self) -> str:
         """Return a line on what there is to train on."""
@@ -64,7 +65,9 @@ class ImageDataModule(pl.LightningDataModule):
             step = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
             generator = torch.Generator().manual_seed(mix(self.seed, step, self.trainer.global_rank))
             images = self.augment(images, generator)
-        return normalise(images, self.mean, self.std), targets
+        images = normalise(images, self.mean, self.std)
+        # In --precision 64, bf16-true and the like the network has another type than float32.
+        return images if self.trainer is None else self.trainer.precision_plugin.convert_input(images), targets
 
     def train_dataloader(self) -> DataLoader[Batch]:
         sampler = self._sampler(
@@ -73,6 +76,8 @@ class ImageDataModule(pl.LightningDataModule):
         # Workers fetch ahead before Lightning announces the epoch, so the sampler has to know it from the start.
         sampler.set_epoch(self._resume_epoch)
         sampler.skip_once(self._resume_batches)
+        limit = getattr(self.trainer, "limit_train_batches", 1.0)
+        self._check_position(min(limit, len(sampler)) if isinstance(limit, int) else int(len(sampler) * limit))
         return self._loader("train", sampler)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
@@ -101,11 +106,24 @@ class ImageDataModule(pl.LightningDataModule):
         epochs: Any = self.trainer.fit_loop.epoch_progress.current
         taken = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
         # `processed` rises when an epoch's last batch is done, which max_steps can make any batch.
-        finished = epochs.processed == epochs.started or taken >= self.trainer.num_training_batches
-        if finished:
-            return {"epoch": epochs.started, "batches": 0}
-        return {"epoch": epochs.started - 1, "batches": taken}
+        of = self.trainer.num_training_batches
+        if epochs.processed == epochs.started or taken >= of:
+            return {"epoch": epochs.started, "batches": 0, "of": of}
+        return {"epoch": epochs.started - 1, "batches": taken, "of": of}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resume_epoch = state_dict["epoch"]
         self._resume_batches = state_dict["batches"]
+        self._resume_of = state_dict["of"]
+
+    def _check_position(self, num_batches: int) -> None:
+        """Refuse to go on within an epoch that has another number of batches than the one that was left.
+
+        Raises:
+            ValueError: the numbers differ, by another batch size, say, or another number of processes.
+        """
+        if self._resume_batches and num_batches != self._resume_of:
+            raise ValueError(
+                f"the run stopped after {self._resume_batches} of an epoch's {self._resume_of} batches, and an epoch "
+                f"now has {num_batches}: resume with the batch size and the number of processes it had"
+            )

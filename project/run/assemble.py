@@ -11,6 +11,7 @@ from project.data import ImageDataModule, build_data
 from project.registry import closest
 from project.run.config import check_derived
 from project.run.errors import RunError, UsageError
+from project.run.folder import Resumed
 from project.run.options import SECTIONS, trainer_options
 from project.tasks import TASKS, Task
 
@@ -35,6 +36,15 @@ def check_values(config: Mapping[str, Any]) -> None:
             raise UsageError(f"--{key} is 1 or more, got {config[key]}")
     if config["gradient_clip_val"] is not None and config["gradient_clip_val"] < 0:
         raise UsageError(f"--gradient_clip_val is 0 or more, got {config['gradient_clip_val']}")
+    for key in ("limit_train_batches", "val_check_interval"):
+        if config[key] is not None and config[key] in (0, "0"):
+            raise UsageError(f"--{key} 0 leaves nothing to do: give a number of batches, or a share of them")
+    launched = any(name in os.environ for name in ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "NODE_RANK"))
+    if config["num_nodes"] > 1 and not launched:
+        raise UsageError(f"--num_nodes {config['num_nodes']}: start the run on each machine, with torchrun or srun")
+    for key in ("save_every_steps", "save_every_minutes", "timeout_minutes"):
+        if config[key] is not None and config[key] <= 0:
+            raise UsageError(f"--{key} is above 0, got {config[key]}")
     accelerator = config["accelerator"]
     if accelerator not in ACCELERATORS:
         near = closest(accelerator, ACCELERATORS)
@@ -48,6 +58,8 @@ def check_values(config: Mapping[str, Any]) -> None:
 def _check_devices(devices: Any, on_cpu: bool) -> None:
     if devices in (0, "0", [], "[]"):
         raise UsageError(f"--devices {devices} leaves nothing to train on: give 1 or more, or auto")
+    if on_cpu and not (str(devices) == "auto" or str(devices).isdigit()):
+        raise UsageError(f"--devices {devices}: on a CPU it is a number of processes, or auto")
     cores = os.cpu_count() or 1
     if on_cpu and str(devices).isdigit() and int(devices) > max(2, cores):
         raise UsageError(f"--devices {devices}: this machine has {cores} cores, and each process needs one")
@@ -74,6 +86,38 @@ def build(config: dict[str, Any]) -> tuple[ImageDataModule, Task]:
     except ValueError as error:
         raise UsageError(str(error)) from error
     return data, task
+
+
+def check_same_parts(config: Mapping[str, Any], resumed: Resumed) -> None:
+    """Refuse to resume a run with another task, data set, backbone, head or optimiser than its own.
+
+    Raises:
+        UsageError: says which differs.
+    """
+    own = resumed.record["config"]
+    for section in SECTIONS:
+        before, now = own[section]["name"], config[section]["name"]
+        if before != now:
+            raise UsageError(
+                f"run {resumed.name} has {section} {before}, not {now}: resume it as it is, or start a new run with "
+                f"--init_from {resumed.path}"
+            )
+
+
+def check_same_network(task: Task, resumed: Resumed) -> None:
+    """Refuse to resume a run with a network of other weights than its own.
+
+    Raises:
+        UsageError: names a weight that differs.
+    """
+    own = {name: tuple(value.shape) for name, value in task.state_dict().items()}
+    saved = {name: tuple(value.shape) for name, value in resumed.checkpoint["state_dict"].items()}
+    for name in {**own, **saved}:
+        if own.get(name) != saved.get(name):
+            raise UsageError(
+                f"run {resumed.name} has a network of other weights ({name}: {saved.get(name)}, not {own.get(name)}): "
+                f"resume it as it is, or start a new run with --init_from {resumed.path}"
+            )
 
 
 def facts(data: ImageDataModule) -> dict[str, Any]:

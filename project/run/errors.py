@@ -20,9 +20,10 @@ class UsageError(RunError):
 class Stopped(BaseException):
     """A signal asked the run to end, and its state is saved; exit status 128 + the signal's number."""
 
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signal_number).name}")
-        self.status = 128 + signal_number
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number
+        self.status = 128 + number
 
 
 def main(script: Callable[[list[str]], None]) -> None:
@@ -33,6 +34,7 @@ def main(script: Callable[[list[str]], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.status)
     except Stopped as stop:
+        print(stop, file=sys.stderr)
         sys.exit(stop.status)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

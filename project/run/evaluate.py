@@ -8,8 +8,8 @@ from project.registry import look_up
 from project.run.assemble import check_values
 from project.run.config import Source, flatten, read_command_line, resolve
 from project.run.errors import RunError, UsageError
-from project.run.progress import percent_or_number
-from project.run.train import quieten, say
+from project.run.progress import percent_or_number, say
+from project.run.train import quieten
 from project.tasks import TASKS
 
 HELP = """usage: python scripts/evaluate.py CKPT [--data.OPTION VALUE ...] [--accelerator TEXT] [--precision TEXT]

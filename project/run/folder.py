@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ def is_main_process() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
+def is_started_by_another() -> bool:
+    """Whether this process was started by the run's first one, for another device."""
+    return NAME_VARIABLE in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"
+
+
 @dataclass
 class Resumed:
     """A checkpoint that a run goes on from."""
@@ -38,8 +44,9 @@ class Resumed:
 
     @property
     def name(self) -> str:
-        """The run's name: its folder's, which may have been renamed since."""
-        return self.path.absolute().parent.name
+        """The run's name: that of its folder, which may have been renamed; of a file elsewhere, the name it records."""
+        folder = self.path.absolute().parent
+        return folder.name if folder.parent == ROOT.absolute() else str(self.record["name"])
 
     @property
     def epochs_done(self) -> int:
@@ -63,9 +70,20 @@ def find_resumed(ckpt_path: str, name: str | None) -> Resumed:
     try:
         checkpoint = read_checkpoint(where)
     except (OSError, ValueError) as error:
-        raise UsageError(f"--ckpt_path: {error}") from error
-    if not {"run", "optimizer_states", "loops"} <= checkpoint.keys():
-        raise UsageError(f"--ckpt_path: {where} was not left by a training run; use it with --init_from")
+        previous = Path(where).with_name("previous.ckpt")
+        if isinstance(error, FileNotFoundError) or Path(where).name != "last.ckpt" or not previous.is_file():
+            raise UsageError(f"--ckpt_path: {error}") from error
+        try:
+            checkpoint = read_checkpoint(previous)
+        except (OSError, ValueError) as second:
+            raise UsageError(f"--ckpt_path: {error}; and {second}") from error
+        print(f"warning: {error}; going on from {previous}, which is older", file=sys.stderr, flush=True)
+        where = previous
+    if not {"run", "optimizer_states", "loops"} <= checkpoint.keys() or not checkpoint.get("resumable"):
+        raise UsageError(
+            f"--ckpt_path: {where} holds weights, not the state of a run; go on from a last.ckpt, or start a new run "
+            f"from these weights with --init_from {where}"
+        )
     return Resumed(Path(where), checkpoint)
 
 
@@ -85,7 +103,7 @@ def choose_name(config: dict[str, Any], resumed: Resumed | None) -> str:
     if NAME_VARIABLE in os.environ:
         return os.environ[NAME_VARIABLE]
     if not is_main_process():
-        return _told_by_main_process()
+        return config["name"] or _told_by_main_process()
     name = config["name"]
     if name is None:
         name = resumed.name if resumed is not None else _new_name(config)
@@ -110,26 +128,30 @@ def _check_free(folder: Path) -> None:
 
 
 def _tell_others(name: str) -> str:
-    """Under torchrun, where all processes start at once, agree on the first one's name."""
-    return _broadcast(name) if "TORCHELASTIC_RUN_ID" in os.environ else name
+    """Under torchrun, where all processes start at once and may be started again, agree on one name.
+
+    It is kept in torchrun's own store, which outlives the processes: after a restart the first name holds.
+    """
+    store = _torchrun_store()
+    if store is None:
+        return name
+    return str(store.compare_set("project/name", "", name).decode())
 
 
 def _told_by_main_process() -> str:
-    return _tell_others("")
+    store = _torchrun_store()
+    if store is None:
+        raise UsageError("the processes of this run cannot agree on its name: give it with --name")
+    store.wait(["project/name"])
+    return str(store.get("project/name").decode())
 
 
-def _broadcast(name: str) -> str:
+def _torchrun_store() -> Any:
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
     import torch.distributed as dist
 
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return name
-    dist.init_process_group("gloo")
-    try:
-        names = [name]
-        dist.broadcast_object_list(names, src=0)
-        return names[0]
-    finally:
-        dist.destroy_process_group()
+    return dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
 
 
 @contextlib.contextmanager
@@ -158,13 +180,20 @@ def claim(folder: Path, resumed: Resumed | None) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir()
-        if resumed is not None and (best := resumed.path.with_name("best.ckpt")).exists():
+        if resumed is not None and _is_best_of(resumed, best := resumed.path.with_name("best.ckpt")):
             shutil.copy2(best, folder / "best.ckpt")
     except FileExistsError:
         _check_free(folder)
         raise
     except OSError as error:
         raise RunError(f"the run's folder {folder} cannot be made ({error.strerror})") from error
+
+
+def _is_best_of(resumed: Resumed, path: Path) -> bool:
+    try:
+        return read_checkpoint(path)["run"]["tracker_id"] == resumed.record["tracker_id"]
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

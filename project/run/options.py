@@ -90,6 +90,9 @@ RUN_OPTIONS = [
     Option("seed", int, 0, "seed of weights, order, augmentation and dropout"),
     Option("wandb", Literal["auto", "online", "offline", "disabled"], "auto", "tracking by Weights & Biases"),
     Option("ckpt_path", str | None, None, "resume: 'last' for the newest run, or the path of a last.ckpt"),
+    Option("save_every_steps", int | None, None, "also save last.ckpt every so many steps"),
+    Option("save_every_minutes", float | None, None, "also save last.ckpt every so many minutes"),
+    Option("timeout_minutes", float, 10.0, "how long processes wait for one of them that hangs"),
     Option("init_from", str | None, None, "start from every matching weight of this checkpoint"),
 ]
 CONFIG_OPTION = Option("config", str, None, "YAML files with any of these options")

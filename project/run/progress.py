@@ -1,11 +1,14 @@
 """What a run says while it trains: a bar on a terminal, a line an epoch everywhere, numbers for the loggers."""
 
+import os
 import sys
 import time
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, Checkpoint, RichProgressBar
+
+from project.run.folder import is_main_process
 
 REFRESH_STEPS = 20  # redrawing more often is work that nobody sees
 
@@ -15,6 +18,15 @@ def percent_or_number(name: str, value: float) -> str:
     if name.rpartition("/")[2] in ("acc", "miou", "map", "map_50"):
         return f"{100 * value:.2f} %"
     return f"{value:.4g}"
+
+
+def say(text: str) -> None:
+    """Print a line, in one process only. That nobody reads it any more does not matter: training goes on."""
+    if is_main_process():
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, it stays open to the end
 
 
 class Bar(RichProgressBar):
@@ -45,6 +57,13 @@ class EpochLines(Checkpoint):
 
     def __init__(self) -> None:
         self._start = 0.0
+        self._validated = False  # in this epoch
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validated = True
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start = time.perf_counter()  # a run resumed within an epoch does not start that again
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start = time.perf_counter()
@@ -54,11 +73,11 @@ class EpochLines(Checkpoint):
         words = [f"epoch {trainer.current_epoch + 1}" + (f"/{total}" if total else "")]
         # Read in every process: the metrics are joined over all of them at this moment.
         for name, value in sorted(trainer.callback_metrics.items()):
-            if not name.endswith("_step"):
+            if self._validated or not name.startswith("val/"):
                 words.append(f"{name} {percent_or_number(name, float(value))}")
+        self._validated = False
         words.append(f"{time.perf_counter() - self._start:.1f} s")
-        if trainer.is_global_zero:
-            print("  ".join(words), flush=True)
+        say("  ".join(words))
 
 
 class StepMetrics(Callback):

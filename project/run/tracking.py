@@ -62,10 +62,13 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def rewind(self, step: int) -> None:
-        """Forget what was logged at `step` and later: a resumed run will log it again."""
+        """Forget what was logged at `step` and later, which will be logged again; go on with the line before."""
         if self.path.exists():
-            rows = self._rows()
-            self._rewrite([row for row in rows if int(row["step"]) < step])
+            rows = [row for row in self._rows() if int(row["step"]) < step]
+            current = rows.pop() if rows and int(rows[-1]["step"]) == step - 1 else {}
+            self._rewrite(rows)
+            self._row = {**{k: v for k, v in current.items() if v}, "step": step - 1} if current else {}
+            self.save()
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

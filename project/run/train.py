@@ -2,26 +2,36 @@
 
 import logging
 import os
+import signal
 import sys
 import time
 import warnings
+from datetime import timedelta
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from project.checkpoint_file import read_checkpoint, write_text
 from project.run import folder as folders
-from project.run.assemble import build, check_values, initialise, trainer_arguments
-from project.run.checkpoints import DurableCheckpointIO, RunCheckpoints, SeedEveryStep
+from project.run.assemble import (
+    build,
+    check_same_network,
+    check_same_parts,
+    check_values,
+    initialise,
+    trainer_arguments,
+)
+from project.run.checkpoints import AveragedWeights, DurableCheckpointIO, RunCheckpoints, SeedEveryStep
 from project.run.config import NOT_SAVED, Source, dump, flatten, help_for, read_command_line, read_config_file, resolve
-from project.run.errors import RunError, UsageError
+from project.run.errors import RunError, Stopped, UsageError
 from project.run.folder import Resumed, is_main_process
-from project.run.progress import Bar, EpochLines, StepMetrics, on_terminal
+from project.run.guard import FiniteGuard
+from project.run.progress import Bar, EpochLines, StepMetrics, on_terminal, say
+from project.run.stops import StopSignals, die_with_parent, leave_handlers_to_us, requeue
 from project.run.summary import closing_lines, git_state, hardware, peak_memory_mb, versions, write_summary
 from project.run.tracking import MetricsCsv, Tracker, choose_mode, new_run_id, redact, redacted_command
 
@@ -40,6 +50,9 @@ def main(arguments: list[str]) -> None:
     quieten()
     sources = [read_config_file(path) for path in line.config_files] + [Source("command line", line.flags)]
     given = {key: value for source in sources for key, value in source.values.items()}
+    for key in ("name", "ckpt_path", "init_from"):
+        if given.get(key) is not None and not isinstance(given[key], str):
+            raise UsageError(f"{key} is text, got {given[key]!r}")
     resumed = None
     if given.get("ckpt_path") is not None:
         if given.get("init_from") is not None:
@@ -53,12 +66,6 @@ def main(arguments: list[str]) -> None:
     for remark in remarks:
         say(f"note: {remark}")
     Run(config, resumed).execute()
-
-
-def say(text: str) -> None:
-    """Print a line, in one process only."""
-    if is_main_process():
-        print(text, flush=True)
 
 
 def quieten() -> None:
@@ -94,6 +101,7 @@ class Run:
         self.config = config
         self.resumed = resumed
         self.rehearsal = bool(config["fast_dev_run"])  # leaves no files
+        self.signals = StopSignals()
         self.seconds = dict.fromkeys(("setup", "fit", "test", "total"), 0.0)
         self.metrics: dict[str, float] = {}
 
@@ -103,11 +111,22 @@ class Run:
         Raises:
             UsageError: the configuration cannot be run; nothing was written.
             RunError: the run failed; its folder says how far it came.
+            Stopped: a signal asked for an end; the run's state is saved.
         """
+        with self.signals.caught():
+            return self._execute()
+
+    def _execute(self) -> dict[str, Any]:
         started = time.perf_counter()
+        if folders.is_started_by_another():
+            die_with_parent()
         check_values(self.config)
         pl.seed_everything(self.config["seed"], verbose=False)
+        if self.resumed is not None:
+            check_same_parts(self.config, self.resumed)
         self.data, self.task = build(self.config)
+        if self.resumed is not None:
+            check_same_network(self.task, self.resumed)
         if self.config["init_from"] is not None:
             say(f"init      {initialise(self.task, self.config['init_from'])}")
         arguments = trainer_arguments(self.config)
@@ -130,12 +149,24 @@ class Run:
                 self._fit()
                 self._test()
             status = "finished"
+        except Stopped as stop:
+            status = "stopped"
+            self._say_how_to_go_on(stop)
+            if folders.is_started_by_another():  # the process that started this one reports for both
+                sys.exit(0)
+            raise
         except torch.OutOfMemoryError as error:
             raise RunError("out of memory: try a smaller --data.batch_size, or --precision bf16-mixed") from error
         except (OSError, ValueError, MisconfigurationException) as error:
             raise RunError(" ".join(str(error).split())) from error
+        except RuntimeError as error:
+            if self.trainer.world_size > 1 and _is_about_processes(error):
+                raise RunError(f"another process of this run failed or hangs ({str(error).split('. ')[0]})") from error
+            raise
         finally:
             self.seconds["total"] = time.perf_counter() - started
+            if status != "finished":
+                self._end_other_processes()
             summary = self._summarise(status)
             if self.tracker is not None:
                 self.tracker.finish(exit_code=0 if status == "finished" else 1)
@@ -143,6 +174,20 @@ class Run:
             say(text)
         self._say_where_tracked()
         return summary
+
+    def _say_how_to_go_on(self, stop: Stopped) -> None:
+        last = self.checkpoints.last_path
+        if last.exists():
+            say(f"stopped   after {self.trainer.global_step:,} steps; go on with --ckpt_path {last}")
+        if stop.number == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ and is_main_process():
+            say(f"requeue   {requeue()}")
+
+    def _end_other_processes(self) -> None:
+        """End the processes that Lightning started for this run's other devices, whatever state they are in."""
+        launcher = self.trainer.strategy.launcher
+        for process in getattr(launcher, "procs", []):
+            if process.poll() is None:
+                process.kill()
 
     def _finished_before(self) -> bool:
         """Whether there is nothing left of the run that is to be continued, its test included."""
@@ -164,14 +209,22 @@ class Run:
 
     def _choose_recording(self) -> None:
         """Decide what will be recorded where; nothing is written yet."""
-        own = self.resumed is not None and self.resumed.name == self.name
+        own = self.resumed is not None and self.resumed.path.absolute().parent == self.folder.absolute()
         tracker_id = str(self.resumed.record["tracker_id"]) if self.resumed is not None and own else new_run_id()
         record = {
             "name": self.name,
             "config": {key: value for key, value in self.config.items() if key not in NOT_SAVED},
             "tracker_id": tracker_id,
         }
-        self.checkpoints = RunCheckpoints(self.folder, self.task.best_metric, self.task.best_is_highest, record)
+        self.checkpoints = RunCheckpoints(
+            self.folder,
+            self.task.best_metric,
+            self.task.best_is_highest,
+            record,
+            self.signals,
+            self.config["save_every_steps"],
+            self.config["save_every_minutes"],
+        )
         self.csv = MetricsCsv(self.folder / "metrics.csv")
         self.tracker: Tracker | None = None
         self.tracking = "disabled"
@@ -190,10 +243,14 @@ class Run:
             self.tracker.log_configuration({"name": self.name, **self.config})
 
     def _build_trainer(self, arguments: dict[str, Any]) -> pl.Trainer:
-        callbacks: list[Callback] = [SeedEveryStep(self.config["seed"]), StepMetrics(self.config["log_every_n_steps"])]
+        callbacks: list[Callback] = [
+            SeedEveryStep(self.config["seed"]),
+            FiniteGuard(),
+            StepMetrics(self.config["log_every_n_steps"]),
+        ]
         decay = self.config["optim"]["ema"]
         if decay:
-            callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(decay)))
+            callbacks.append(AveragedWeights(decay))
         callbacks.append(EpochLines())
         loggers: list[Logger] = []
         if not self.rehearsal:
@@ -205,7 +262,7 @@ class Run:
         if on_terminal() if bar is None else bar:
             callbacks.append(Bar())
         try:
-            return pl.Trainer(
+            trainer = pl.Trainer(
                 **arguments,
                 callbacks=callbacks,
                 logger=loggers or False,
@@ -215,8 +272,16 @@ class Run:
                 use_distributed_sampler=False,  # our samplers share the images out themselves
                 default_root_dir=str(self.folder),
             )
-        except (MisconfigurationException, ValueError, TypeError) as error:
+        except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
             raise UsageError(" ".join(str(error).split())) from error
+        started = int(os.environ.get("WORLD_SIZE", "1"))
+        if "TORCHELASTIC_RUN_ID" in os.environ and started != trainer.world_size:
+            asked = f"--devices {os.environ['LOCAL_WORLD_SIZE']} --num_nodes {os.environ['GROUP_WORLD_SIZE']}"
+            raise UsageError(f"torchrun started {started} processes: give {asked} --strategy ddp as well")
+        leave_handlers_to_us(trainer)
+        if hasattr(trainer.strategy, "_timeout"):
+            trainer.strategy._timeout = timedelta(minutes=self.config["timeout_minutes"])
+        return trainer
 
     def _announce(self) -> None:
         weights = sum(p.numel() for p in self.task.parameters())
@@ -239,13 +304,16 @@ class Run:
         start = time.perf_counter()
         try:
             path = str(self.resumed.path) if self.resumed is not None else None
-            self.trainer.fit(self.task, datamodule=self.data, ckpt_path=path, weights_only=True)
+            with self.signals.noted_only():
+                self.trainer.fit(self.task, datamodule=self.data, ckpt_path=path, weights_only=True)
         finally:
             self.seconds["fit"] = time.perf_counter() - start
 
     def _test(self) -> None:
         self.metrics = _numbers(self.trainer.callback_metrics)
         start = time.perf_counter()
+        if not self.rehearsal and not self.checkpoints.best_path.exists():
+            raise RunError("the run ended before its first epoch did, so there is nothing to test")
         if not self.rehearsal:
             # Not through the Trainer: it would restore the callbacks' state as well, and warn.
             self.task.load_state_dict(read_checkpoint(self.checkpoints.best_path)["state_dict"])
@@ -294,3 +362,8 @@ class Run:
 
 def _numbers(metrics: Any) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items() if not name.endswith("_step")}
+
+
+def _is_about_processes(error: RuntimeError) -> bool:
+    text = str(error).lower()
+    return isinstance(error, torch.distributed.DistError) or any(word in text for word in ("gloo", "nccl", "timed out"))

@@ -47,6 +47,7 @@ class Task(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimiser, training = build_optimiser(self, **self.hparams["optim"])
+        self._optimiser_values = [{k: v for k, v in g.items() if k != "params"} for g in optimiser.param_groups]
         schedule, warmup = training["schedule"], training["warmup"]
         steps = self.trainer.estimated_stepping_batches
         if not math.isfinite(steps):
@@ -58,6 +59,20 @@ class Task(pl.LightningModule):
             return rate_factor(schedule, warmup, step / max(1, steps))
 
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": LambdaLR(optimiser, factor), "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Have the optimiser's own settings hold, where a run is resumed with others than those it was saved with."""
+        optimiser = self.trainer.optimizers[0]
+        for group, values in zip(optimiser.param_groups, self._optimiser_values, strict=True):
+            group.update({**values, "initial_lr": values["lr"]})
+        for config in self.trainer.lr_scheduler_configs:
+            scheduler: Any = config.scheduler
+            scheduler.base_lrs = [values["lr"] for values in self._optimiser_values]
+            for group, rate, factor in zip(
+                optimiser.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
+            ):
+                group["lr"] = rate * factor(scheduler.last_epoch)
+            scheduler._last_lr = [group["lr"] for group in optimiser.param_groups]
 
     def preprocess(self, images_u8: Tensor) -> Tensor:
         """Normalise uint8 images (N, C, H, W) as in training."""

@@ -1,8 +1,5 @@
 """Whole runs on the stand-in for MNIST, in this process: what is written, resumed, refused."""
 
-import csv
-import json
-
 import pytest
 import torch
 
@@ -10,7 +7,7 @@ from project import LitClassifier, load_task
 from project.checkpoint_file import read_checkpoint
 from project.run import evaluate, train
 from project.run.errors import RunError, UsageError
-from tests.tiny import QUICK
+from tests.runs import read_metrics, read_summary, run, same
 
 EPOCHS = 4
 SUMMARY = """name task data backbone parameters status epochs global_step seconds images_per_second peak_memory_mb
@@ -20,31 +17,6 @@ SUMMARY = """name task data backbone parameters status epochs global_step second
 @pytest.fixture(autouse=True)
 def _(workplace):
     pass
-
-
-def run(*arguments):
-    train.main([*QUICK, *map(str, arguments)])
-
-
-def read_metrics(name):
-    with open(f"checkpoints/{name}/metrics.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def read_summary(name):
-    with open(f"checkpoints/{name}/summary.json") as file:
-        return json.load(file)
-
-
-def same(a, b):
-    """Whether two checkpoints hold equal values all through, except for what names the run and its place."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a if k != "run")
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 def test_a_run_learns_and_leaves_everything_in_its_folder(workplace, capsys):
@@ -97,38 +69,6 @@ def test_its_own_configuration_reproduces_a_run():
     run("--name", "a", "--max_epochs", 2, "--optim.lr", 0.003)
     train.main(["--config", "checkpoints/a/config.yaml", "--name", "b"])
     assert same(read_checkpoint("checkpoints/a/last.ckpt"), read_checkpoint("checkpoints/b/last.ckpt"))
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        [],
-        ["--optim.ema", "0.9", "--backbone.dropout", "0.2", "--data.rotate", "10"],
-        ["--data.num_workers", "2", "--accumulate_grad_batches", "2"],
-        ["--data.val_size", "0", "--optim.schedule", "constant"],
-    ],
-    ids=["default", "ema-dropout-augment", "workers-accumulate", "no-validation"],
-)
-def test_a_run_cut_after_an_epoch_and_resumed_is_bit_for_bit_the_uninterrupted_one(options, monkeypatch):
-    run("--name", "whole", "--max_epochs", 3, *options)
-
-    class Cut(Exception):
-        pass
-
-    def cut(self, trainer, *rest):
-        if trainer.current_epoch == 2:
-            raise Cut
-
-    with monkeypatch.context() as patch:
-        patch.setattr("project.run.progress.EpochLines.on_train_epoch_start", cut)
-        with pytest.raises(Cut):
-            run("--name", "cut", "--max_epochs", 3, *options)
-    assert read_summary("cut")["status"] == "failed"
-    train.main(["--ckpt_path", "checkpoints/cut/last.ckpt"])
-    whole, resumed = (read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "cut"))
-    assert same(whole, resumed)
-    assert read_metrics("whole") == read_metrics("cut")
-    assert read_summary("cut")["status"] == "finished"
 
 
 def test_a_finished_run_says_so_and_stops_and_goes_on_when_told_to(capsys):

@@ -1,0 +1,82 @@
+"""Signals that ask a run to end: noted at once, obeyed when the run's state can be saved."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from project.run.errors import Stopped
+
+# SIGUSR1 is what a job scheduler is told to send shortly before a job's time is up: save, and be put back in the queue.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class StopSignals:
+    """Catches the signals that ask for an end.
+
+    While training, a signal is only noted, in `received`; whoever saves the run's state looks there at each step. At
+    other times there is nothing to save, and the signal ends the run at once. So does a second SIGINT, always.
+    """
+
+    def __init__(self) -> None:
+        self.received: int = 0
+        self.training = False
+
+    @contextlib.contextmanager
+    def caught(self) -> Iterator[None]:
+        """Within, the signals are caught; afterwards they are what they were."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Python delivers signals to the main thread only
+            return
+        before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def noted_only(self) -> Iterator[None]:
+        """Within, the run looks at `received` itself."""
+        self.training = True
+        try:
+            yield
+        finally:
+            self.training = False
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        again = self.received == number == signal.SIGINT
+        self.received = self.received or number
+        if again or not self.training:
+            raise Stopped(number)
+
+
+def leave_handlers_to_us(trainer: Any) -> None:
+    """Keep Lightning from installing its own handlers, which save in the middle of a step and end with status 0."""
+    trainer._signal_connector.register_signal_handlers = lambda: None
+
+
+def requeue() -> str:
+    """Put this SLURM job back in the queue; return a line on how that went."""
+    job = os.environ.get("SLURM_ARRAY_JOB_ID")
+    job = f"{job}_{os.environ['SLURM_ARRAY_TASK_ID']}" if job else os.environ["SLURM_JOB_ID"]
+    program = shutil.which("scontrol")
+    if program is None:
+        return f"job {job} could not be put back in the queue: there is no scontrol here"
+    done = subprocess.run([program, "requeue", job], capture_output=True, text=True, check=False)
+    if done.returncode:
+        return f"job {job} could not be put back in the queue: {' '.join(done.stderr.split())}"
+    return f"job {job} is back in the queue"
+
+
+def die_with_parent() -> None:
+    """Have the system end this process when the one that started it ends, however that happens (Linux only)."""
+    with contextlib.suppress(OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG

@@ -1,0 +1,109 @@
+"""A run that was cut and resumed is, to the last bit, the run that was not."""
+
+import signal
+
+import pytest
+
+from project.checkpoint_file import read_checkpoint
+from project.run import train
+from project.run.checkpoints import RunCheckpoints
+from project.run.errors import Stopped
+from tests.runs import differences, read_metrics, read_summary, run
+
+EPOCHS, BATCHES = 3, 10
+SETUPS = {
+    "plain": [],
+    "everything": [
+        *("--optim.ema", "0.9", "--backbone.dropout", "0.2", "--head.dropout", "0.3", "--data.rotate", "10"),
+        *("--gradient_clip_val", "1.0", "--log_every_n_steps", "3"),
+    ],
+    "accumulate": ["--accumulate_grad_batches", "3", "--optim.schedule", "cosine"],
+    "workers": ["--data.num_workers", "2"],
+    "often-validated": ["--val_check_interval", "0.3", "--optim.ema", "0.9"],
+    "seldom-validated": ["--check_val_every_n_epoch", "2"],
+    "not-validated": ["--data.val_size", "60", "--limit_val_batches", "0"],
+    "limited": ["--limit_train_batches", "7", "--optim", "sgd"],
+}
+
+
+class Cut(Exception):
+    """What ends a run in these tests."""
+
+
+@pytest.fixture(autouse=True)
+def _(workplace):
+    pass
+
+
+def cut_and_resume(monkeypatch, after, *options):
+    """Run 'cut', ended right after the save number `after`, counting steps and ends of epochs, and resume it."""
+    saves = []
+    save = RunCheckpoints._save_last
+
+    def save_and_cut(self, trainer, pending):
+        save(self, trainer, pending)
+        saves.append(trainer.global_step)
+        if len(saves) == after:
+            raise Cut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunCheckpoints, "_save_last", save_and_cut)
+        with pytest.raises(Cut):
+            run("--name", "cut", "--max_epochs", EPOCHS, "--save_every_steps", 1, *options)
+    assert read_summary("cut")["status"] == "failed"
+    train.main(["--ckpt_path", "checkpoints/cut/last.ckpt"])
+
+
+def assert_equal_runs():
+    for file in ("last", "best"):
+        assert differences(*(read_checkpoint(f"checkpoints/{name}/{file}.ckpt") for name in ("whole", "cut"))) == []
+    assert read_metrics("whole") == read_metrics("cut")
+    whole, cut = (read_summary(name) for name in ("whole", "cut"))
+    assert whole["metrics"] == cut["metrics"] and whole["best"]["epoch"] == cut["best"]["epoch"]
+    assert cut["status"] == "finished"
+
+
+# A save after each of ten steps and one at the epoch's end: 1 is the first step, 10 an epoch's last step, 11 its end.
+@pytest.mark.parametrize("after", [1, 5, 10, 11, 12, 21, 22, 28, 32])
+@pytest.mark.parametrize("setup", ["plain", "everything"])
+def test_cut_anywhere(monkeypatch, setup, after):
+    run("--name", "whole", "--max_epochs", EPOCHS, "--save_every_steps", 1, *SETUPS[setup])
+    cut_and_resume(monkeypatch, after, *SETUPS[setup])
+    assert_equal_runs()
+
+
+@pytest.mark.parametrize("after", [2, 4, 5, 7, 9])
+@pytest.mark.parametrize("setup", [name for name in SETUPS if name not in ("plain", "everything")])
+def test_cut_under_every_setup(monkeypatch, setup, after):
+    run("--name", "whole", "--max_epochs", EPOCHS, "--save_every_steps", 1, *SETUPS[setup])
+    cut_and_resume(monkeypatch, after, *SETUPS[setup])
+    assert_equal_runs()
+
+
+@pytest.mark.parametrize("batch", [0, 1])
+@pytest.mark.parametrize("setup", ["plain", "everything", "often-validated"])
+def test_stopped_while_validating(monkeypatch, setup, batch):
+    """The second validation is cut by a signal at its first or second batch; the weights may be averaged ones then."""
+    run("--name", "whole", "--max_epochs", EPOCHS, *SETUPS[setup])
+    begun = []
+    decide = RunCheckpoints.on_validation_batch_end
+
+    def signalled(self, trainer, module, outputs, data, batch_idx, *rest):
+        begun.append(batch_idx)
+        if not trainer.sanity_checking and begun.count(0) == 3 and batch_idx == batch:
+            self.signals.received = signal.SIGTERM
+        decide(self, trainer, module, outputs, data, batch_idx, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunCheckpoints, "on_validation_batch_end", signalled)
+        with pytest.raises(Stopped) as stop:
+            run("--name", "cut", "--max_epochs", EPOCHS, *SETUPS[setup])
+    assert stop.value.status == 143 and read_summary("cut")["status"] == "stopped"
+    train.main(["--ckpt_path", "last", "--name", "cut"])
+    assert_equal_runs()
+
+
+def test_how_often_it_is_saved_changes_nothing_else():
+    run("--name", "whole", "--max_epochs", EPOCHS)
+    run("--name", "cut", "--max_epochs", EPOCHS, "--save_every_steps", 2)
+    assert_equal_runs()
