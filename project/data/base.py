@@ -46,7 +46,6 @@ class ImageDataModule(pl.LightningDataModule):
         self.stores: dict[str, ImageStore] = {}
         self._resume_epoch = 0
         self._resume_batches = 0
-        self._resume_of: float = 0
 
     def describe(self) -> str:
         """Return a line on what there is to train on."""
@@ -76,8 +75,6 @@ class ImageDataModule(pl.LightningDataModule):
         # Workers fetch ahead before Lightning announces the epoch, so the sampler has to know it from the start.
         sampler.set_epoch(self._resume_epoch)
         sampler.skip_once(self._resume_batches)
-        limit = getattr(self.trainer, "limit_train_batches", 1.0)
-        self._check_position(min(limit, len(sampler)) if isinstance(limit, int) else int(len(sampler) * limit))
         return self._loader("train", sampler)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
@@ -114,16 +111,22 @@ class ImageDataModule(pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resume_epoch = state_dict["epoch"]
         self._resume_batches = state_dict["batches"]
-        self._resume_of = state_dict["of"]
 
-    def _check_position(self, num_batches: int) -> None:
-        """Refuse to go on within an epoch that has another number of batches than the one that was left.
+    def check_position(self, state_dict: dict[str, Any], world_size: int, limit: float | None) -> None:
+        """Refuse a saved position within an epoch that would now have another number of batches.
+
+        Args:
+            state_dict: a saved position.
+            world_size: how many processes share the data.
+            limit: Lightning's limit_train_batches.
 
         Raises:
             ValueError: the numbers differ, by another batch size, say, or another number of processes.
         """
-        if self._resume_batches and num_batches != self._resume_of:
+        whole = len(EpochBatchSampler(len(self.stores["train"]), self.batch_size, world_size=world_size))
+        now = whole if limit is None else min(limit, whole) if isinstance(limit, int) else int(whole * limit)
+        if state_dict["batches"] and now != state_dict["of"]:
             raise ValueError(
-                f"the run stopped after {self._resume_batches} of an epoch's {self._resume_of} batches, and an epoch "
-                f"now has {num_batches}: resume with the batch size and the number of processes it had"
+                f"the run stopped after {state_dict['batches']} of an epoch's {state_dict['of']} batches, and an epoch "
+                f"now has {now}: resume with the batch size and the number of processes it had"
             )

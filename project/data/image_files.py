@@ -23,6 +23,8 @@ def find_images(paths: Iterable[str]) -> list[Path]:
     found: list[Path] = []
     for name in paths:
         path = Path(name)
+        if not name:
+            raise FileNotFoundError("an empty name is no image")
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
             if not inside:
@@ -45,20 +47,21 @@ def read_image(path: Path, channels: int) -> Image.Image:
         with Image.open(path) as file:
             image = ImageOps.exif_transpose(file)
             image.load()
+        if image.mode.startswith(("I", "F")):
+            image = _to_8_bits(image)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return image.convert("L" if channels == 1 else "RGB")
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as an image ({' '.join(str(error).split())})") from error
-    if image.mode.startswith(("I", "F")):
-        image = _to_8_bits(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(ground, image)
-    return image.convert("L" if channels == 1 else "RGB")
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
     """Scale an image of 16-bit, 32-bit or float values to 0..255."""
     values = np.asarray(image, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("some of its values are not numbers")
     top = 1.0 if image.mode == "F" and values.max() <= 1 else 255.0 if values.max() <= 255 else 65535.0
     return Image.fromarray(np.clip(values * (255 / top), 0, 255).round().astype(np.uint8))
 

@@ -86,7 +86,9 @@ def read_command_line(argv: Sequence[str], positional: bool = False) -> CommandL
                 raise UsageError("--config needs the path of a YAML file")
             line.config_files += values
         elif key == "print_config":
-            line.print_config = values in ([], ["true"], ["True"])
+            if values not in ([], ["true"], ["false"]):
+                raise UsageError(f"--print_config is true or false, got {values[0]!r}")
+            line.print_config = values != ["false"]
         else:
             line.flags[f"{key}.name" if key in SECTIONS else key] = values[0] if values else True
     return line
@@ -117,23 +119,34 @@ def read_config_file(path: str) -> Source:
         raise UsageError(f"there is no configuration file {path}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"configuration file {path} cannot be read ({error})") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, TypeError) as error:
         raise UsageError(f"configuration file {path}: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not content:
         found = "is empty" if content is None or content == {} else f"holds a {type(content).__name__}"
         raise UsageError(f"configuration file {path} {found}; expected options, one 'key: value' a line")
-    return Source(path, flatten(content))
+    try:
+        return Source(path, flatten(content))
+    except ValueError as error:
+        raise UsageError(f"configuration file {path}: {error}") from error
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn a nested configuration into dotted keys; a section that is only a name becomes its `.name`."""
-    flat: dict[str, Any] = {}
+    """Turn a nested configuration into dotted keys; a section that is only a name becomes its `.name`.
+
+    Raises:
+        ValueError: an option is given twice, in two spellings.
+    """
+    pairs: list[tuple[str, Any]] = []
     for key, value in config.items():
         key = str(key).replace("-", "_")
         if key in SECTIONS and isinstance(value, Mapping):
-            flat.update({f"{key}.{str(option).replace('-', '_')}": v for option, v in value.items()})
+            pairs += [(f"{key}.{str(option).replace('-', '_')}", v) for option, v in value.items()]
         else:
-            flat[f"{key}.name" if key in SECTIONS else key] = value
+            pairs.append((f"{key}.name" if key in SECTIONS else key, value))
+    flat = dict(pairs)
+    if len(flat) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)} is given twice")
     return flat
 
 

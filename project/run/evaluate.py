@@ -1,6 +1,7 @@
 """A checkpoint's metrics, measured again from the file alone: what scripts/evaluate.py does."""
 
 import lightning.pytorch as pl
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from project.checkpoint_file import read_checkpoint
 from project.data import build_data
@@ -32,6 +33,8 @@ def main(arguments: list[str]) -> None:
         return
     if len(line.positional) != 1:
         raise UsageError(f"expected one checkpoint, got {len(line.positional)}: evaluate.py CKPT")
+    if line.config_files or line.print_config:
+        raise UsageError("evaluate.py takes no --config and no --print_config: the checkpoint says what it is")
     for flag in line.flags:
         if not flag.startswith("data.") and flag not in ("accelerator", "devices", "precision", "limit_test_batches"):
             raise UsageError(f"--{flag} cannot be changed by evaluating: what the checkpoint was trained with holds")
@@ -45,6 +48,10 @@ def main(arguments: list[str]) -> None:
         raise UsageError(f"{path} does not say what it was trained on: it was not left by a training run")
     config, _ = resolve([Source(path, flatten(checkpoint["run"]["config"])), Source("command line", line.flags)])
     config["devices"] = line.flags.get("devices", 1)  # one process sees every image exactly once
+    if "limit_test_batches" not in line.flags:
+        config["limit_test_batches"] = None  # whatever the training run did
+    if config["limit_test_batches"] == 0:
+        raise UsageError("--limit_test_batches 0 leaves nothing to measure")
     check_values(config)
     try:
         data = build_data(seed=config["seed"], **config["data"])
@@ -62,10 +69,10 @@ def main(arguments: list[str]) -> None:
             use_distributed_sampler=False,
         )
         metrics = trainer.test(task, datamodule=data, verbose=False)[0]
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    except (ValueError, MisconfigurationException, ImportError) as error:
+        raise UsageError(" ".join(str(error).split())) from error
     except OSError as error:
         raise RunError(str(error)) from error
-    say(f"{path}: {config['task']['name']}, {config['data']['name']}, {len(data.stores['test']):,} test images")
+    say(f"{path}: {config['task']['name']}, {config['data']['name']}, {task.images_tested:,} test images")
     for name, value in metrics.items():
         say(f"{name:<12}{percent_or_number(name, value)}")

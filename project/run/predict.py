@@ -42,8 +42,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--batch_size", type=int, default=256, metavar="INT", help="images looked at at once [256]")
     parser.add_argument("--device", default=None, help="cpu, cuda or mps; by default the best there is")
     given = parser.parse_args(arguments)
-    if given.output and Path(given.output).suffix.lower() not in (".csv", ".json"):
-        raise UsageError(f"--output {given.output}: expected a name that ends in .csv or .json")
+    if given.output:
+        _check_output(given.output)
+    if given.device is not None and given.device.partition(":")[0] not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"--device {given.device}: expected cpu, cuda or mps")
     if given.batch_size < 1:
         raise UsageError(f"--batch_size is 1 or more, got {given.batch_size}")
     try:
@@ -54,12 +56,12 @@ def main(arguments: list[str]) -> None:
 
     predictions = Predictions(task, given.invert, given.batch_size)
     rows = []
-    width = max(5, *(len(str(path)) for path in paths))
+    width = max(5, *(len(_printable(path)) for path in paths))
     print(f"{'image':<{width}}  {'class':<12} probability")
     for row in predictions.rows(paths):
         rows.append(row)
         note = f"  {INVERTED}" if row["looks_inverted"] else ""
-        print(f"{row['image']:<{width}}  {row['class']:<12} {100 * row['probability']:6.2f} %{note}")
+        print(f"{_printable(row['image']):<{width}}  {row['class']:<12} {100 * row['probability']:6.2f} %{note}")
     if given.output:
         write_rows(rows, Path(given.output))
         print(f"written: {given.output}")
@@ -72,6 +74,19 @@ def main(arguments: list[str]) -> None:
         )
     if predictions.unreadable:
         raise RunError("\n".join([f"{len(predictions.unreadable)} files left out:", *predictions.unreadable]))
+
+
+def _printable(path: object) -> str:
+    """Return a path in one line, whatever characters are in it."""
+    return "".join(c if c.isprintable() else "?" for c in str(path))
+
+
+def _check_output(output: str) -> None:
+    path = Path(output)
+    if path.suffix.lower() not in (".csv", ".json"):
+        raise UsageError(f"--output {output}: expected a name that ends in .csv or .json")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise UsageError(f"--output {output}: {'it is a folder' if path.is_dir() else 'its folder does not exist'}")
 
 
 def best_device() -> str:

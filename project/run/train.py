@@ -140,6 +140,7 @@ class Run:
         self._choose_recording()
         self.trainer = self._build_trainer(arguments)
         if is_main_process() and not self.rehearsal:
+            self._check_position()
             self._open_folder()
         self._announce()
         self.seconds["setup"] = time.perf_counter() - started
@@ -206,6 +207,14 @@ class Run:
             raise RunError(str(error)) from error
         except ValueError as error:
             raise UsageError(str(error)) from error
+
+    def _check_position(self) -> None:
+        if self.resumed is not None:
+            saved = self.resumed.checkpoint[type(self.data).__qualname__]
+            try:
+                self.data.check_position(saved, self.trainer.world_size, self.config["limit_train_batches"])
+            except ValueError as error:
+                raise UsageError(f"--ckpt_path {self.resumed.path}: {error}") from error
 
     def _choose_recording(self) -> None:
         """Decide what will be recorded where; nothing is written yet."""

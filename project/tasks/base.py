@@ -31,7 +31,8 @@ class Task(pl.LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self.images_seen = 0  # by this process, for its speed
+        self.images_seen = 0  # trained on by this process, for its speed
+        self.images_tested = 0
         self._sums: Tensor | None = None
         self._tracked: list[str] = []
 

@@ -112,6 +112,7 @@ class LitClassifier(Task):
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._evaluate("test", *batch)
+        self.images_tested += len(batch[1])
 
     def _evaluate(self, stage: str, images: Tensor, labels: Tensor) -> None:
         logits = self(images)

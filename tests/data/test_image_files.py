@@ -48,6 +48,14 @@ def test_a_file_that_is_no_whole_image_is_named(tmp_path, content):
         read_image(path, 1)
 
 
+def test_values_that_are_no_numbers_and_modes_without_a_way_to_grey_are_named(tmp_path):
+    Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(tmp_path / "nan.tiff")
+    Image.new("LAB", (4, 4)).save(tmp_path / "lab.tiff")
+    for name in ("nan", "lab"):
+        with pytest.raises(ValueError, match=rf"{name}.tiff cannot be read as an image"):
+            read_image(tmp_path / f"{name}.tiff", 1)
+
+
 def test_fitting_keeps_bytes_of_the_right_size_and_proportions_of_others():
     assert np.array_equal(fit_image(Image.fromarray(GREY), (8, 8)).numpy(), GREY[None])
     tall = Image.new("L", (10, 40), 30)

@@ -87,6 +87,13 @@ def test_what_is_wrong_is_said_in_one_line_with_the_closest_right(argv, message)
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_print_config_is_true_or_false():
+    assert read_command_line(["--print_config"]).print_config
+    assert not read_command_line(["--print_config", "false"]).print_config
+    with pytest.raises(UsageError, match="--print_config is true or false, got 'yes'"):
+        read_command_line(["--print_config=yes"])
+
+
 def test_arguments_that_are_no_flags_are_refused():
     with pytest.raises(UsageError, match="unexpected argument 'mnist'"):
         read_command_line(["--data.root", "x", "mnist"])
@@ -101,6 +108,9 @@ def test_arguments_that_are_no_flags_are_refused():
         ("optim:\n  lr: 1\n  lr: 2", "key 'lr' is given twice"),
         ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
         ("a: [", "expected"),
+        ("max_epochs: 1\nmax-epochs: 2", "max_epochs is given twice"),
+        ("backbone: {widths: [4]}\nbackbone.widths: [8]", "backbone.widths is given twice"),
+        ("? [1, 2]\n: 3", "unhashable"),
     ],
 )
 def test_configuration_files_that_make_no_sense(tmp_path, text, message):

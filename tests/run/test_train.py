@@ -7,7 +7,7 @@ from project import LitClassifier, load_task
 from project.checkpoint_file import read_checkpoint
 from project.run import evaluate, train
 from project.run.errors import RunError, UsageError
-from tests.runs import read_metrics, read_summary, run, same
+from tests.runs import differences, read_metrics, read_summary, run, same
 
 EPOCHS = 4
 SUMMARY = """name task data backbone parameters status epochs global_step seconds images_per_second peak_memory_mb
@@ -101,6 +101,96 @@ def test_init_from_takes_what_matches_and_says_what_does_not(capsys):
         run("--name", "c", "--init_from", "checkpoints/a/best.ckpt", "--backbone", "mlp")
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ["--backbone", "mlp"],
+            "run a has backbone cnn, not mlp: resume it as it is, or start a new run",
+        ),
+        (["--optim", "sgd"], "run a has optim adamw, not sgd"),
+        (["--backbone.widths", "8,16"], r"run a has a network of other weights \(backbone.blocks.0.0.weight"),
+    ],
+)
+def test_a_resume_with_another_network_or_optimiser_is_refused_and_nothing_is_touched(workplace, flags, message):
+    run("--name", "a", "--max_epochs", 1)
+    before = {p.name: p.stat().st_mtime_ns for p in (workplace / "checkpoints" / "a").iterdir()}
+    with pytest.raises(UsageError, match=message):
+        train.main(["--ckpt_path", "last", "--max_epochs", "2", *flags])
+    assert before == {p.name: p.stat().st_mtime_ns for p in (workplace / "checkpoints" / "a").iterdir()}
+    with pytest.raises(UsageError, match=r"best.ckpt holds weights, not the state of a run; go on from a last.ckpt"):
+        train.main(["--ckpt_path", "checkpoints/a/best.ckpt", "--max_epochs", "2"])
+
+
+def test_flags_given_on_a_resume_reach_the_optimiser():
+    run("--name", "a", "--max_epochs", 1, "--optim.schedule", "constant", "--log_every_n_steps", 1)
+    flags = ["--max_epochs", "2", "--optim.lr", "1e-5", "--optim.weight_decay", "0.5", "--optim.beta1", "0.5"]
+    train.main(["--ckpt_path", "last", *flags])
+    assert {row["lr"] for row in read_metrics("a") if row["epoch"] == "1" and row["lr"]} == {"1e-05"}
+    group = read_checkpoint("checkpoints/a/last.ckpt")["optimizer_states"][0]["param_groups"][0]
+    assert group["weight_decay"] == 0.5 and tuple(group["betas"]) == (0.5, 0.999)
+
+
+def test_going_on_within_an_epoch_with_other_batches_is_refused():
+    run("--name", "a", "--max_epochs", -1, "--max_steps", 4, "--optim.schedule", "constant")
+    with pytest.raises(UsageError, match=r"after 4 of an epoch's 10 batches, and an epoch now has 5"):
+        train.main(["--ckpt_path", "last", "--max_steps", "9", "--data.batch_size", "60"])
+    assert read_summary("a")["status"] == "finished"
+
+
+def test_a_run_limited_to_steps_can_be_given_more_and_is_then_the_longer_run():
+    constant = ["--max_epochs", -1, "--optim.schedule", "constant"]
+    run("--name", "whole", *constant, "--max_steps", 27)
+    run("--name", "cut", *constant, "--max_steps", 14)
+    train.main(["--ckpt_path", "last", "--name", "cut", "--max_steps", "27"])
+    whole, cut = (read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "cut"))
+    assert differences(whole["state_dict"], cut["state_dict"]) == []
+    assert differences(whole["optimizer_states"], cut["optimizer_states"]) == []
+
+
+@pytest.mark.parametrize("flags", [["--max_steps", 3], ["--check_val_every_n_epoch", 2, "--max_epochs", 1]])
+def test_a_run_that_ends_before_its_first_validation_still_has_weights_to_test(flags):
+    run("--name", "a", *flags)
+    assert "test/acc" in read_summary("a")["metrics"]
+
+
+def test_validation_numbers_are_recorded_only_where_they_were_measured():
+    run("--name", "a", "--max_epochs", 3, "--check_val_every_n_epoch", 2)
+    assert [bool(row["val/acc"]) for row in read_metrics("a") if row["train/loss"]] == [False, True, False]
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
+def test_other_precisions_train(precision):
+    run("--name", "a", "--max_epochs", 1, "--precision", precision)
+    evaluate.main(["checkpoints/a/best.ckpt"])
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_before_it_reaches_the_weights():
+    run("--name", "a", "--max_epochs", 2)
+    kept = read_checkpoint("checkpoints/a/last.ckpt"), read_checkpoint("checkpoints/a/best.ckpt")
+    flags = ["--ckpt_path", "last", "--max_epochs", "6", "--optim.lr", "1e30", "--precision", "32-true"]
+    with pytest.raises(RunError, match=r"step \d+ has loss nan .*--gradient_clip_val") as caught:
+        train.main(flags)
+    assert caught.value.status == 1 and read_summary("a")["status"] == "failed"
+    files = (read_checkpoint(f"checkpoints/a/{name}.ckpt") for name in ("last", "best"))
+    assert all(same(before, after) for before, after in zip(kept, files, strict=True))
+
+
+def test_a_damaged_last_checkpoint_falls_back_to_the_one_before_and_says_so(workplace, capsys):
+    run("--name", "whole", "--max_epochs", 3)
+    run("--name", "a", "--max_epochs", 2)
+    path = workplace / "checkpoints" / "a" / "last.ckpt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    train.main(["--ckpt_path", str(path), "--max_epochs", "3"])
+    assert "last.ckpt is damaged" in (err := capsys.readouterr().err) and "going on from" in err
+    (workplace / "checkpoints" / "a" / "previous.ckpt").write_bytes(b"")
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"last.ckpt is damaged.*previous.ckpt is not a whole checkpoint"):
+        train.main(["--ckpt_path", str(path)])
+
+
 def test_a_taken_name_is_refused_and_nothing_is_touched(workplace):
     run("--name", "a", "--max_epochs", 1)
     before = {p.name: p.stat().st_mtime_ns for p in (workplace / "checkpoints" / "a").iterdir()}
@@ -135,6 +225,13 @@ def test_a_taken_name_is_refused_and_nothing_is_touched(workplace):
         (["--ckpt_path", "https://example.com/a.ckpt"], UsageError, "is an address"),
         (["--backbone", "test_convnext"], UsageError, "test_convnext cannot take images of 28x28 pixels: 32x32 would"),
         (["--strategy", "dpd"], UsageError, "invalid strategy name"),
+        (["--limit_train_batches", "0"], UsageError, "--limit_train_batches 0 leaves nothing to do"),
+        (["--val_check_interval", "0"], UsageError, "--val_check_interval 0 leaves nothing to do"),
+        (["--precision", "transformer-engine"], UsageError, "ransformer"),
+        (["--num_nodes", "2"], UsageError, "--num_nodes 2: start the run on each machine"),
+        (["--devices", "1.5"], UsageError, "--devices 1.5: on a CPU it is a number of processes"),
+        (["--save_every_steps", "0"], UsageError, "--save_every_steps is above 0"),
+        (["--ckpt_path", "last", "--name"], UsageError, "name is text, got True"),
         (["--data.root", "nowhere", "--data.download", "false"], RunError, "train-images-idx3-ubyte"),
     ],
 )
