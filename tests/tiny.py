@@ -7,6 +7,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -47,14 +48,56 @@ def write_tiny(root: Path) -> Path:
     return folder
 
 
+def start_script(name: str, *arguments: object, cwd: Path, **environment: str) -> subprocess.Popen[str]:
+    """Start scripts/NAME.py as a program of its own, on the stand-in, with one thread; its output is one stream."""
+    python = [sys.executable, "-u", "-W", "ignore::FutureWarning"]
+    if processes := environment.pop("TINY_TORCHRUN", ""):
+        launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", processes, "--max_restarts", "2"]
+        python = [sys.executable, "-u", "-m", *launcher]
+    command = [*python, __file__, *map(str, arguments)]
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=_variables(name, environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _variables(name: str, more: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, "TINY_SCRIPT": name, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
+
+
 def run_script(name: str, *arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run scripts/NAME.py as a program of its own, on the stand-in, with one thread."""
     command = [sys.executable, "-W", "ignore::FutureWarning", __file__, *map(str, arguments)]
-    variables = {**os.environ, "TINY_SCRIPT": name, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    variables = _variables(name, environment)
     return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=120, check=False)
+
+
+def slow_saves() -> None:
+    """Make each save take a while and say so in a file, `saving`, so that it can be hit by a kill."""
+    fsync, replace = os.fsync, os.replace
+
+    def slow_fsync(handle: int) -> None:
+        Path("saving").touch()
+        time.sleep(0.03)
+        fsync(handle)
+
+    def slow_replace(source: str, target: str) -> None:
+        time.sleep(0.03)
+        replace(source, target)
+        if Path(target).name == "previous.ckpt":  # the last thing a save does
+            Path("saving").unlink(missing_ok=True)
+
+    os.fsync, os.replace = slow_fsync, slow_replace  # type: ignore[assignment]
 
 
 if __name__ == "__main__":  # also in the processes that Lightning starts for a run's other devices
     MNISTDataModule.sums = TINY_SUMS
+    if os.environ.get("TINY_SLOW_SAVES"):
+        slow_saves()
     script = ROOT / "scripts" / f"{os.environ['TINY_SCRIPT']}.py"
     exec(compile(script.read_text(), script, "exec"))  # not by runpy, which would hide this file from Lightning

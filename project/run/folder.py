@@ -60,6 +60,17 @@ class Resumed:
         return int(self.checkpoint["global_step"])
 
 
+def is_restart() -> bool:
+    """Whether torchrun or SLURM has started this same command again, after a failure or a requeue."""
+    return any(int(os.environ.get(name) or 0) > 0 for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+
+
+def find_restarted(config: dict[str, Any]) -> Resumed | None:
+    """Return what a run that was started again goes on from, or None when it had saved nothing."""
+    last = ROOT / choose_name(config, None) / "last.ckpt"
+    return find_resumed(str(last), None) if last.exists() else None
+
+
 def find_resumed(ckpt_path: str, name: str | None) -> Resumed:
     """Return the checkpoint that `--ckpt_path` means: a file, or 'last' for the newest run's, or run NAME's.
 
@@ -109,14 +120,18 @@ def choose_name(config: dict[str, Any], resumed: Resumed | None) -> str:
         name = resumed.name if resumed is not None else _new_name(config)
     if not re.fullmatch(r"\w[\w.+=-]{0,99}", name):
         raise UsageError(f"--name {name!r} is not a folder's name: use up to 100 letters, digits and . _ + = -")
-    if resumed is None or name != resumed.name:
+    if (resumed is None or name != resumed.name) and not is_restart():
         _check_free(ROOT / name)
     return _tell_others(name)
 
 
 def _new_name(config: dict[str, Any]) -> str:
     parts = [str(config[section]["name"]) for section in ("task", "data", "backbone")]
-    stem = "-".join([*(re.sub(r"[^\w.+=]", "_", part) for part in parts), time.strftime("%Y%m%d-%H%M%S")])
+    job = os.environ.get("SLURM_JOB_ID")  # the same when a job is put back in the queue
+    when = f"slurm{job}" if job else time.strftime("%Y%m%d-%H%M%S")
+    stem = "-".join([*(re.sub(r"[^\w.+=]", "_", part) for part in parts), when])
+    if job and is_restart():
+        return stem
     return next(name for name in (stem, *(f"{stem}-{i}" for i in range(2, 1000))) if not (ROOT / name).exists())
 
 
@@ -179,7 +194,7 @@ def claim(folder: Path, resumed: Resumed | None) -> None:
         return
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir()
+        folder.mkdir(exist_ok=is_restart())
         if resumed is not None and _is_best_of(resumed, best := resumed.path.with_name("best.ckpt")):
             shutil.copy2(best, folder / "best.ckpt")
     except FileExistsError:

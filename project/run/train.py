@@ -63,6 +63,11 @@ def main(arguments: list[str]) -> None:
     if line.print_config:
         print(dump(config), end="")
         return
+    if folders.is_restart() and (own := folders.find_restarted(config)) is not None:
+        if resumed is not None:
+            del sources[0]
+        resumed = own
+        config, remarks = resolve([Source(f"run {own.name}", flatten(own.record["config"])), *sources])
     for remark in remarks:
         say(f"note: {remark}")
     Run(config, resumed).execute()
@@ -77,6 +82,7 @@ def quieten() -> None:
         ".*does not have many workers.*",  # the images are in memory
         ".*dataloader is not resumable.*",  # ours is: its data module keeps the position
         ".*smaller than the logging interval.*",
+        ".*It is recommended to use `self.log\\('train/.*",  # these are joined over the processes already
         "You defined a `validation_step` but have no `val_dataloader`.*",  # asked for with --data.val_size 0
         ".*is not supported by the model summary.*",
     ):

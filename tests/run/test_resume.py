@@ -7,8 +7,9 @@ import pytest
 from project.checkpoint_file import read_checkpoint
 from project.run import train
 from project.run.checkpoints import RunCheckpoints
+from project.run.compare import differences
 from project.run.errors import Stopped
-from tests.runs import differences, read_metrics, read_summary, run
+from tests.runs import read_metrics, read_summary, run
 
 EPOCHS, BATCHES = 3, 10
 SETUPS = {

@@ -6,8 +6,9 @@ import torch
 from project import LitClassifier, load_task
 from project.checkpoint_file import read_checkpoint
 from project.run import evaluate, train
+from project.run.compare import differences
 from project.run.errors import RunError, UsageError
-from tests.runs import differences, read_metrics, read_summary, run, same
+from tests.runs import read_metrics, read_summary, run, same
 
 EPOCHS = 4
 SUMMARY = """name task data backbone parameters status epochs global_step seconds images_per_second peak_memory_mb

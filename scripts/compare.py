@@ -1,0 +1,11 @@
+"""Say whether two checkpoints are equal to the last bit.
+
+python scripts/compare.py checkpoints/full/last.ckpt checkpoints/cut/last.ckpt
+"""
+
+from project.run.errors import main
+
+if __name__ == "__main__":
+    from project.run import compare
+
+    main(compare.main)
