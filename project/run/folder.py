@@ -14,20 +14,9 @@ from typing import Any
 
 from project.checkpoint_file import read_checkpoint
 from project.run.errors import RunError, UsageError
+from project.run.processes import NAME_VARIABLE, is_main_process, is_restart, torchrun_store
 
 ROOT = Path("checkpoints")
-# The processes that Lightning starts for a run's other devices find its name here.
-NAME_VARIABLE = "PROJECT_RUN_NAME"
-
-
-def is_main_process() -> bool:
-    """Whether this is the one process, of all of a run's, that speaks and writes."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
-
-
-def is_started_by_another() -> bool:
-    """Whether this process was started by the run's first one, for another device."""
-    return NAME_VARIABLE in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 @dataclass
@@ -58,11 +47,6 @@ class Resumed:
     def steps_done(self) -> int:
         """Optimiser steps that were taken."""
         return int(self.checkpoint["global_step"])
-
-
-def is_restart() -> bool:
-    """Whether torchrun or SLURM has started this same command again, after a failure or a requeue."""
-    return any(int(os.environ.get(name) or 0) > 0 for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
 
 
 def find_restarted(config: dict[str, Any]) -> Resumed | None:
@@ -147,26 +131,18 @@ def _tell_others(name: str) -> str:
 
     It is kept in torchrun's own store, which outlives the processes: after a restart the first name holds.
     """
-    store = _torchrun_store()
+    store = torchrun_store()
     if store is None:
         return name
     return str(store.compare_set("project/name", "", name).decode())
 
 
 def _told_by_main_process() -> str:
-    store = _torchrun_store()
+    store = torchrun_store()
     if store is None:
         raise UsageError("the processes of this run cannot agree on its name: give it with --name")
     store.wait(["project/name"])
     return str(store.get("project/name").decode())
-
-
-def _torchrun_store() -> Any:
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        return None
-    import torch.distributed as dist
-
-    return dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, Checkpoint, RichProgressBar
 
-from project.run.folder import is_main_process
+from project.run.processes import is_main_process
 
 REFRESH_STEPS = 20  # redrawing more often is work that nobody sees
 

@@ -72,11 +72,3 @@ def requeue() -> str:
     if done.returncode:
         return f"job {job} could not be put back in the queue: {' '.join(done.stderr.split())}"
     return f"job {job} is back in the queue"
-
-
-def die_with_parent() -> None:
-    """Have the system end this process when the one that started it ends, however that happens (Linux only)."""
-    with contextlib.suppress(OSError, AttributeError):
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG

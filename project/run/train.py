@@ -28,10 +28,11 @@ from project.run.assemble import (
 from project.run.checkpoints import AveragedWeights, DurableCheckpointIO, RunCheckpoints, SeedEveryStep
 from project.run.config import NOT_SAVED, Source, dump, flatten, help_for, read_command_line, read_config_file, resolve
 from project.run.errors import RunError, Stopped, UsageError
-from project.run.folder import Resumed, is_main_process
+from project.run.folder import Resumed
 from project.run.guard import FiniteGuard
+from project.run.processes import die_with_parent, is_main_process, is_restart, is_started_by_another, join_again
 from project.run.progress import Bar, EpochLines, StepMetrics, on_terminal, say
-from project.run.stops import StopSignals, die_with_parent, leave_handlers_to_us, requeue
+from project.run.stops import StopSignals, leave_handlers_to_us, requeue
 from project.run.summary import closing_lines, git_state, hardware, peak_memory_mb, versions, write_summary
 from project.run.tracking import MetricsCsv, Tracker, choose_mode, new_run_id, redact, redacted_command
 
@@ -63,7 +64,7 @@ def main(arguments: list[str]) -> None:
     if line.print_config:
         print(dump(config), end="")
         return
-    if folders.is_restart() and (own := folders.find_restarted(config)) is not None:
+    if is_restart() and (own := folders.find_restarted(config)) is not None:
         if resumed is not None:
             del sources[0]
         resumed = own
@@ -124,7 +125,7 @@ class Run:
 
     def _execute(self) -> dict[str, Any]:
         started = time.perf_counter()
-        if folders.is_started_by_another():
+        if is_started_by_another():
             die_with_parent()
         check_values(self.config)
         pl.seed_everything(self.config["seed"], verbose=False)
@@ -153,13 +154,14 @@ class Run:
         status = "failed"
         try:
             with folders.name_shared(self.name):
+                join_again(self.trainer, timedelta(minutes=self.config["timeout_minutes"]))
                 self._fit()
                 self._test()
             status = "finished"
         except Stopped as stop:
             status = "stopped"
             self._say_how_to_go_on(stop)
-            if folders.is_started_by_another():  # the process that started this one reports for both
+            if is_started_by_another():  # the process that started this one reports for both
                 sys.exit(0)
             raise
         except torch.OutOfMemoryError as error:

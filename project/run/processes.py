@@ -1,0 +1,65 @@
+"""The processes of a run: which this one is, who started it, and how they find each other again after a restart."""
+
+import contextlib
+import os
+import signal
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+# The processes that Lightning starts for a run's other devices find its name here.
+NAME_VARIABLE = "PROJECT_RUN_NAME"
+
+
+def is_main_process() -> bool:
+    """Whether this is the one process, of all of a run's, that speaks and writes."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+def is_started_by_another() -> bool:
+    """Whether this process was started by the run's first one, for another device."""
+    return NAME_VARIABLE in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"
+
+
+def is_restart() -> bool:
+    """Whether torchrun or SLURM has started this same command again, after a failure or a requeue."""
+    return any(int(os.environ.get(name) or 0) > 0 for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+
+
+def torchrun_store() -> Any:
+    """Return torchrun's own store of keys and values, which outlives the processes, or None without torchrun."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    return dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+
+
+def join_again(trainer: Any, timeout: timedelta) -> None:
+    """After a restart by torchrun, form the process group under keys of its own.
+
+    Torch would form it in the store that the processes before the restart used too, and then find their addresses
+    there, where nobody answers any more (seen with torch 2.15). Lightning takes a group that is already there.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = torchrun_store()
+    if attempt == "0" or store is None or trainer.world_size == 1:
+        return
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        store=dist.PrefixStore(f"attempt{attempt}", store),
+        rank=int(os.environ["RANK"]),
+        world_size=int(os.environ["WORLD_SIZE"]),
+        timeout=timeout,
+    )
+
+
+def die_with_parent() -> None:
+    """Have the system end this process when the one that started it ends, however that happens (Linux only)."""
+    with contextlib.suppress(OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
