@@ -27,6 +27,11 @@ SETUPS = {
 }
 
 
+def slow(value):
+    """A value that is tried under the marker `slow` only."""
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 class Cut(Exception):
     """What ends a run in these tests."""
 
@@ -65,15 +70,15 @@ def assert_equal_runs():
 
 
 # A save after each of ten steps and one at the epoch's end: 1 is the first step, 10 an epoch's last step, 11 its end.
-@pytest.mark.parametrize("after", [1, 5, 10, 11, 12, 21, 22, 28, 32])
-@pytest.mark.parametrize("setup", ["plain", "everything"])
+@pytest.mark.parametrize("after", [1, 5, slow(10), 11, slow(12), slow(21), slow(22), slow(28), 32])
+@pytest.mark.parametrize("setup", [slow("plain"), "everything"])
 def test_cut_anywhere(monkeypatch, setup, after):
     run("--name", "whole", "--max_epochs", EPOCHS, "--save_every_steps", 1, *SETUPS[setup])
     cut_and_resume(monkeypatch, after, *SETUPS[setup])
     assert_equal_runs()
 
 
-@pytest.mark.parametrize("after", [2, 4, 5, 7, 9])
+@pytest.mark.parametrize("after", [slow(2), 4, slow(5), slow(7), slow(9)])
 @pytest.mark.parametrize("setup", [name for name in SETUPS if name not in ("plain", "everything")])
 def test_cut_under_every_setup(monkeypatch, setup, after):
     run("--name", "whole", "--max_epochs", EPOCHS, "--save_every_steps", 1, *SETUPS[setup])
@@ -81,8 +86,8 @@ def test_cut_under_every_setup(monkeypatch, setup, after):
     assert_equal_runs()
 
 
-@pytest.mark.parametrize("batch", [0, 1])
-@pytest.mark.parametrize("setup", ["plain", "everything", "often-validated"])
+@pytest.mark.parametrize("batch", [slow(0), 1])
+@pytest.mark.parametrize("setup", [slow("plain"), "everything", slow("often-validated")])
 def test_stopped_while_validating(monkeypatch, setup, batch):
     """The second validation is cut by a signal at its first or second batch; the weights may be averaged ones then."""
     run("--name", "whole", "--max_epochs", EPOCHS, *SETUPS[setup])
