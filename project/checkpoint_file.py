@@ -94,6 +94,8 @@ def read_checkpoint(path: Any, map_location: Any = "cpu") -> dict[str, Any]:
 def _check_whole(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
+            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                raise ValueError("its parts are compressed, as torch never writes them")  # and may unpack without end
             damaged = archive.testzip()
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         size = path.stat().st_size

@@ -77,6 +77,10 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path):
         archive.writestr("hello.txt", "hello")
     with pytest.raises(ValueError, match="is not a checkpoint that can be read"):
         read_checkpoint(path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(10_000_000))
+    with pytest.raises(ValueError, match="is not a whole checkpoint .*its parts are compressed"):
+        read_checkpoint(path)
     with pytest.raises(ValueError, match="is a folder, not a checkpoint"):
         read_checkpoint(tmp_path)
     with pytest.raises(FileNotFoundError, match="there is no checkpoint"):

@@ -30,7 +30,7 @@ def say(text: str) -> None:
 
 
 class Bar(RichProgressBar):
-    """Lightning's bar, with the loss of the step and the newest validation metrics beside it."""
+    """Lightning's bar, with the loss of the step and the newest validation metric beside it."""
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=REFRESH_STEPS, leave=False)
@@ -44,9 +44,13 @@ class Bar(RichProgressBar):
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         shown = {} if self._loss is None else {"loss": f"{self._loss:.4f}"}
         for name, value in trainer.callback_metrics.items():
-            if name.startswith("val/"):
+            if name.startswith("val/") and not name.endswith("loss"):  # more would not fit in 80 columns
                 shown[name] = percent_or_number(name, float(value))
         return shown
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        total = self.trainer.max_epochs
+        return f"Epoch {current_epoch + 1}" + (f"/{total}" if total is not None and total > 0 else "")
 
 
 class EpochLines(Checkpoint):
