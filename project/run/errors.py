@@ -1,5 +1,6 @@
 """Errors that a person can mend, and how a script reports them: one clear line and the right exit status."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -31,6 +32,8 @@ def main(script: Callable[[list[str]], None]) -> None:
     try:
         script(sys.argv[1:])
     except RunError as error:
+        if os.environ.get("PROJECT_TRACEBACK"):  # for whoever looks for a fault in the code, not in its use
+            raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.status)
     except Stopped as stop:

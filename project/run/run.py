@@ -1,0 +1,325 @@
+"""One training run, from a resolved configuration to its summary."""
+
+import os
+import signal
+import sys
+import time
+from datetime import timedelta
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+
+from project.checkpoint_file import read_checkpoint, write_text
+from project.run import folder as folders
+from project.run.assemble import (
+    build,
+    check_same_network,
+    check_same_parts,
+    check_values,
+    initialise,
+    trainer_arguments,
+)
+from project.run.checkpoints import AveragedWeights, DurableCheckpointIO, RunCheckpoints, SeedEveryStep
+from project.run.config import NOT_SAVED, dump
+from project.run.errors import RunError, Stopped, UsageError
+from project.run.folder import Resumed
+from project.run.guard import FiniteGuard
+from project.run.processes import die_with_parent, is_main_process, is_started_by_another, join_again
+from project.run.progress import Bar, EpochLines, StepMetrics, on_terminal, say
+from project.run.stops import StopSignals, leave_handlers_to_us, requeue
+from project.run.summary import closing_lines, git_state, hardware, peak_memory_mb, versions, write_summary
+from project.run.tracking import MetricsCsv, Tracker, choose_mode, new_run_id, redact, redacted_command
+
+
+class Run:
+    """One run: a task, a data module and Lightning's Trainer, and the folder where everything is left.
+
+    Args:
+        config: a resolved configuration; see `project.run.config`.
+        resumed: the checkpoint that the run continues, if any.
+    """
+
+    def __init__(self, config: dict[str, Any], resumed: Resumed | None = None) -> None:
+        self.config = config
+        self.resumed = resumed
+        self.rehearsal = bool(config["fast_dev_run"])  # leaves no files
+        self.signals = StopSignals()
+        self.seconds = dict.fromkeys(("setup", "fit", "test", "total"), 0.0)
+        self.metrics: dict[str, float] = {}
+
+    def execute(self) -> dict[str, Any]:
+        """Fit, test and record; return the summary.
+
+        Raises:
+            UsageError: the configuration cannot be run; nothing was written.
+            RunError: the run failed; its folder says how far it came.
+            Stopped: a signal asked for an end; the run's state is saved.
+        """
+        with self.signals.caught():
+            return self._execute()
+
+    def _execute(self) -> dict[str, Any]:
+        started = time.perf_counter()
+        if is_started_by_another():
+            die_with_parent()
+        check_values(self.config)
+        pl.seed_everything(self.config["seed"], verbose=False)
+        if self.resumed is not None:
+            check_same_parts(self.config, self.resumed)
+        self.data, self.task = build(self.config)
+        if self.resumed is not None:
+            check_same_network(self.task, self.resumed)
+        if self.config["init_from"] is not None:
+            say(f"init      {initialise(self.task, self.config['init_from'])}")
+        arguments = trainer_arguments(self.config)
+        self.name = folders.choose_name(self.config, self.resumed)
+        self.folder = folders.ROOT / self.name
+        if self._finished_before():
+            say(f"run {self.name} is finished after {self.config['max_epochs']} epochs: see {self.folder}/summary.json")
+            say("give --max_epochs N, with a larger N, to train on")
+            return folders.read_summary(self.folder)
+        self._prepare_data()
+        self._choose_recording()
+        self.trainer = self._build_trainer(arguments)
+        if is_main_process() and not self.rehearsal:
+            self._check_position()
+            self._open_folder()
+        self._announce()
+        self.seconds["setup"] = time.perf_counter() - started
+        status = "failed"
+        try:
+            with folders.name_shared(self.name):
+                join_again(self.trainer, timedelta(minutes=self.config["timeout_minutes"]))
+                self._fit()
+                self._test()
+            status = "finished"
+        except Stopped as stop:
+            status = "stopped"
+            self._say_how_to_go_on(stop)
+            if is_started_by_another():  # the process that started this one reports for both
+                sys.exit(0)
+            raise
+        except torch.OutOfMemoryError as error:
+            raise RunError("out of memory: try a smaller --data.batch_size, or --precision bf16-mixed") from error
+        except (OSError, ValueError, MisconfigurationException) as error:
+            raise RunError(" ".join(str(error).split())) from error
+        except RuntimeError as error:
+            if self.trainer.world_size > 1 and _is_about_processes(error):
+                raise RunError(f"another process of this run failed or hangs ({str(error).split('. ')[0]})") from error
+            raise
+        finally:
+            self.seconds["total"] = time.perf_counter() - started
+            if status != "finished":
+                self._end_other_processes()
+            summary = self._summarise(status)
+            if self.tracker is not None:
+                self.tracker.finish(exit_code=0 if status == "finished" else 1)
+        for text in closing_lines(summary, None if self.rehearsal else self.folder):
+            say(text)
+        self._say_where_tracked()
+        return summary
+
+    def _say_how_to_go_on(self, stop: Stopped) -> None:
+        last = self.checkpoints.last_path
+        if last.exists():
+            say(f"stopped   after {self.trainer.global_step:,} steps; go on with --ckpt_path {last}")
+        if stop.number == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ and is_main_process():
+            say(f"requeue   {requeue()}")
+
+    def _end_other_processes(self) -> None:
+        """End the processes that Lightning started for this run's other devices, whatever state they are in."""
+        launcher = self.trainer.strategy.launcher
+        for process in getattr(launcher, "procs", []):
+            if process.poll() is None:
+                process.kill()
+
+    def _finished_before(self) -> bool:
+        """Whether there is nothing left of the run that is to be continued, its test included."""
+        if self.resumed is None or folders.read_summary(self.folder).get("status") != "finished":
+            return False
+        epochs, steps = self.config["max_epochs"], self.config["max_steps"]
+        return self.resumed.epochs_done >= (epochs or 0) > 0 or self.resumed.steps_done >= steps > 0
+
+    def _prepare_data(self) -> None:
+        """Fetch and read the data before anything is written, so that a run without data leaves no folder."""
+        try:
+            if is_main_process():
+                self.data.prepare_data()
+                self.data.setup("fit")
+        except OSError as error:
+            raise RunError(str(error)) from error
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+    def _check_position(self) -> None:
+        if self.resumed is not None:
+            saved = self.resumed.checkpoint[type(self.data).__qualname__]
+            try:
+                self.data.check_position(saved, self.trainer.world_size, self.config["limit_train_batches"])
+            except ValueError as error:
+                raise UsageError(f"--ckpt_path {self.resumed.path}: {error}") from error
+
+    def _choose_recording(self) -> None:
+        """Decide what will be recorded where; nothing is written yet."""
+        own = self.resumed is not None and self.resumed.path.absolute().parent == self.folder.absolute()
+        tracker_id = str(self.resumed.record["tracker_id"]) if self.resumed is not None and own else new_run_id()
+        record = {
+            "name": self.name,
+            "config": {key: value for key, value in self.config.items() if key not in NOT_SAVED},
+            "tracker_id": tracker_id,
+        }
+        self.checkpoints = RunCheckpoints(
+            self.folder,
+            self.task.best_metric,
+            self.task.best_is_highest,
+            record,
+            self.signals,
+            self.config["save_every_steps"],
+            self.config["save_every_minutes"],
+        )
+        self.csv = MetricsCsv(self.folder / "metrics.csv")
+        self.tracker: Tracker | None = None
+        self.tracking = "disabled"
+        if is_main_process() and not self.rehearsal:
+            mode, reason = choose_mode(self.config["wandb"])
+            self.tracking = f"{mode} ({reason})" if reason else mode
+            if mode != "disabled":
+                self.tracker = Tracker(self.folder, tracker_id, self.name, mode == "online")
+
+    def _open_folder(self) -> None:
+        folders.claim(self.folder, self.resumed)
+        write_text(dump(self.checkpoints.record["config"]), self.folder / "config.yaml")
+        if self.resumed is not None:
+            self.csv.rewind(self.resumed.steps_done)
+        if self.tracker is not None:
+            self.tracker.log_configuration({"name": self.name, **self.config})
+
+    def _build_trainer(self, arguments: dict[str, Any]) -> pl.Trainer:
+        callbacks: list[Callback] = [
+            SeedEveryStep(self.config["seed"]),
+            FiniteGuard(),
+            StepMetrics(self.config["log_every_n_steps"]),
+        ]
+        decay = self.config["optim"]["ema"]
+        if decay:
+            callbacks.append(AveragedWeights(decay))
+        callbacks.append(EpochLines())
+        loggers: list[Logger] = []
+        if not self.rehearsal:
+            callbacks.append(self.checkpoints)
+            loggers = [self.csv, *([self.tracker] if self.tracker is not None else [])]
+        if not self.data.has_validation:
+            arguments["limit_val_batches"] = 0
+        bar = arguments.pop("enable_progress_bar")
+        if on_terminal() if bar is None else bar:
+            callbacks.append(Bar())
+        try:
+            trainer = pl.Trainer(
+                **arguments,
+                callbacks=callbacks,
+                logger=loggers or False,
+                plugins=[DurableCheckpointIO()],
+                enable_checkpointing=True,
+                enable_progress_bar=any(isinstance(c, Bar) for c in callbacks),
+                use_distributed_sampler=False,  # our samplers share the images out themselves
+                default_root_dir=str(self.folder),
+            )
+        except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
+            raise UsageError(" ".join(str(error).split())) from error
+        started = int(os.environ.get("WORLD_SIZE", "1"))
+        if "TORCHELASTIC_RUN_ID" in os.environ and started != trainer.world_size:
+            asked = f"--devices {os.environ['LOCAL_WORLD_SIZE']} --num_nodes {os.environ['GROUP_WORLD_SIZE']}"
+            raise UsageError(f"torchrun started {started} processes: give {asked} --strategy ddp as well")
+        leave_handlers_to_us(trainer)
+        if hasattr(trainer.strategy, "_timeout"):
+            trainer.strategy._timeout = timedelta(minutes=self.config["timeout_minutes"])
+        return trainer
+
+    def _announce(self) -> None:
+        weights = sum(p.numel() for p in self.task.parameters())
+        names = {section: self.config[section]["name"] for section in ("task", "data", "backbone", "head")}
+        say(f"task      {names['task']}: {names['backbone']} + {names['head']}, {weights:,} parameters")
+        say(f"data      {self.data.describe()}")
+        device = self.trainer.strategy.root_device
+        many = f", {self.trainer.world_size} processes" if self.trainer.world_size > 1 else ""
+        say(f"machine   {device.type}{many}, precision {self.config['precision']}, seed {self.config['seed']}")
+        if self.rehearsal:
+            say("folder    none: --fast_dev_run keeps nothing")
+            return
+        say(f"folder    {self.folder}/")
+        say(f"wandb     {self.tracking}")
+        if self.resumed is not None:
+            done = f"{self.resumed.epochs_done} epochs, {self.resumed.steps_done:,} steps done"
+            say(f"resume    {self.resumed.path}: {done}")
+
+    def _fit(self) -> None:
+        start = time.perf_counter()
+        try:
+            path = str(self.resumed.path) if self.resumed is not None else None
+            with self.signals.noted_only():
+                self.trainer.fit(self.task, datamodule=self.data, ckpt_path=path, weights_only=True)
+        finally:
+            self.seconds["fit"] = time.perf_counter() - start
+
+    def _test(self) -> None:
+        self.metrics = _numbers(self.trainer.callback_metrics)
+        start = time.perf_counter()
+        if not self.rehearsal and not self.checkpoints.best_path.exists():
+            raise RunError("the run ended before its first epoch did, so there is nothing to test")
+        if not self.rehearsal:
+            # Not through the Trainer: it would restore the callbacks' state as well, and warn.
+            self.task.load_state_dict(read_checkpoint(self.checkpoints.best_path)["state_dict"])
+        self.trainer.test(self.task, datamodule=self.data, verbose=False)
+        self.metrics |= _numbers(self.trainer.callback_metrics)
+        self.seconds["test"] = time.perf_counter() - start
+
+    def _summarise(self, status: str) -> dict[str, Any]:
+        best = self.checkpoints
+        device = self.trainer.strategy.root_device
+        fit = self.seconds["fit"]
+        summary = {
+            "name": self.name,
+            **{section: self.config[section]["name"] for section in ("task", "data", "backbone")},
+            "parameters": sum(p.numel() for p in self.task.parameters()),
+            "status": status,
+            "epochs": self.trainer.current_epoch,
+            "global_step": self.trainer.global_step,
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "images_per_second": round(self.task.images_seen * self.trainer.world_size / fit, 1) if fit else 0.0,
+            "peak_memory_mb": round(peak_memory_mb(device), 1),
+            "metrics": self.metrics,
+            "best": {
+                "path": str(best.best_path) if best.best_path.exists() else None,
+                "metric": best.metric,
+                "value": best.best_value,
+                "epoch": None if best.best_epoch is None else best.best_epoch + 1,
+            },
+            "seed": self.config["seed"],
+            "command": redacted_command(sys.argv),
+            "git": git_state(),
+            "versions": versions(),
+            "hardware": hardware(device, self.trainer.world_size),
+        }
+        if is_main_process() and not self.rehearsal:
+            write_summary(redact(summary), self.folder)
+        return summary
+
+    def _say_where_tracked(self) -> None:
+        if self.tracker is None or self.tracker.online or self.tracker.files is None:
+            return
+        files = os.path.relpath(self.tracker.files)
+        say(f"{'look at it':<12}wandb leet {files}")
+        say(f"{'upload it':<12}wandb sync {self.folder}/wandb/offline-run-*")
+
+
+def _numbers(metrics: Any) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items() if not name.endswith("_step")}
+
+
+def _is_about_processes(error: RuntimeError) -> bool:
+    text = str(error).lower()
+    return isinstance(error, torch.distributed.DistError) or any(word in text for word in ("gloo", "nccl", "timed out"))
