@@ -147,6 +147,7 @@ class Tracker(WandbLogger):
         self.online = online
         settings = wandb.Settings(
             init_timeout=15,
+            finish_timeout=60,  # what is not sent by then stays on the disk, for `wandb sync`
             console="off",  # the terminal is not copied
             save_code=False,
             disable_git=True,  # neither remote address nor differences

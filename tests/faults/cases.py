@@ -9,10 +9,13 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 from project.checkpoint_file import read_checkpoint
+from project.data.mnist import MNISTDataModule
 from project.run.compare import differences
-from tests.tiny import QUICK, run_script, start_script, write_tiny
+from tests.faults.bad_input import BAD_INPUT, last_error, refused, write_bad_files
+from tests.tiny import QUICK, TINY_SUMS, run_script, start_script, write_tiny
 
 Outcome = tuple[int, int, str]
 # Long enough, in epochs of ten steps, for several kills; with what a resume could get wrong.
@@ -299,8 +302,24 @@ def _descends(pid: int, ancestor: int) -> bool:
     return False
 
 
+def bad_input(folder: Path, tries: int) -> Outcome:
+    """Command lines that cannot be meant: one line that says why, the right status, and nothing written or run."""
+    write_tiny(folder / "data")
+    write_bad_files(folder)
+    good = 0
+    with contextlib.chdir(folder), mock.patch.object(MNISTDataModule, "sums", TINY_SUMS):
+        for arguments, status, message in BAD_INPUT:
+            fine = refused(arguments) == (status, True, True) and message in last_error()
+            fine = fine and not (folder / "checkpoints").exists() and not (folder / "nowhere").exists()
+            if not fine:
+                print(f"{arguments}: {last_error()}")
+            good += fine
+    return len(BAD_INPUT), good, "one line, the right status, nothing written"
+
+
 # kind of fault, function, tries in the quick table, tries in the whole one
 CASES: list[tuple[str, Callable[[Path, int], Outcome], int, int]] = [
+    ("bad input", bad_input, 1, 1),
     ("kill -9", killed, 3, 100),
     ("SIGTERM, SIGINT, SIGUSR1", signalled, 3, 9),
     ("disk full", disk_full, 1, 3),
