@@ -279,6 +279,12 @@ class SeedEveryStep(Callback):
     ) -> None:
         step = trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1
         seed = mix(self.seed, step, trainer.global_rank)
-        torch.manual_seed(seed)
+        # Not torch.manual_seed: where CUDA is not in use it notes each call down, with a whole stack trace, for later.
+        torch.default_generator.manual_seed(seed)
+        device = trainer.strategy.root_device.type
+        if device == "cuda":
+            torch.cuda.manual_seed(seed)
+        elif device == "mps":
+            torch.mps.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002, the generator that a user's code may draw from
