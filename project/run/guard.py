@@ -1,5 +1,6 @@
 """Stops a run whose numbers have gone bad, before they reach the weights."""
 
+import math
 from typing import Any
 
 import lightning.pytorch as pl
@@ -33,7 +34,7 @@ class FiniteGuard(Callback):
         # Gradients are finite just when their norm is; under fp16 the scaler deals with those that are not.
         scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         norm = torch.zeros_like(self._loss) if scaled else torch.nn.utils.get_total_norm(gradients)
-        if not bool(torch.isfinite(self._loss.float() + norm.float())):
+        if not math.isfinite(float(self._loss + norm)):  # one question to the device, not two
             raise NotFinite(self._explain(trainer, float(self._loss), float(norm)))
 
     def _explain(self, trainer: pl.Trainer, loss: float, norm: float) -> str:
