@@ -24,14 +24,11 @@ TWO = ["--accelerator", "cpu", "--devices", 2, "--strategy", "ddp", "--data.batc
 PATIENCE = 90  # seconds
 
 
-def whole_run(folder: Path, *flags: object) -> Path:
-    """Run 'whole' without a fault, if it was not yet; return its last.ckpt."""
+def whole_run(folder: Path, name: str = "whole", *flags: object) -> None:
+    """Run `name` without a fault: what the others are compared with."""
     write_tiny(folder / "data")
-    path = folder / "checkpoints" / "whole" / "last.ckpt"
-    if not path.exists():
-        done = run_script("train", *RUN, "--name", "whole", *flags, cwd=folder)
-        assert done.returncode == 0, done.stderr
-    return path
+    done = run_script("train", *RUN, "--name", name, *flags, cwd=folder)
+    assert done.returncode == 0, done.stderr
 
 
 def start(folder: Path, name: str, *flags: object, **environment: str) -> subprocess.Popen[str]:
@@ -243,9 +240,7 @@ def _is_rank(pid: int, rank: int) -> bool:
 
 def two_resumed(folder: Path, tries: int) -> Outcome:
     """Two processes stopped by a signal within an epoch and resumed equal two that were not."""
-    write_tiny(folder / "data")
-    done = run_script("train", *RUN, *TWO, "--name", "two", "--max_epochs", 8, cwd=folder)
-    assert done.returncode == 0, done.stderr
+    whole_run(folder, "two", *TWO, "--max_epochs", 8)
     good = 0
     for i in range(tries):
         process = start(folder, f"two{i}", *TWO, "--max_epochs", 8)
@@ -262,9 +257,7 @@ def two_resumed(folder: Path, tries: int) -> Outcome:
 
 def restarted(folder: Path, tries: int) -> Outcome:
     """Under torchrun --max-restarts a killed process brings all of them back, and the run goes on by itself."""
-    write_tiny(folder / "data")
-    done = run_script("train", *RUN, *TWO, "--name", "again", "--max_epochs", 8, cwd=folder)
-    assert done.returncode == 0, done.stderr
+    whole_run(folder, "again", *TWO, "--max_epochs", 8)
     good = 0
     for i in range(tries):
         name = f"again{i}"
