@@ -6,6 +6,4 @@ python scripts/compare.py checkpoints/full/last.ckpt checkpoints/cut/last.ckpt
 from project.run.errors import main
 
 if __name__ == "__main__":
-    from project.run import compare
-
-    main(compare.main)
+    main("project.run.compare")

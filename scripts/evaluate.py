@@ -6,6 +6,4 @@ python scripts/evaluate.py checkpoints/NAME/best.ckpt
 from project.run.errors import main
 
 if __name__ == "__main__":
-    from project.run import evaluate
-
-    main(evaluate.main)
+    main("project.run.evaluate")

@@ -6,6 +6,4 @@ python scripts/predict.py checkpoints/NAME/best.ckpt IMAGE_OR_FOLDER ... --outpu
 from project.run.errors import main
 
 if __name__ == "__main__":
-    from project.run import predict
-
-    main(predict.main)
+    main("project.run.predict")

@@ -7,6 +7,4 @@ python scripts/train.py --help
 from project.run.errors import main
 
 if __name__ == "__main__":
-    from project.run import train
-
-    main(train.main)
+    main("project.run.train")

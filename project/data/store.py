@@ -40,7 +40,7 @@ class ImageStore(Dataset[Batch]):
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """Return a whole batch (N, C, H, W), (N, ...); PyTorch's loader calls this when it is there."""
         chosen = torch.tensor(indices)
-        return self.images[chosen], self.targets[chosen]
+        return self.images.index_select(0, chosen), self.targets.index_select(0, chosen)
 
     def subset(self, indices: Tensor) -> "ImageStore":
         """Return a store of the images at `indices` (int64), as a copy."""

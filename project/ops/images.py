@@ -3,6 +3,7 @@
 N images, C channels, (H, W) size in pixels.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -13,10 +14,17 @@ from torch import Tensor
 
 def normalise(images_u8: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Turn uint8 images (N, C, H, W) into floats: each channel scaled to 0..1, less its mean, over its deviation."""
-    scale = torch.tensor([1 / (255 * s) for s in std]).view(-1, 1, 1)
-    shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)]).view(-1, 1, 1)
-    device = images_u8.device
-    return images_u8 * scale.to(device, non_blocking=True) - shift.to(device, non_blocking=True)
+    scale, shift = _scale_and_shift(tuple(mean), tuple(std), images_u8.device)
+    return (images_u8 * scale).sub_(shift)
+
+
+@functools.cache
+@torch.inference_mode(False)
+def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return two tensors (C, 1, 1), once for each device: fetching them there for each batch would make it wait."""
+    scale = torch.tensor([1 / (255 * s) for s in std], device=device).view(-1, 1, 1)
+    shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], device=device).view(-1, 1, 1)
+    return scale, shift
 
 
 def jitter(
@@ -45,10 +53,9 @@ def jitter(
         reach = round(shift)
         offsets = torch.randint(0, 2 * reach + 1, (2, num, 1), generator=generator).to(images.device)
         padded = F.pad(images, (reach, reach, reach, reach))
-        rows = offsets[0] + torch.arange(height, device=images.device)  # (N, H)
-        columns = offsets[1] + torch.arange(width, device=images.device)  # (N, W)
-        which = torch.arange(num, device=images.device)[:, None, None]
-        return padded.movedim(1, -1)[which, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+        # All windows of the padded images, without copying any: (N, C, rows moved, columns moved, H, W).
+        windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+        return windows[torch.arange(num, device=images.device), :, offsets[0, :, 0], offsets[1, :, 0]]
 
     angle = symmetric(num) * math.radians(rotate)
     scale = 1 + symmetric(num) * zoom

@@ -1,9 +1,11 @@
 """Errors that a person can mend, and how a script reports them: one clear line and the right exit status."""
 
+import importlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+
+from project.run.machine import keep_memory, share_cores
 
 
 class RunError(Exception):
@@ -27,10 +29,12 @@ class Stopped(BaseException):
         self.status = 128 + number
 
 
-def main(script: Callable[[list[str]], None]) -> None:
-    """Run a script on the command line's arguments, and exit with its status."""
+def main(module: str) -> None:
+    """Run a module's `main` on the command line's arguments, and exit with its status."""
+    share_cores()  # before anything imports torch
+    keep_memory()
     try:
-        script(sys.argv[1:])
+        importlib.import_module(module).main(sys.argv[1:])
     except RunError as error:
         if os.environ.get("PROJECT_TRACEBACK"):  # for whoever looks for a fault in the code, not in its use
             raise

@@ -1,6 +1,7 @@
-"""Stops a run whose numbers have gone bad, before they reach the weights."""
+"""Stops a run whose numbers have gone bad, before they reach anything that is saved."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
@@ -13,15 +14,28 @@ class NotFinite(ValueError):
     """A loss or a gradient is infinite or not a number."""
 
 
+@dataclass
+class Question:
+    """Loss and gradient norm of a step, on their way from the device."""
+
+    step: int
+    answer: Tensor  # (2,) on the CPU
+    arrived: Any  # a CUDA event, or None where the answer is there already
+
+
 class FiniteGuard(Callback):
-    """Checks loss and gradient norm before each step of the optimiser.
+    """Checks loss and gradient norm of each step, before anything that came of it is saved.
+
+    On a CPU that is before the step is taken. A GPU works behind the program, which would have to wait for it at each
+    step: so there the numbers of a step are looked at during the next one, when they have long arrived.
 
     Raises:
-        NotFinite: names the step and what to try; the weights are still those of the step before.
+        NotFinite: names the step and what to try; what was saved last is from before it.
     """
 
     def __init__(self) -> None:
         self._loss: Tensor | None = None
+        self._question: Question | None = None
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         self._loss = loss.detach()
@@ -34,13 +48,43 @@ class FiniteGuard(Callback):
         # Gradients are finite just when their norm is; under fp16 the scaler deals with those that are not.
         scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         norm = torch.zeros_like(self._loss) if scaled else torch.nn.utils.get_total_norm(gradients)
-        if not math.isfinite(float(self._loss + norm)):  # one question to the device, not two
-            raise NotFinite(self._explain(trainer, float(self._loss), float(norm)))
+        self._check(trainer)
+        self._question = self._ask(trainer.global_step + 1, torch.stack([self._loss.float(), norm.float()]))
+        if self._question.arrived is None:
+            self._check(trainer)
 
-    def _explain(self, trainer: pl.Trainer, loss: float, norm: float) -> str:
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._check(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._check(trainer)
+
+    @staticmethod
+    def _ask(step: int, numbers: Tensor) -> Question:
+        if numbers.device.type != "cuda":
+            return Question(step, numbers.cpu(), None)
+        answer = torch.empty(2, pin_memory=True).copy_(numbers, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        return Question(step, answer, arrived)
+
+    def _check(self, trainer: pl.Trainer) -> None:
+        """Look at the numbers that were asked for last, unless that was done."""
+        question, self._question = self._question, None
+        if question is None:
+            return
+        if question.arrived is not None:
+            question.arrived.synchronize()
+        loss, norm = question.answer.tolist()
+        if not math.isfinite(loss + norm):
+            raise NotFinite(self._explain(trainer, question.step, loss, norm))
+
+    def _explain(self, trainer: pl.Trainer, step: int, loss: float, norm: float) -> str:
         optim: Any = trainer.lightning_module.hparams.get("optim", {})
         return (
-            f"step {trainer.global_step + 1} has loss {loss:.4g} and gradient norm {norm:.4g}, so it was not taken. "
+            f"step {step} has loss {loss:.4g} and gradient norm {norm:.4g}, so nothing that follows from it was saved. "
             f"Try a lower --optim.lr (it is {optim.get('lr')}), --gradient_clip_val 1.0 or --precision 32-true; "
             "look for broken images or labels if the first steps fail"
         )

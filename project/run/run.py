@@ -28,7 +28,9 @@ from project.run.config import NOT_SAVED, dump
 from project.run.errors import RunError, Stopped, UsageError
 from project.run.folder import Resumed
 from project.run.guard import FiniteGuard
+from project.run.machine import forget_absent_gpus, settle_threads
 from project.run.processes import die_with_parent, is_main_process, is_started_by_another, join_again
+from project.run.profiler import NoProfiler
 from project.run.progress import Bar, EpochLines, StepMetrics, on_terminal, say
 from project.run.stops import StopSignals, leave_handlers_to_us, requeue
 from project.run.summary import closing_lines, git_state, hardware, peak_memory_mb, versions, write_summary
@@ -214,6 +216,8 @@ class Run:
             loggers = [self.csv, *([self.tracker] if self.tracker is not None else [])]
         if not self.data.has_validation:
             arguments["limit_val_batches"] = 0
+        if arguments["profiler"] is None:
+            arguments["profiler"] = NoProfiler()
         bar = arguments.pop("enable_progress_bar")
         if on_terminal() if bar is None else bar:
             callbacks.append(Bar())
@@ -234,6 +238,8 @@ class Run:
         if "TORCHELASTIC_RUN_ID" in os.environ and started != trainer.world_size:
             asked = f"--devices {os.environ['LOCAL_WORLD_SIZE']} --num_nodes {os.environ['GROUP_WORLD_SIZE']}"
             raise UsageError(f"torchrun started {started} processes: give {asked} --strategy ddp as well")
+        settle_threads(trainer.num_devices)
+        forget_absent_gpus()
         leave_handlers_to_us(trainer)
         if hasattr(trainer.strategy, "_timeout"):
             trainer.strategy._timeout = timedelta(minutes=self.config["timeout_minutes"])

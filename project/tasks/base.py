@@ -36,6 +36,14 @@ class Task(pl.LightningModule):
         self._sums: Tensor | None = None
         self._tracked: list[str] = []
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the hook that it is in, some fifty times a step, and PyTorch would look each time whether that
+        # is a weight or a module.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     @classmethod
     def default_parts(cls) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the backbone and the head of the task's recipe: `name` and options of each."""

@@ -87,9 +87,9 @@ class LitClassifier(Task):
         self.head = top.to(memory_format=torch.channels_last)
         build_optimiser(self, **plain["optim"])  # a wrong option is refused now, not after the data was fetched
         self.label_smoothing = label_smoothing
-        for stage in ("val", "test"):
-            self.add_module(f"{stage}_acc", MulticlassAccuracy(len(class_names), average="micro"))
-            self.add_module(f"{stage}_loss", MeanMetric())
+        # Without their own checks of each batch, for which they would wait for the device.
+        self.accuracy = MulticlassAccuracy(len(class_names), average="micro", validate_args=False)
+        self.loss = MeanMetric(nan_strategy="disable")
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, K) for normalised images (N, C, H, W)."""
@@ -108,16 +108,31 @@ class LitClassifier(Task):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._evaluate("val", *batch)
+        self._measure(*batch)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._evaluate("test", *batch)
+        self._measure(*batch)
         self.images_tested += len(batch[1])
 
-    def _evaluate(self, stage: str, images: Tensor, labels: Tensor) -> None:
+    def _measure(self, images: Tensor, labels: Tensor) -> None:
         logits = self(images)
-        accuracy: Any = self.get_submodule(f"{stage}_acc")
-        loss: Any = self.get_submodule(f"{stage}_loss")
-        accuracy.update(logits, labels)
-        loss.update(F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing), len(labels))
-        self.log_dict({f"{stage}/acc": accuracy, f"{stage}/loss": loss})
+        self.accuracy.update(logits, labels)
+        self.loss.update(F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing, reduction="none"))
+
+    # Metrics are logged once, when they are whole: to log them at each batch takes longer than to update them.
+
+    def on_validation_epoch_start(self) -> None:
+        self._reset()
+
+    def on_test_epoch_start(self) -> None:
+        self._reset()
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict({"val/acc": self.accuracy, "val/loss": self.loss})
+
+    def on_test_epoch_end(self) -> None:
+        self.log_dict({"test/acc": self.accuracy, "test/loss": self.loss})
+
+    def _reset(self) -> None:
+        self.accuracy.reset()
+        self.loss.reset()

@@ -10,7 +10,7 @@ from unittest import mock
 
 import torch
 
-from project.run import errors, train
+from project.run import errors
 from tests.tiny import QUICK, TINY_SUMS
 
 # Run in a folder that holds the stand-in for MNIST, the files that `write_bad_files` makes, and nothing else.
@@ -107,7 +107,7 @@ def refused(arguments: list[str]) -> tuple[int, bool, bool]:
         contextlib.redirect_stdout(io.StringIO()),
     ):
         try:
-            errors.main(train.main)
+            errors.main("project.run.train")
             status = 0
         except SystemExit as stop:
             status = int(stop.code or 0)

@@ -8,6 +8,7 @@ from project.checkpoint_file import read_checkpoint
 from project.run import evaluate, train
 from project.run.compare import differences
 from project.run.errors import RunError, UsageError
+from project.run.guard import FiniteGuard, Question
 from tests.faults.bad_input import BAD_INPUT, last_error, refused, write_bad_files
 from tests.runs import read_metrics, read_summary, run, same
 
@@ -174,6 +175,39 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_it_reaches_the_weights():
     with pytest.raises(RunError, match=r"step \d+ has loss nan .*--gradient_clip_val") as caught:
         train.main(flags)
     assert caught.value.status == 1 and read_summary("a")["status"] == "failed"
+    files = (read_checkpoint(f"checkpoints/a/{name}.ckpt") for name in ("last", "best"))
+    assert all(same(before, after) for before, after in zip(kept, files, strict=True))
+
+
+class Late:
+    """An answer that arrives later, as a GPU's does."""
+
+    def __init__(self):
+        self.waited = False
+
+    def synchronize(self):
+        self.waited = True
+
+
+def test_on_a_gpu_a_step_is_checked_during_the_next_one_and_before_anything_is_saved(monkeypatch):
+    asked = []
+
+    def ask(step, numbers):
+        asked.append(Question(step, numbers.clone(), Late()))
+        return asked[-1]
+
+    monkeypatch.setattr(FiniteGuard, "_ask", staticmethod(ask))
+    run("--name", "a", "--max_epochs", 2)
+    kept = read_checkpoint("checkpoints/a/last.ckpt"), read_checkpoint("checkpoints/a/best.ckpt")
+    assert [question.step for question in asked] == list(range(1, 21))
+    assert all(question.arrived.waited for question in asked)
+    flags = ["--ckpt_path", "last", "--max_epochs", "6", "--precision", "32-true"]
+    with pytest.raises(RunError, match=r"step 2\d has loss .* and gradient norm"):
+        train.main([*flags, "--optim.lr", "1e30"])
+    # The run's very last step is bad: no step follows it, but the end of the epoch would save it.
+    monkeypatch.setattr(FiniteGuard, "_ask", staticmethod(lambda step, numbers: ask(step, numbers / (step != 30))))
+    with pytest.raises(RunError, match=r"step 30 has loss (inf|nan)"):
+        train.main(["--ckpt_path", "last", "--max_epochs", "3"])
     files = (read_checkpoint(f"checkpoints/a/{name}.ckpt") for name in ("last", "best"))
     assert all(same(before, after) for before, after in zip(kept, files, strict=True))
 

@@ -32,6 +32,24 @@ def test_every_optimiser_lowers_a_loss_and_keeps_decay_off_vectors(name):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_a_fused_step_is_the_plain_one(name):
+    weights = []
+    for fused in (True, False):
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.GELU(), nn.Linear(4, 3))
+        optimiser, _ = build_optimiser(module, name, lr=0.01)
+        assert all(group["fused"] for group in optimiser.param_groups)
+        for group in optimiser.param_groups:
+            group["fused"] = fused
+        for _ in range(5):
+            optimiser.zero_grad()
+            module(torch.randn(8, 1, 4, 4)).square().mean().backward()
+            optimiser.step()
+        weights.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
+    assert torch.allclose(*weights, atol=1e-4)
+
+
 def test_schedules_by_hand():
     assert [rate_factor("constant", 0, p) for p in (0, 0.5, 1)] == [1, 1, 1]
     assert [rate_factor("cosine", 0, p) for p in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])

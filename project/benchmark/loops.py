@@ -1,0 +1,126 @@
+"""What our runs are compared with: the lecture's loop, and a bare loop over our own data and model, written plainly.
+
+N images, (H, W) size in pixels.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import MNIST
+
+from project.data import ImageDataModule
+from project.data.sampler import mix
+from project.ops.images import normalise
+from project.tasks import Task
+from project.tasks.optim import build_optimiser, rate_factor
+
+
+class LectureNet(nn.Module):
+    """The lecture's network: two convolutions without padding, each pooled; two linear layers. 21,840 weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 10, 5)
+        self.conv2 = nn.Conv2d(10, 20, 5)
+        self.fc1 = nn.Linear(320, 50)
+        self.fc2 = nn.Linear(50, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, 10) for normalised images (N, 1, 28, 28)."""
+        x = F.relu(F.max_pool2d(self.conv1(images), 2))
+        x = F.relu(F.max_pool2d(self.conv2(x), 2))
+        return self.fc2(F.relu(self.fc1(x.flatten(1))))
+
+
+def lecture_loader(root: str, train: bool) -> DataLoader[Any]:
+    """Return the lecture's batches: 100 images, each read, converted and normalised by itself, in a new order."""
+    convert = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
+    return DataLoader(MNIST(root, train=train, transform=convert), batch_size=100, shuffle=True)
+
+
+class LectureLoop:
+    """The lecture's training: cross-entropy, plain gradient descent at 0.01, the test set after each epoch.
+
+    Args:
+        root: folder that holds MNIST/raw/.
+        seed: of its weights and order.
+    """
+
+    def __init__(self, root: str, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.train_loader = lecture_loader(root, train=True)
+        self.test_loader = lecture_loader(root, train=False)
+        self.model = LectureNet()
+        self.optimiser = torch.optim.SGD(self.model.parameters(), lr=0.01)
+
+    def epoch(self, batches: int | None = None) -> float:
+        """Train one epoch, or its first batches; return the seconds it took."""
+        start = time.perf_counter()
+        self.model.train()
+        for i, (images, labels) in enumerate(self.train_loader):
+            if i == batches:
+                break
+            self.optimiser.zero_grad()
+            loss = F.cross_entropy(self.model(images), labels)
+            loss.backward()
+            self.optimiser.step()
+        return time.perf_counter() - start
+
+    @torch.no_grad()
+    def accuracy(self) -> float:
+        """Return the share of the test images that are classified rightly."""
+        self.model.eval()
+        right = sum(int((self.model(images).argmax(1) == labels).sum()) for images, labels in self.test_loader)
+        return right / len(self.test_loader.dataset)  # type: ignore[arg-type]
+
+
+def bare_fit(data: ImageDataModule, task: Task, config: dict[str, Any]) -> float:
+    """Train a task as configured in a loop without Lightning, logs, checks and checkpoints; return its seconds.
+
+    It does the arithmetic of a run and nothing else: the same images, augmentation, network, loss, optimiser, schedule
+    and precision, and a validation after each epoch.
+    """
+    start = time.perf_counter()
+    optimiser, training = build_optimiser(task, **config["optim"])
+    batches = config["limit_train_batches"]
+    loader, validation = data.train_dataloader(), data.val_dataloader()
+    epochs = config["max_epochs"]
+    steps = epochs * (batches or len(loader))
+    schedule = LambdaLR(optimiser, lambda step: rate_factor(training["schedule"], training["warmup"], step / steps))
+    smoothing = task.hparams["label_smoothing"]
+    reduced = config["precision"] == "bf16-mixed"
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=reduced)
+    step = 0
+    for epoch in range(epochs):
+        task.train()
+        loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
+        for images, labels in _first(loader, batches):
+            varied = data.augment(images, torch.Generator().manual_seed(mix(data.seed, step, 0)))
+            inputs = normalise(varied, data.mean, data.std)
+            with autocast:
+                loss = F.cross_entropy(task(inputs), labels, label_smoothing=smoothing)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            step += 1
+        task.eval()
+        right = torch.zeros(())
+        with torch.no_grad(), autocast:
+            for images, labels in validation:
+                right += (task(normalise(images, data.mean, data.std)).argmax(1) == labels).sum()
+    return time.perf_counter() - start
+
+
+def _first(loader: DataLoader[Any], batches: int | None) -> Iterator[Any]:
+    for i, batch in enumerate(loader):
+        if i == batches:
+            return
+        yield batch

@@ -1,0 +1,194 @@
+"""Single measurements, each taken in a process of its own so that none warms or fills the memory of another.
+
+    python -m project.benchmark.measure NAME '{"option": value}'
+
+prints one line of JSON. The numbers of our own runs are not taken here but by scripts/train.py itself.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+from typing import Any
+
+from project.run.machine import keep_memory, share_cores
+
+MATRIX = 2048  # rows of the square matrices that are multiplied
+MATRIX_SECONDS = 2.0
+PREDICT_SECONDS = 0.7
+COUNTED = 10  # images whose arithmetic is counted
+
+
+def lecture_data(root: str, batches: int | None) -> dict[str, float]:
+    """Return images a second out of the lecture's training loader."""
+    from project.benchmark.loops import lecture_loader
+
+    loader = lecture_loader(root, train=True)
+    return {"images_per_second": _rate(iter(loader), batches)}
+
+
+def our_data(root: str, batches: int | None) -> dict[str, float]:
+    """Return normalised images a second out of our training loader, in the lecture's batches."""
+    from project.data import MNISTDataModule
+
+    data = MNISTDataModule(root, download=False, batch_size=100, val_size=0)
+    data.setup("fit")
+    # Three epochs, because one is over in less time than the clock's noise.
+    rates = [_rate((data.on_after_batch_transfer(b, 0) for b in data.train_dataloader()), batches) for _ in range(3)]
+    return {"images_per_second": statistics.median(rates)}
+
+
+def _rate(loaded: Any, batches: int | None) -> float:
+    images = 0
+    start = time.perf_counter()
+    for i, (x, _) in enumerate(loaded):
+        if i == batches:
+            break
+        images += len(x)
+    return images / (time.perf_counter() - start)
+
+
+def lecture(root: str, seed: int, batches: int | None = None, target: float | None = None) -> dict[str, Any]:
+    """Run the lecture's loop: one epoch, or until its test accuracy reaches the target, 30 epochs at most.
+
+    The seconds are those of training alone: the tests after each epoch are left out.
+    """
+    from project.benchmark.loops import LectureLoop
+
+    loop = LectureLoop(root, seed)
+    seconds, accuracy = [loop.epoch(batches)], []
+    if target is not None:
+        accuracy.append(loop.accuracy())
+        while accuracy[-1] < target and len(seconds) < 30:
+            seconds.append(loop.epoch())
+            accuracy.append(loop.accuracy())
+    return {"seconds": sum(seconds), "epochs": len(seconds), "accuracy": accuracy}
+
+
+def bare(arguments: list[str], images: int | None = None) -> dict[str, float]:
+    """Train as scripts/train.py would with these arguments, but in a bare loop; with data of so many images."""
+    import torch
+
+    from project.benchmark.loops import bare_fit
+    from project.run.assemble import build, trainer_arguments
+    from project.run.config import Source, read_command_line, resolve
+    from project.run.summary import peak_memory_mb
+
+    _register_repeated(images)
+    config, _ = resolve([Source("command line", read_command_line(arguments).flags)])
+    trainer_arguments(config)
+    torch.manual_seed(config["seed"])
+    data, task = build(config)
+    data.setup("fit")
+    seconds = bare_fit(data, task, config)
+    return {"seconds": seconds, "peak_memory_mb": peak_memory_mb(task.device)}
+
+
+def train_repeated(arguments: list[str], images: int) -> dict[str, Any]:
+    """Train on MNIST cut or repeated to so many images; the summary is in the run's folder."""
+    from project.run import train
+
+    _register_repeated(images)
+    train.main(arguments)
+    return {}
+
+
+def _register_repeated(images: int | None) -> None:
+    """Have `--data repeated` mean MNIST with so many training images."""
+    if images is None:
+        return
+    import torch
+
+    from project.data import DATA, MNISTDataModule
+
+    wanted = images
+
+    class Repeated(MNISTDataModule):
+        def setup(self, stage: str) -> None:
+            super().setup(stage)
+            have = len(self.stores["train"])
+            if have != wanted:
+                self.stores["train"] = self.stores["train"].subset(torch.arange(wanted) % have)
+
+    DATA["repeated"] = Repeated
+
+
+def predict(checkpoint: str, root: str, batch_size: int, plain: bool) -> dict[str, float]:
+    """Return images a second classified from bytes: as scripts/predict.py does, or by plainly calling the network."""
+    import torch
+
+    from project.data import MNISTDataModule
+    from project.tasks import load_task
+
+    data = MNISTDataModule(root, download=False)
+    data.setup("test")
+    images = data.stores["test"].images
+    task: Any = load_task(checkpoint)
+    mean, std = task.hparams["mean"][0], task.hparams["std"][0]
+
+    def classify(batch: torch.Tensor) -> None:
+        if plain:
+            task((batch.float() / 255 - mean) / std).softmax(dim=1).max(dim=1)
+        else:
+            task.predict(task.preprocess(batch))
+
+    rates = []
+    with torch.inference_mode():
+        classify(images[:batch_size])
+        for _ in range(3):
+            done, start = 0, time.perf_counter()
+            while time.perf_counter() - start < PREDICT_SECONDS:
+                first = done % (len(images) - batch_size)
+                classify(images[first : first + batch_size])
+                done += batch_size
+            rates.append(done / (time.perf_counter() - start))
+    return {"images_per_second": statistics.median(rates)}
+
+
+def matrix_product(precision: str) -> dict[str, float]:
+    """Return the arithmetic rate, in GFLOP/s, of a product of two square matrices in a precision's type."""
+    import torch
+
+    kind = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
+    a, b = (torch.randn(MATRIX, MATRIX).to(kind) for _ in range(2))
+    torch.mm(a, b)
+    seconds: list[float] = []
+    while sum(seconds) < MATRIX_SECONDS:
+        start = time.perf_counter()
+        torch.mm(a, b)
+        seconds.append(time.perf_counter() - start)
+    return {"gflops": 2 * MATRIX**3 / statistics.median(seconds) / 1e9}
+
+
+def arithmetic(arguments: list[str]) -> dict[str, Any]:
+    """Count the arithmetic of training on one image, in MFLOP, with these arguments; and return their precision."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from project.run.assemble import build, trainer_arguments
+    from project.run.config import Source, read_command_line, resolve
+
+    config, _ = resolve([Source("command line", read_command_line(arguments).flags)])
+    trainer_arguments(config)
+    data, task = build(config)
+    with FlopCounterMode(display=False) as counter:
+        task(torch.zeros(COUNTED, data.in_channels, *data.image_size)).sum().backward()
+    return {"mflop": counter.get_total_flops() / COUNTED / 1e6, "precision": config["precision"]}
+
+
+MEASUREMENTS = {
+    f.__name__: f for f in (lecture_data, our_data, lecture, bare, train_repeated, predict, matrix_product, arithmetic)
+}
+
+# The lecture's loop runs as Python runs it: without what our scripts settle first.
+PLAIN = ("lecture_data", "lecture", "matrix_product")
+
+if __name__ == "__main__":
+    if sys.argv[1] not in PLAIN:
+        share_cores()
+        keep_memory()
+    # Whatever a run prints is not the answer.
+    answer, sys.stdout = sys.stdout, open(os.devnull, "w")  # noqa: SIM115, it stays open to the end
+    result = MEASUREMENTS[sys.argv[1]](**json.loads(sys.argv[2]))
+    print(json.dumps(result), file=answer)

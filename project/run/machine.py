@@ -1,0 +1,106 @@
+"""What the machine gives this process: processor cores that others may want too, and memory that it may keep.
+
+Nothing of torch is imported here, because some of this has to be settled before that.
+"""
+
+import contextlib
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
+# glibc's numbers for what mallopt sets.
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+SPINS = 10_000  # some ten microseconds
+
+
+def share_cores() -> None:
+    """Have threads that wait for each other soon fall asleep, before torch is imported; a person's own settings stay.
+
+    By default they spin for milliseconds, which on a busy machine, or in a container with a quota, takes the cores from
+    the very threads that are waited for: see docs/performance.md.
+    """
+    if not any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")):
+        os.environ["GOMP_SPINCOUNT"] = str(SPINS)
+
+
+def keep_memory() -> None:
+    """Have the C library keep freed memory for the next step, where it is glibc and nobody has set it otherwise.
+
+    By default it returns large blocks to the system and fetches them again, page by page, at each step: see
+    docs/performance.md. The most memory that a process holds stays the same.
+    """
+    if not sys.platform.startswith("linux") or any(
+        name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ
+    ):
+        return
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def available_cores(own_cgroups: Path = OWN_CGROUPS, cgroups: Path = CGROUPS) -> int:
+    """Return how many cores this process may use: no more than its affinity, or the quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([cores, *(int(quota) for quota in _quotas(own_cgroups, cgroups))]))
+
+
+def settle_threads(processes: int) -> None:
+    """Share the cores out among a run's processes on this machine; a person's OMP_NUM_THREADS stays.
+
+    torch counts the machine's cores, also where a container's quota allows fewer.
+    """
+    import torch
+
+    if "OMP_NUM_THREADS" in os.environ:
+        return
+    threads = max(1, available_cores() // processes)
+    torch.set_num_threads(min(threads, torch.get_num_threads()))
+    if processes > 1:
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # for the processes that Lightning will start
+
+
+def forget_absent_gpus() -> None:
+    """Where torch finds no GPU, say so once and for all.
+
+    Lightning has torch ask the driver's library instead of the driver, and without that library torch would search the
+    disk for it at each step of the optimiser.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+
+def _quotas(own_cgroups: Path, cgroups: Path) -> Iterator[float]:
+    """Yield the quota, in cores, of each control group that this process is in, of either version."""
+    try:
+        lines = own_cgroups.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = cgroups / "cpu" if controllers else cgroups
+        # Within a container the path may be that of the host, of which only the root can be seen.
+        for folder in [root, *(root / part for part in _with_parents(path))]:
+            with contextlib.suppress(OSError, ValueError):
+                if controllers:
+                    quota = int((folder / "cpu.cfs_quota_us").read_text(encoding="utf-8"))
+                    period = int((folder / "cpu.cfs_period_us").read_text(encoding="utf-8"))
+                else:
+                    # "max 100000" where there is none, which is no number.
+                    quota, period = map(int, (folder / "cpu.max").read_text(encoding="utf-8").split())
+                if quota > 0:
+                    yield quota / period
+
+
+def _with_parents(path: str) -> Iterator[str]:
+    parts = [part for part in path.split("/") if part not in ("", "..")]
+    for end in range(1, len(parts) + 1):
+        yield "/".join(parts[:end])
