@@ -4,28 +4,33 @@ N images, C channels, (H, W) size in pixels.
 """
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
 from project.backbones.base import Backbone
 from project.backbones.blocks import ConvBlock, Padding, check_positive
 
+Paddings = Literal["same", "valid", "stem"]
+
 
 class CNN(Backbone):
-    """A chain of convolution blocks, each halving the size: one map a block.
+    """A chain of blocks, each of one or more convolutions and then pooling, which halves the size: one map a block.
 
     With `padding="same"` map i is ceil(H / strides[i]) high. With `padding="valid"`, the lecture's choice, the
     convolutions eat the border, so the maps are smaller than that (28 -> 12 -> 4 pixels for the lecture's network):
-    right for classifying whole images, not for heads that draw on the image's grid.
+    right for classifying whole images, not for heads that draw on the image's grid. `padding="stem"` does so in the
+    first block alone, whose large maps cost the most.
 
     Args:
         in_channels: channels of the images.
         widths: channels of each block's output; their number is the number of blocks.
         kernel_size: side of the square kernels in pixels, odd.
-        padding: 'same' keeps the size before pooling, 'valid' uses whole windows only.
+        convs: convolutions in each block. Two of 3 x 3 see what one of 5 x 5 does, through one more activation.
+        padding: 'same' keeps the size before pooling, 'valid' uses whole windows only, 'stem' so in the first block.
         norm: normalisation of each block: batch, group, instance or none.
         activation: activation of each block, by name (relu, leaky_relu, elu, maxout, sigmoid, tanh, gelu, ...).
-        dropout: probability, in [0, 1), of dropping a whole channel after each block.
+        dropout: probability, in [0, 1), of dropping a whole channel after each convolution.
     """
 
     def __init__(
@@ -33,27 +38,36 @@ class CNN(Backbone):
         in_channels: int,
         widths: Sequence[int] = (16, 32),
         kernel_size: int = 5,
-        padding: Padding = "same",
+        convs: int = 1,
+        padding: Paddings = "same",
         norm: str = "batch",
         activation: str = "relu",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         check_positive("widths", list(widths))
+        check_positive("convs", convs)
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size is an odd number of pixels, got {kernel_size}")
-        if padding not in ("same", "valid"):
-            raise ValueError(f"padding is 'same' or 'valid', got {padding!r}")
+        if padding not in get_args(Paddings):
+            raise ValueError(f"padding is 'same', 'valid' or 'stem', got {padding!r}")
         self.channels = list(widths)
         self.strides = [2 ** (i + 1) for i in range(len(widths))]
         self.blocks = nn.ModuleList()
-        for before, after in zip([in_channels, *widths], widths, strict=False):
-            block = ConvBlock(before, after, kernel_size, padding, True, norm, activation, dropout)
-            self.blocks.append(block)
-        border = kernel_size - 1 if padding == "valid" else 0
+        stem: Padding = "same" if padding == "same" else "valid"
+        later: Padding = "valid" if padding == "valid" else "same"
+        paddings = [stem, *[later] * (len(widths) - 1)]
+        for before, after, how in zip([in_channels, *widths], widths, paddings, strict=False):
+            chain = [
+                ConvBlock(
+                    before if i == 0 else after, after, kernel_size, how, i == convs - 1, norm, activation, dropout
+                )
+                for i in range(convs)
+            ]
+            self.blocks.append(chain[0] if convs == 1 else nn.Sequential(*chain))
         self.smallest = 1
-        for _ in widths:  # from the last block back: a map of n pixels needs 2n - 1 before pooling
-            self.smallest = 2 * self.smallest - 1 + border
+        for how in reversed(paddings):  # a map of n pixels needs 2n - 1 before pooling
+            self.smallest = 2 * self.smallest - 1 + (convs * (kernel_size - 1) if how == "valid" else 0)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the maps, fine to coarse, for float images (N, C, H, W)."""

@@ -63,6 +63,7 @@ class MNISTDataModule(ImageDataModule):
         self.root = Path(root)
         self.download = download
         self.val_size = val_size
+        self._files: dict[str, bytes] = {}  # as read by prepare_data, in the process that calls it
         self.has_validation = val_size > 0
         self.shift, self.rotate, self.zoom = shift, rotate, zoom
 
@@ -72,13 +73,15 @@ class MNISTDataModule(ImageDataModule):
         Raises:
             FileNotFoundError: the files could not be had; says what to put where.
         """
-        load_files(self.root, self.download, self.sums)
+        if not self.stores:
+            self._files = load_files(self.root, self.download, self.sums)
 
     def setup(self, stage: str) -> None:
         """Read the files into `stores`; `stage` is Lightning's: fit, validate, test or predict."""
         if self.stores:
             return
-        files = load_files(self.root, download=False, sums=self.sums)
+        files = self._files or load_files(self.root, download=False, sums=self.sums)
+        self._files = {}  # not kept: the images are in the stores now
         train, test = (_store(files, prefix) for prefix in ("train", "t10k"))
         if self.val_size >= len(train):
             raise ValueError(f"val_size must be below the {len(train):,} training images, got {self.val_size:,}")

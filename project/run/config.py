@@ -193,13 +193,12 @@ def resolve(sources: Sequence[Source]) -> tuple[dict[str, Any], list[str]]:
         except (ValueError, TypeError) as error:
             raise UsageError(str(error)) from error
     options = {option.key: option for option in _all_options(names)}
-    parser = _parser(options.values())
     merged: dict[str, Any] = {}
     for source in sources:
         for key, value in source.values.items():
             if key not in options:
                 raise UsageError(_unknown(key, source.label, options, names))
-            merged[key] = _parse(parser, options[key], value, source.label)
+            merged[key] = _parse(options[key], value, source.label)
     values = {key: merged.get(key, plain(option.default)) for key, option in options.items()}
     return nest({k: v for k, v in values.items() if v is not None or k not in DERIVED}), remarks
 
@@ -257,25 +256,16 @@ def _all_options(names: Mapping[str, str]) -> Iterator[Option]:
     yield from RUN_OPTIONS
 
 
-def _parser(options: Any) -> jsonargparse.ArgumentParser:
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    for option in options:
-        # jsonargparse would split dotted keys into groups; here every option stands for itself.
-        parser.add_argument(f"--{_flat_name(option.key)}", type=option.annotation)
-    return parser
-
-
-def _flat_name(key: str) -> str:
-    return key.replace(".", "__")
-
-
-def _parse(parser: jsonargparse.ArgumentParser, option: Option, value: Any, label: str) -> Any:
+def _parse(option: Option, value: Any, label: str) -> Any:
     given = value
     expected = type_name(option.annotation)
     if isinstance(value, str) and expected.startswith("[") and "TEXT" not in expected and "[" not in value:
         value = f"[{value}]"  # 16,32 means [16,32], which some shells want quoted
+    # A parser for each value: one for all options would go through all of them for each.
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--value", type=option.annotation)
     try:
-        parsed = plain(parser.parse_object({_flat_name(option.key): value})[_flat_name(option.key)])
+        parsed = plain(parser.parse_object({"value": value})["value"])
     except Exception as error:
         raise UsageError(f"{label}: {option.key} is {expected}, got {given!r}") from error
     if isinstance(parsed, float) and not math.isfinite(parsed):

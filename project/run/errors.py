@@ -1,9 +1,12 @@
 """Errors that a person can mend, and how a script reports them: one clear line and the right exit status."""
 
+import atexit
+import contextlib
 import importlib
 import os
 import signal
 import sys
+import threading
 
 from project.run.machine import keep_memory, share_cores
 
@@ -30,22 +33,37 @@ class Stopped(BaseException):
 
 
 def main(module: str) -> None:
-    """Run a module's `main` on the command line's arguments, and exit with its status."""
+    """Run a module's `main` on the command line's arguments, and end the process with its status."""
+    status = run(module)
+    # Python would now take a second and more to take apart, piece by piece, what torch and Lightning have built.
+    if all(thread.daemon or thread is threading.main_thread() for thread in threading.enumerate()):
+        atexit._run_exitfuncs()
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def run(module: str) -> int:
+    """Run a module's `main` on the command line's arguments; print what a person can mend, and return the status."""
     share_cores()  # before anything imports torch
     keep_memory()
     try:
         importlib.import_module(module).main(sys.argv[1:])
+        sys.stdout.flush()
     except RunError as error:
         if os.environ.get("PROJECT_TRACEBACK"):  # for whoever looks for a fault in the code, not in its use
             raise
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.status)
+        return error.status
     except Stopped as stop:
         print(stop, file=sys.stderr)
-        sys.exit(stop.status)
+        return stop.status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
+        return 128 + signal.SIGINT
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone, `| head` say: no message, and none at exit either
-        sys.exit(1)
+        return 1
+    return 0

@@ -3,6 +3,7 @@
 A tracker is a convenience: whatever goes wrong with it is said once, and training goes on as if it were not there.
 """
 
+import contextlib
 import csv
 import functools
 import io
@@ -16,8 +17,9 @@ import urllib.parse
 import urllib.request
 import uuid
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from lightning.fabric.loggers.logger import _DummyExperiment
@@ -171,14 +173,16 @@ class Tracker(WandbLogger):
         """The tracked run, started on first use: offline if online fails, a dummy if that fails too."""
         if self.failure is None and self._experiment is None and self.online:
             try:
-                return super().experiment
+                with _no_launcher():
+                    return super().experiment
             except Exception as error:
                 self.online = False
                 self._wandb_init["mode"] = "offline"
                 _warn(f"Weights & Biases: offline, as starting online failed ({_brief(error)})")
         if self.failure is None:
             try:
-                return super().experiment
+                with _no_launcher():
+                    return super().experiment
             except Exception as error:
                 self._give_up(error)
         return _DummyExperiment()
@@ -209,6 +213,25 @@ class Tracker(WandbLogger):
         """Close the run; online, what is left is sent."""
         if self._experiment is not None:
             self._experiment.finish(exit_code=exit_code)
+
+
+@contextlib.contextmanager
+def _no_launcher() -> Iterator[None]:
+    """Within, wandb does not import its job launcher, a second's work, only to find that it holds nothing for the run.
+
+    It can hold something only where it was imported before, and then it is left alone.
+    """
+    name = "wandb.sdk.launch.inputs.internal"
+    if name in sys.modules:
+        yield
+        return
+    nothing: Any = ModuleType(name)
+    nothing.StagedLaunchInputs = lambda: SimpleNamespace(apply=lambda run: None)
+    sys.modules[name] = nothing
+    try:
+        yield
+    finally:
+        sys.modules.pop(name, None)
 
 
 def choose_mode(wanted: str) -> tuple[str, str]:

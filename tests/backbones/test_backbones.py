@@ -43,9 +43,18 @@ def test_valid_padding_gives_the_lectures_maps():
     assert cnn.eval()(torch.randn(1, 1, 28, 28))[1].shape == (1, 20, 4, 4)
 
 
+def test_two_convolutions_a_block_and_a_stem_without_padding():
+    cnn = build_backbone("cnn", 1, (28, 28), widths=[4, 6, 8], kernel_size=3, convs=2, padding="stem").eval()
+    assert [tuple(m.shape[1:]) for m in cnn(torch.randn(1, 1, 28, 28))] == [(4, 12, 12), (6, 6, 6), (8, 3, 3)]
+    convolutions = [m for m in cnn.modules() if isinstance(m, nn.Conv2d)]
+    assert [(c.in_channels, c.padding[0]) for c in convolutions] == [(1, 0), (4, 0), (4, 1), (6, 1), (6, 1), (8, 1)]
+
+
+@pytest.mark.parametrize("padding", ["valid", "stem"])
+@pytest.mark.parametrize("convs", [1, 2])
 @pytest.mark.parametrize("widths", [[4], [4, 4], [4, 4, 4]])
-def test_the_smallest_size_works_and_one_pixel_less_is_refused(widths):
-    cnn = build_backbone("cnn", 1, (28, 28), widths=widths, padding="valid").eval()
+def test_the_smallest_size_works_and_one_pixel_less_is_refused(widths, convs, padding):
+    cnn = build_backbone("cnn", 1, (28, 28), widths=widths, convs=convs, padding=padding).eval()
     n = cnn.smallest
     assert cnn(torch.randn(1, 1, n, n))[-1].shape[-2:] == (1, 1)
     with pytest.raises(ValueError, match=f"at least {n}x{n} pixels, got {n - 1}x{n}"):
@@ -67,7 +76,8 @@ def test_inception_block_concatenates_four_equal_branches():
         ({"widths": []}, "widths must be 1 or more"),
         ({"widths": [0]}, "widths must be 1 or more"),
         ({"kernel_size": 4}, "kernel_size is an odd number"),
-        ({"padding": "full"}, "padding is 'same' or 'valid'"),
+        ({"padding": "full"}, "padding is 'same', 'valid' or 'stem'"),
+        ({"convs": 0}, "convs must be 1 or more, got 0"),
         ({"norm": "batchnorm"}, "unknown norm 'batchnorm'; did you mean batch"),
         ({"activation": "rellu"}, "unknown activation 'rellu'; did you mean relu"),
         ({"dropout": 1.0}, r"dropout is a probability in \[0, 1\), got 1.0"),

@@ -106,11 +106,7 @@ def refused(arguments: list[str]) -> tuple[int, bool, bool]:
         contextlib.redirect_stderr(said),
         contextlib.redirect_stdout(io.StringIO()),
     ):
-        try:
-            errors.main("project.run.train")
-            status = 0
-        except SystemExit as stop:
-            status = int(stop.code or 0)
+        status = errors.run("project.run.train")
     _said = said.getvalue()
     head = _said.split(" Put these files there")[0]  # MNIST's four sums are a line each
     return status, len(head.strip().splitlines()) == 1, _said.startswith("error: ")
