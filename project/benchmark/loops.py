@@ -18,6 +18,7 @@ from torchvision.datasets import MNIST
 from project.data import ImageDataModule
 from project.data.sampler import mix
 from project.ops.images import normalise
+from project.run.predict import best_device
 from project.tasks import Task
 from project.tasks.optim import build_optimiser, rate_factor
 
@@ -45,8 +46,16 @@ def lecture_loader(root: str, train: bool) -> DataLoader[Any]:
     return DataLoader(MNIST(root, train=train, transform=convert), batch_size=100, shuffle=True)
 
 
+def wait(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given: it works behind the program."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 class LectureLoop:
     """The lecture's training: cross-entropy, plain gradient descent at 0.01, the test set after each epoch.
+
+    On the best device there is, like our own runs.
 
     Args:
         root: folder that holds MNIST/raw/.
@@ -57,7 +66,8 @@ class LectureLoop:
         torch.manual_seed(seed)
         self.train_loader = lecture_loader(root, train=True)
         self.test_loader = lecture_loader(root, train=False)
-        self.model = LectureNet()
+        self.device = torch.device(best_device())
+        self.model = LectureNet().to(self.device)
         self.optimiser = torch.optim.SGD(self.model.parameters(), lr=0.01)
 
     def epoch(self, batches: int | None = None) -> float:
@@ -67,17 +77,21 @@ class LectureLoop:
         for i, (images, labels) in enumerate(self.train_loader):
             if i == batches:
                 break
+            images, labels = images.to(self.device), labels.to(self.device)
             self.optimiser.zero_grad()
             loss = F.cross_entropy(self.model(images), labels)
             loss.backward()
             self.optimiser.step()
+        wait(self.device)
         return time.perf_counter() - start
 
     @torch.no_grad()
     def accuracy(self) -> float:
         """Return the share of the test images that are classified rightly."""
         self.model.eval()
-        right = sum(int((self.model(images).argmax(1) == labels).sum()) for images, labels in self.test_loader)
+        right = 0
+        for images, labels in self.test_loader:
+            right += int((self.model(images.to(self.device)).argmax(1).cpu() == labels).sum())
         return right / len(self.test_loader.dataset)  # type: ignore[arg-type]
 
 
@@ -88,6 +102,8 @@ def bare_fit(data: ImageDataModule, task: Task, config: dict[str, Any]) -> float
     and precision, and a validation after each epoch.
     """
     start = time.perf_counter()
+    device = torch.device(best_device())
+    task.to(device)
     optimiser, training = build_optimiser(task, **config["optim"])
     batches = config["limit_train_batches"]
     loader, validation = data.train_dataloader(), data.val_dataloader()
@@ -96,12 +112,13 @@ def bare_fit(data: ImageDataModule, task: Task, config: dict[str, Any]) -> float
     schedule = LambdaLR(optimiser, lambda step: rate_factor(training["schedule"], training["warmup"], step / steps))
     smoothing = task.hparams["label_smoothing"]
     reduced = config["precision"] == "bf16-mixed"
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=reduced)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=reduced)
     step = 0
     for epoch in range(epochs):
         task.train()
         loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
         for images, labels in _first(loader, batches):
+            images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
             varied = data.augment(images, torch.Generator().manual_seed(mix(data.seed, step, 0)))
             inputs = normalise(varied, data.mean, data.std)
             with autocast:
@@ -112,10 +129,12 @@ def bare_fit(data: ImageDataModule, task: Task, config: dict[str, Any]) -> float
             schedule.step()
             step += 1
         task.eval()
-        right = torch.zeros(())
+        right = torch.zeros((), device=device)
         with torch.no_grad(), autocast:
             for images, labels in validation:
+                images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
                 right += (task(normalise(images, data.mean, data.std)).argmax(1) == labels).sum()
+    wait(device)
     return time.perf_counter() - start
 
 

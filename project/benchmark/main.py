@@ -18,7 +18,7 @@ import torch
 from project.checkpoint_file import write_text
 from project.data import MNISTDataModule
 from project.run.errors import RunError, UsageError
-from project.run.predict import Parser
+from project.run.predict import Parser, best_device
 from project.run.summary import git_state, hardware, versions
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -54,7 +54,7 @@ class Row:
     @property
     def reached(self) -> bool | None:
         """Whether the goal was reached; None without one."""
-        if self.goal is None or not self.ours:
+        if self.goal is None or not self.ours or (self.faster and not self.theirs):
             return None
         value = self.ratio if self.ratio is not None else statistics.median(self.ours)
         return value >= self.goal if self.faster else value <= self.goal
@@ -298,8 +298,9 @@ def main(arguments: list[str]) -> None:
     except OSError as error:
         raise RunError(str(error)) from error
     chosen = given.only or [part for part in PARTS if not (given.quick and part in LONG)]
-    machine = hardware(torch.device("cpu"), 1)
-    print(f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads; ", end="")
+    machine = hardware(torch.device(best_device()), 1)
+    device = machine.get("gpu", f"{machine['cores']} cores, {machine['threads']} threads")
+    print(f"{machine['processor']}, {device}; ", end="")
     print(f"torch {versions()['torch']}, lightning {versions()['lightning']}")
     print(f"\n{'':<42}{'ours':>14}{'theirs':>14}{'ratio':>9}{'goal':>9}", flush=True)
     rows = []

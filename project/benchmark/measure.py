@@ -118,16 +118,20 @@ def predict(checkpoint: str, root: str, batch_size: int, plain: bool) -> dict[st
     """Return images a second classified from bytes: as scripts/predict.py does, or by plainly calling the network."""
     import torch
 
+    from project.benchmark.loops import wait
     from project.data import MNISTDataModule
+    from project.run.predict import best_device
     from project.tasks import load_task
 
     data = MNISTDataModule(root, download=False)
     data.setup("test")
     images = data.stores["test"].images
-    task: Any = load_task(checkpoint)
+    device = torch.device(best_device())
+    task: Any = load_task(checkpoint, device)
     mean, std = task.hparams["mean"][0], task.hparams["std"][0]
 
     def classify(batch: torch.Tensor) -> None:
+        batch = batch.to(device)
         if plain:
             task((batch.float() / 255 - mean) / std).softmax(dim=1).max(dim=1)
         else:
@@ -141,6 +145,7 @@ def predict(checkpoint: str, root: str, batch_size: int, plain: bool) -> dict[st
             while time.perf_counter() - start < PREDICT_SECONDS:
                 first = done % (len(images) - batch_size)
                 classify(images[first : first + batch_size])
+                wait(device)
                 done += batch_size
             rates.append(done / (time.perf_counter() - start))
     return {"images_per_second": statistics.median(rates)}
@@ -150,13 +155,19 @@ def matrix_product(precision: str) -> dict[str, float]:
     """Return the arithmetic rate, in GFLOP/s, of a product of two square matrices in a precision's type."""
     import torch
 
+    from project.benchmark.loops import wait
+    from project.run.predict import best_device
+
+    device = torch.device(best_device())
     kind = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
-    a, b = (torch.randn(MATRIX, MATRIX).to(kind) for _ in range(2))
+    a, b = (torch.randn(MATRIX, MATRIX).to(device, kind) for _ in range(2))
     torch.mm(a, b)
+    wait(device)
     seconds: list[float] = []
     while sum(seconds) < MATRIX_SECONDS:
         start = time.perf_counter()
         torch.mm(a, b)
+        wait(device)
         seconds.append(time.perf_counter() - start)
     return {"gflops": 2 * MATRIX**3 / statistics.median(seconds) / 1e9}
 

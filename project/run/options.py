@@ -93,6 +93,9 @@ RUN_OPTIONS = [
     Option("save_every_steps", int | None, None, "also save last.ckpt every so many steps"),
     Option("save_every_minutes", float | None, None, "also save last.ckpt every so many minutes"),
     Option("timeout_minutes", float, 10.0, "how long processes wait for one of them that hangs"),
+    Option(
+        "compile", bool, False, "compile the network with torch.compile: a minute that long runs on a GPU earn back"
+    ),
     Option("init_from", str | None, None, "start from every matching weight of this checkpoint"),
 ]
 CONFIG_OPTION = Option("config", str, None, "YAML files with any of these options")

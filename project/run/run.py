@@ -77,6 +77,10 @@ class Run:
             check_same_network(self.task, self.resumed)
         if self.config["init_from"] is not None:
             say(f"init      {initialise(self.task, self.config['init_from'])}")
+        if self.config["compile"]:
+            # Each where it is: a compiled copy would have weights of other names, in checkpoints too.
+            for part in (self.task.backbone, self.task.head):
+                part.compile()
         arguments = trainer_arguments(self.config)
         self.name = folders.choose_name(self.config, self.resumed)
         self.folder = folders.ROOT / self.name

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from project.backbones import Backbone
 from project.checkpoint_file import read_checkpoint
+from project.heads import Head
 from project.ops.images import normalise
 from project.tasks.optim import build_optimiser, rate_factor
 
@@ -28,6 +30,8 @@ class Task(pl.LightningModule):
     # What a run of the task does by default, by dotted option. Options of a section hold while its name does, those of
     # the head while the backbone's does too: another backbone starts from its own and the head's defaults.
     recipe: ClassVar[Mapping[str, Any]]
+    backbone: Backbone
+    head: Head
 
     def __init__(self) -> None:
         super().__init__()

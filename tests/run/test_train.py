@@ -1,5 +1,7 @@
 """Whole runs on the stand-in for MNIST, in this process: what is written, resumed, refused."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -66,6 +68,34 @@ def test_the_checkpoint_stands_alone(workplace):
     assert task.hparams["class_names"] == list("0123456789") and task.hparams["mean"] == [0.1307]
     classes, probabilities = task.predict(task.preprocess(torch.zeros(2, 1, 28, 28, dtype=torch.uint8)))
     assert classes.shape == (2,) and probabilities.shape == (2, 10)
+
+
+def test_a_compiled_network_leaves_the_same_checkpoint(monkeypatch):
+    compiled = []
+
+    def stand_in(function, **options):  # the compiler itself takes a minute: see the slow test
+        compiled.append(function)
+        return function
+
+    run("--name", "a", "--max_epochs", 1, "--optim.ema", 0.9)
+    monkeypatch.setattr(torch, "compile", stand_in)
+    run("--name", "b", "--max_epochs", 1, "--optim.ema", 0.9, "--compile")
+    assert len(compiled) == 2
+    assert same(read_checkpoint("checkpoints/a/last.ckpt"), read_checkpoint("checkpoints/b/last.ckpt"))
+    train.main(["--ckpt_path", "last", "--max_epochs", "2"])
+    assert len(compiled) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
+@pytest.mark.filterwarnings("default")
+def test_a_run_compiled_for_real_can_be_resumed_and_used():
+    small = ["--backbone.widths", "4", "--head.grid", "1", "--head.hidden", "0", "--compile"]
+    run("--name", "a", "--max_epochs", 1, *small)
+    train.main(["--ckpt_path", "last", "--max_epochs", "2"])
+    run("--name", "b", "--max_epochs", 2, *small)
+    assert not any("_orig_mod" in name for name in read_checkpoint("checkpoints/a/last.ckpt")["state_dict"])
+    evaluate.main(["checkpoints/a/best.ckpt"])
 
 
 def test_its_own_configuration_reproduces_a_run():

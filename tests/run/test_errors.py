@@ -1,0 +1,47 @@
+"""How a script ends: its status, its last words, and what was to be done at its end."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import ROOT
+
+SCRIPT = """
+import atexit, sys, threading, time
+from project.run.errors import RunError, UsageError
+
+def main(arguments):
+    atexit.register(open, "at_exit", "w")
+    print("said", end="")
+    if arguments == ["thread"]:
+        threading.Thread(target=lambda: (time.sleep(0.3), open("thread", "w"))).start()
+    if arguments == ["wrong"]:
+        raise UsageError("this makes no sense")
+    if arguments == ["fault"]:
+        raise ZeroDivisionError
+    if arguments == ["exit"]:
+        sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize(
+    ("argument", "status", "message"),
+    [
+        ("", 0, ""),
+        ("thread", 0, ""),
+        ("wrong", 2, "error: this makes no sense\n"),
+        ("exit", 7, ""),
+        ("fault", 1, "ZeroDivisionError\n"),
+    ],
+)
+def test_what_is_left_to_do_is_done_however_a_script_ends(tmp_path: Path, argument, status, message):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "-c", "from project.run.errors import main; main('script')", *argument.split()]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (status, "said")
+    assert done.stderr.endswith(message) and ("Traceback" in done.stderr) == (argument == "fault")
+    assert (tmp_path / "at_exit").exists() and (tmp_path / "thread").exists() == (argument == "thread")
