@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from project.backbones.base import Backbone
 from project.backbones.blocks import ConvBlock, Padding, check_positive
 
-Paddings = Literal["same", "valid", "stem"]
+CNNPadding = Literal["same", "valid", "stem"]
 
 
 class CNN(Backbone):
@@ -39,7 +39,7 @@ class CNN(Backbone):
         widths: Sequence[int] = (16, 32),
         kernel_size: int = 5,
         convs: int = 1,
-        padding: Paddings = "same",
+        padding: CNNPadding = "same",
         norm: str = "batch",
         activation: str = "relu",
         dropout: float = 0.0,
@@ -49,7 +49,7 @@ class CNN(Backbone):
         check_positive("convs", convs)
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size is an odd number of pixels, got {kernel_size}")
-        if padding not in get_args(Paddings):
+        if padding not in get_args(CNNPadding):
             raise ValueError(f"padding is 'same', 'valid' or 'stem', got {padding!r}")
         self.channels = list(widths)
         self.strides = [2 ** (i + 1) for i in range(len(widths))]

@@ -10,9 +10,10 @@ import os
 import statistics
 import sys
 import time
+from itertools import islice
 from typing import Any
 
-from project.run.machine import keep_memory, share_cores
+from project.run.machine import forget_absent_gpus, keep_memory, settle_threads, share_cores
 
 MATRIX = 2048  # rows of the square matrices that are multiplied
 MATRIX_SECONDS = 2.0
@@ -40,12 +41,8 @@ def our_data(root: str, batches: int | None) -> dict[str, float]:
 
 
 def _rate(loaded: Any, batches: int | None) -> float:
-    images = 0
     start = time.perf_counter()
-    for i, (x, _) in enumerate(loaded):
-        if i == batches:
-            break
-        images += len(x)
+    images = sum(len(x) for x, _ in islice(loaded, batches))
     return images / (time.perf_counter() - start)
 
 
@@ -81,6 +78,9 @@ def bare(arguments: list[str], images: int | None = None) -> dict[str, float]:
     torch.manual_seed(config["seed"])
     data, task = build(config)
     data.setup("fit")
+    # What a run settles too: the ratio is to be that of the Trainer and of what we put around it.
+    settle_threads(1)
+    forget_absent_gpus()
     seconds = bare_fit(data, task, config)
     return {"seconds": seconds, "peak_memory_mb": peak_memory_mb(task.device)}
 
@@ -118,7 +118,7 @@ def predict(checkpoint: str, root: str, batch_size: int, plain: bool) -> dict[st
     """Return images a second classified from bytes: as scripts/predict.py does, or by plainly calling the network."""
     import torch
 
-    from project.benchmark.loops import wait
+    from project.benchmark.loops import synchronize
     from project.data import MNISTDataModule
     from project.run.predict import best_device
     from project.tasks import load_task
@@ -145,7 +145,7 @@ def predict(checkpoint: str, root: str, batch_size: int, plain: bool) -> dict[st
             while time.perf_counter() - start < PREDICT_SECONDS:
                 first = done % (len(images) - batch_size)
                 classify(images[first : first + batch_size])
-                wait(device)
+                synchronize(device)
                 done += batch_size
             rates.append(done / (time.perf_counter() - start))
     return {"images_per_second": statistics.median(rates)}
@@ -155,19 +155,19 @@ def matrix_product(precision: str) -> dict[str, float]:
     """Return the arithmetic rate, in GFLOP/s, of a product of two square matrices in a precision's type."""
     import torch
 
-    from project.benchmark.loops import wait
+    from project.benchmark.loops import synchronize
     from project.run.predict import best_device
 
     device = torch.device(best_device())
-    kind = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
-    a, b = (torch.randn(MATRIX, MATRIX).to(device, kind) for _ in range(2))
+    dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
+    a, b = (torch.randn(MATRIX, MATRIX).to(device, dtype) for _ in range(2))
     torch.mm(a, b)
-    wait(device)
+    synchronize(device)
     seconds: list[float] = []
     while sum(seconds) < MATRIX_SECONDS:
         start = time.perf_counter()
         torch.mm(a, b)
-        wait(device)
+        synchronize(device)
         seconds.append(time.perf_counter() - start)
     return {"gflops": 2 * MATRIX**3 / statistics.median(seconds) / 1e9}
 

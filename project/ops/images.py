@@ -51,7 +51,7 @@ def jitter(
 
     if not rotate and not zoom:
         reach = round(shift)
-        offsets = torch.randint(0, 2 * reach + 1, (2, num, 1), generator=generator).to(images.device)
+        offsets = torch.randint(0, 2 * reach + 1, (2, num, 1), generator=generator).to(images.device, non_blocking=True)
         padded = F.pad(images, (reach, reach, reach, reach))
         # All windows of the padded images, without copying any: (N, C, rows moved, columns moved, H, W).
         windows = padded.unfold(2, height, 1).unfold(3, width, 1)
@@ -62,5 +62,7 @@ def jitter(
     move = symmetric(num, 2) * shift * 2 / torch.tensor([width, height])  # grid coordinates run from -1 to 1
     cos, sin = angle.cos() * scale, angle.sin() * scale
     theta = torch.stack([cos, -sin * height / width, move[:, 0], sin * width / height, cos, move[:, 1]], dim=1)
-    grid = F.affine_grid(theta.view(num, 2, 3).to(images.device), list(images.shape), align_corners=False)
+    grid = F.affine_grid(
+        theta.view(num, 2, 3).to(images.device, non_blocking=True), list(images.shape), align_corners=False
+    )
     return F.grid_sample(images.float(), grid, align_corners=False)

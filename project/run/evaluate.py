@@ -9,6 +9,7 @@ from project.registry import look_up
 from project.run.assemble import check_values
 from project.run.config import Source, flatten, read_command_line, resolve
 from project.run.errors import RunError, UsageError
+from project.run.machine import settle_threads
 from project.run.progress import percent_or_number, say
 from project.run.train import quieten
 from project.tasks import TASKS
@@ -57,6 +58,7 @@ def main(arguments: list[str]) -> None:
         data = build_data(seed=config["seed"], **config["data"])
         if list(data.class_names) != list(task.hparams["class_names"]):
             raise ValueError(f"the data's classes {list(data.class_names)} are not the checkpoint's")
+        settle_threads(1)
         trainer = pl.Trainer(
             accelerator=config["accelerator"],
             devices=config["devices"],

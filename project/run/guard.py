@@ -1,4 +1,4 @@
-"""Stops a run whose numbers have gone bad, before they reach anything that is saved."""
+"""Stops a run whose numbers have gone bad, before they reach a checkpoint."""
 
 import math
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ class Question:
 
 
 class FiniteGuard(Callback):
-    """Checks loss and gradient norm of each step, before anything that came of it is saved.
+    """Checks loss and gradient norm of each step, before what came of it reaches a checkpoint.
 
     On a CPU that is before the step is taken. A GPU works behind the program, which would have to wait for it at each
     step: so there the numbers of a step are looked at during the next one, when they have long arrived.
 
     Raises:
-        NotFinite: names the step and what to try; what was saved last is from before it.
+        NotFinite: names the step and what to try; the newest checkpoint is from before it.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class FiniteGuard(Callback):
     def _explain(self, trainer: pl.Trainer, step: int, loss: float, norm: float) -> str:
         optim: Any = trainer.lightning_module.hparams.get("optim", {})
         return (
-            f"step {step} has loss {loss:.4g} and gradient norm {norm:.4g}, so nothing that follows from it was saved. "
+            f"step {step} has loss {loss:.4g} and gradient norm {norm:.4g}, so no checkpoint has what follows from it. "
             f"Try a lower --optim.lr (it is {optim.get('lr')}), --gradient_clip_val 1.0 or --precision 32-true; "
             "look for broken images or labels if the first steps fail"
         )

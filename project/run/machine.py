@@ -31,7 +31,7 @@ def keep_memory() -> None:
     """Have the C library keep freed memory for the next step, where it is glibc and nobody has set it otherwise.
 
     By default it returns large blocks to the system and fetches them again, page by page, at each step: see
-    docs/performance.md. The most memory that a process holds stays the same.
+    docs/performance.md.
     """
     if not sys.platform.startswith("linux") or any(
         name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ
@@ -58,6 +58,8 @@ def settle_threads(processes: int) -> None:
 
     if "OMP_NUM_THREADS" in os.environ:
         return
+    if "SLURM_PROCID" in os.environ:  # srun has given each process cores of its own
+        processes = 1
     threads = max(1, available_cores() // processes)
     torch.set_num_threads(min(threads, torch.get_num_threads()))
     if processes > 1:

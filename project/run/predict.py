@@ -15,6 +15,7 @@ from torch import Tensor
 from project.checkpoint_file import write_text
 from project.data.image_files import find_images, fit_image, looks_inverted, read_image
 from project.run.errors import RunError, UsageError
+from project.run.machine import settle_threads
 from project.tasks import load_task
 
 INVERTED = "looks inverted: try --invert"
@@ -48,6 +49,7 @@ def main(arguments: list[str]) -> None:
         raise UsageError(f"--device {given.device}: expected cpu, cuda or mps")
     if given.batch_size < 1:
         raise UsageError(f"--batch_size is 1 or more, got {given.batch_size}")
+    settle_threads(1)
     try:
         task = load_task(given.checkpoint, given.device or best_device())
         paths = find_images(given.images)

@@ -173,7 +173,7 @@ class Tracker(WandbLogger):
         """The tracked run, started on first use: offline if online fails, a dummy if that fails too."""
         if self.failure is None and self._experiment is None and self.online:
             try:
-                with _no_launcher():
+                with _without_launcher():
                     return super().experiment
             except Exception as error:
                 self.online = False
@@ -181,7 +181,7 @@ class Tracker(WandbLogger):
                 _warn(f"Weights & Biases: offline, as starting online failed ({_brief(error)})")
         if self.failure is None:
             try:
-                with _no_launcher():
+                with _without_launcher() if self._experiment is None else contextlib.nullcontext():
                     return super().experiment
             except Exception as error:
                 self._give_up(error)
@@ -216,7 +216,7 @@ class Tracker(WandbLogger):
 
 
 @contextlib.contextmanager
-def _no_launcher() -> Iterator[None]:
+def _without_launcher() -> Iterator[None]:
     """Within, wandb does not import its job launcher, a second's work, only to find that it holds nothing for the run.
 
     It can hold something only where it was imported before, and then it is left alone.

@@ -15,6 +15,8 @@ from project.heads import Head
 from project.ops.images import normalise
 from project.tasks.optim import build_optimiser, rate_factor
 
+KEPT = ("params", "fused")  # what a resumed optimiser keeps: its state is laid out for it
+
 
 class Task(pl.LightningModule):
     """A LightningModule that can be rebuilt from its checkpoint alone.
@@ -60,7 +62,7 @@ class Task(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimiser, training = build_optimiser(self, **self.hparams["optim"])
-        self._optimiser_values = [{k: v for k, v in g.items() if k != "params"} for g in optimiser.param_groups]
+        self._optimiser_values = [{k: v for k, v in g.items() if k not in KEPT} for g in optimiser.param_groups]
         schedule, warmup = training["schedule"], training["warmup"]
         steps = self.trainer.estimated_stepping_batches
         if not math.isfinite(steps):

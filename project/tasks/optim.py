@@ -57,6 +57,8 @@ def rmsprop(groups: Groups, lr: float = 0.001, momentum: float = 0.0) -> Optimiz
 
 
 OPTIMISERS: dict[str, Callable[..., Optimizer]] = {"adamw": adamw, "adam": adam, "sgd": sgd, "rmsprop": rmsprop}
+FUSED = ("adamw", "adam", "sgd")  # those that PyTorch has a fused step for ...
+FUSED_ON = ("cpu", "cuda", "mps")  # ... and where
 
 
 def training_options(
@@ -101,9 +103,9 @@ def build_optimiser(module: nn.Module, name: str = "adamw", **options: Any) -> t
     if lr is not None and not (lr > 0 and math.isfinite(lr)):
         raise ValueError(f"lr, the learning rate, is a finite number above 0, got {lr}")
     parameters = [p for p in module.parameters() if p.requires_grad]
-    # One call a step instead of several a weight, where the optimiser has one. Asked for a group at a time because the
-    # optimiser as a whole would then also undo fp16's scaling, which rules out clipping.
-    fused = {"fused": True}
+    # One call a step instead of several a weight, where there is one. Asked for a group at a time because the optimiser
+    # as a whole would then also undo fp16's scaling, which rules out clipping.
+    fused = {"fused": True} if name in FUSED and all(p.device.type in FUSED_ON for p in parameters) else {}
     groups = [
         # Vectors are biases and the scales of normalisations: pulling those towards 0 does harm.
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": training["weight_decay"], **fused},

@@ -43,12 +43,17 @@ def test_threads_are_shared_out_and_a_persons_own_number_stays(monkeypatch, proc
     monkeypatch.setattr(machine, "available_cores", lambda: quota)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     monkeypatch.setattr(torch, "set_num_threads", chosen.append)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "")  # so that it is put back, whatever is done to it
+    monkeypatch.delenv("OMP_NUM_THREADS")
     machine.settle_threads(processes)
     assert chosen == [threads] and os.environ.get("OMP_NUM_THREADS") == (str(threads) if processes > 1 else None)
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     machine.settle_threads(processes)
     assert chosen == [threads]
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setenv("SLURM_PROCID", "0")  # whose processes have cores of their own already
+    machine.settle_threads(processes)
+    assert chosen == [threads, quota]
 
 
 def test_threads_that_wait_soon_sleep_unless_a_person_says_otherwise(monkeypatch):

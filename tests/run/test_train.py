@@ -91,9 +91,11 @@ def test_a_compiled_network_leaves_the_same_checkpoint(monkeypatch):
 @pytest.mark.filterwarnings("default")
 def test_a_run_compiled_for_real_can_be_resumed_and_used():
     small = ["--backbone.widths", "4", "--head.grid", "1", "--head.hidden", "0", "--compile"]
+    small += ["--optim.schedule", "constant"]  # another length would otherwise be another course
     run("--name", "a", "--max_epochs", 1, *small)
     train.main(["--ckpt_path", "last", "--max_epochs", "2"])
     run("--name", "b", "--max_epochs", 2, *small)
+    assert same(read_checkpoint("checkpoints/a/last.ckpt"), read_checkpoint("checkpoints/b/last.ckpt"))
     assert not any("_orig_mod" in name for name in read_checkpoint("checkpoints/a/last.ckpt")["state_dict"])
     evaluate.main(["checkpoints/a/best.ckpt"])
 
