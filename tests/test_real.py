@@ -11,16 +11,36 @@ from project.data.mnist_files import load_files
 from tests.tiny import ROOT
 
 
-@pytest.mark.real
-def test_one_epoch_on_the_real_mnist(tmp_path):
+@pytest.fixture
+def data():
     try:
         load_files(ROOT / "data", download=bool(os.environ.get("CI")))
     except FileNotFoundError as error:
         if os.environ.get("CI"):
             raise
         pytest.skip(f"no MNIST here, and only CI downloads it: {str(error).splitlines()[0]}")
-    command = [sys.executable, ROOT / "scripts" / "train.py", "--data.root", ROOT / "data", "--name", "a"]
+    return ROOT / "data"
+
+
+@pytest.mark.real
+def test_one_epoch_on_the_real_mnist(tmp_path, data):
+    command = [sys.executable, ROOT / "scripts" / "train.py", "--data.root", data, "--name", "a"]
     done = subprocess.run([*map(str, command), "--max_epochs", "1"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "checkpoints" / "a" / "summary.json").read_text())
     assert summary["metrics"]["test/acc"] > 0.98
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_the_quick_benchmark_measures_every_row(tmp_path, data):
+    command = [sys.executable, ROOT / "scripts" / "benchmark.py", "--quick", "--data.root", data, "--output", "b.json"]
+    done = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    rows = json.loads((tmp_path / "b.json").read_text())["rows"]
+    assert len(rows) == 9 and all(row["what"] in done.stdout for row in rows)
+    for row in rows:
+        alone = row["what"] == "fast recipe, whole process"
+        assert all(value > 0 for value in [*row["ours"], *row["theirs"]])
+        assert len(row["ours"]) == 1 and len(row["theirs"]) == (0 if alone else 1)
+    assert not (tmp_path / "checkpoints").exists()
