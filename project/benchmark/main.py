@@ -186,8 +186,9 @@ def time_to_accuracy(bench: Bench) -> list[Row]:
 
     bench.in_turn(ours, *([] if bench.quick else [theirs]))
     process.remark = f"test accuracy {statistics.mean(accuracy):.2f} % ({min(accuracy):.2f} to {max(accuracy):.2f})"
-    runs = f"{len(fit.ours)} of {len(accuracy)} of ours, {len(fit.theirs)} of {bench.repeats} of theirs reached it"
-    fit.remark = f"{runs}; {process.remark}"
+    fit.remark = (
+        f"{len(fit.ours)} of {len(accuracy)} of ours, {len(fit.theirs)} of {bench.repeats} of theirs reached it"
+    )
     return [process] if bench.quick else [fit, process]
 
 
@@ -314,7 +315,7 @@ def main(arguments: list[str]) -> None:
     device = machine.get("gpu", f"{machine['cores']} cores, {machine['threads']} threads")
     print(f"{machine['processor']}, {device}; ", end="")
     print(f"torch {versions()['torch']}, lightning {versions()['lightning']}")
-    print(f"\n{'':<42}{'ours':>14}{'theirs':>14}{'ratio':>9}{'goal':>9}", flush=True)
+    print(f"\n{'':<36}{'ours':>13}{'theirs':>13}{'ratio':>8}{'goal':>9}", flush=True)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(given.root), given.repeats or (1 if given.quick else REPEATS), given.quick, Path(folder))
@@ -345,25 +346,23 @@ def _check(given: argparse.Namespace) -> None:
 
 
 def line(row: Row) -> str:
-    """Return a row as lines of the table, with the spread below."""
-    ratio, goal = "", ""
-    if row.ratio is not None:
-        ratio = f"{row.ratio:.2f} x"
-    if row.goal is not None:
-        unit = "x" if row.theirs else row.unit
-        goal = f"{'>=' if row.faster else '<='} {row.goal:g} {unit}"
-    verdict = "" if row.reached is not False else "  MISSED"
-    label = f"{row.what}, {row.unit}"
-    first = f"{label:<42}{_median(row.ours):>14}{_median(row.theirs):>14}{ratio:>9}{goal:>9}{verdict}"
-    second = f"{'':<42}{_spread(row.ours):>14}{_spread(row.theirs):>14}"
-    return "\n".join([first.rstrip(), *([second.rstrip()] if second.strip() else []), *_remark(row)])
-
-
-def _remark(row: Row) -> list[str]:
-    return [f"    {row.remark}"] if row.remark else []
+    """Return a row as two lines of 79 columns, medians above and spread below, and its remark."""
+    ratio = "" if row.ratio is None else f"{row.ratio:.2f} x"
+    unit = "x" if row.theirs else row.unit
+    goal = "" if row.goal is None else f"{'>=' if row.faster else '<='} {row.goal:g} {unit}"
+    verdict = "MISSED" if row.reached is False else ""
+    lines = [
+        f"{row.what:<36}{_median(row.ours):>13}{_median(row.theirs):>13}{ratio:>8}{goal:>9}",
+        f"{f'  {row.unit}':<36}{_spread(row.ours):>13}{_spread(row.theirs):>13}{verdict:>17}",
+        *([f"  {row.remark}"] if row.remark else []),
+    ]
+    return "\n".join(text.rstrip() for text in lines)
 
 
 def _number(value: float) -> str:
+    """Write three or four digits of it."""
+    if value >= 10_000:
+        return f"{value / 1000:.{0 if value >= 100_000 else 1}f}k"
     return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
 
 

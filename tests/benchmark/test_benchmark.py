@@ -42,6 +42,8 @@ def test_a_ratio_is_of_medians_and_says_how_many_times_faster_we_are():
     assert Row("x", "s", [], [5.0], faster=True, goal=3).reached is False  # none of ours came so far
     assert Row("x", "s", [5.0], [], faster=True, goal=3).reached is None
     alone = Row("x", "s", [9.0, 11.0, 12.0], goal=10)
+    long = Row("x" * 35, "images/s", [33_156.0, 36_486.0], [860_658.0, 968_288.0], faster=True, goal=50)
+    assert max(map(len, line(long).splitlines())) <= 79 and "33.2k-36.5k    861k-968k" in line(long)
     assert alone.ratio is None and alone.reached is False and "9.00-12.00" in line(alone)
 
 
