@@ -65,24 +65,31 @@ def lecture(root: str, seed: int, batches: int | None = None, target: float | No
 
 def bare(arguments: list[str], images: int | None = None) -> dict[str, float]:
     """Train as scripts/train.py would with these arguments, but in a bare loop; with data of so many images."""
-    import torch
-
     from project.benchmark.loops import bare_fit
-    from project.run.assemble import build, trainer_arguments
-    from project.run.config import Source, read_command_line, resolve
     from project.run.summary import peak_memory_mb
 
-    _register_repeated(images)
-    config, _ = resolve([Source("command line", read_command_line(arguments).flags)])
-    trainer_arguments(config)
-    torch.manual_seed(config["seed"])
-    data, task = build(config)
+    if images is not None:
+        _register_repeated(images)
+    config, data, task = _built(arguments)
     data.setup("fit")
     # What a run settles too: the ratio is to be that of the Trainer and of what we put around it.
     settle_threads(1)
     forget_absent_gpus()
     seconds = bare_fit(data, task, config)
     return {"seconds": seconds, "peak_memory_mb": peak_memory_mb(task.device)}
+
+
+def _built(arguments: list[str]) -> tuple[dict[str, Any], Any, Any]:
+    """Return configuration, data module and task as scripts/train.py would have them with these arguments."""
+    import torch
+
+    from project.run.assemble import build, trainer_arguments
+    from project.run.config import Source, read_command_line, resolve
+
+    config, _ = resolve([Source("command line", read_command_line(arguments).flags)])
+    trainer_arguments(config)
+    torch.manual_seed(config["seed"])
+    return config, *build(config)
 
 
 def train_repeated(arguments: list[str], images: int) -> dict[str, Any]:
@@ -94,22 +101,18 @@ def train_repeated(arguments: list[str], images: int) -> dict[str, Any]:
     return {}
 
 
-def _register_repeated(images: int | None) -> None:
+def _register_repeated(images: int) -> None:
     """Have `--data repeated` mean MNIST with so many training images."""
-    if images is None:
-        return
     import torch
 
     from project.data import DATA, MNISTDataModule
-
-    wanted = images
 
     class Repeated(MNISTDataModule):
         def setup(self, stage: str) -> None:
             super().setup(stage)
             have = len(self.stores["train"])
-            if have != wanted:
-                self.stores["train"] = self.stores["train"].subset(torch.arange(wanted) % have)
+            if have != images:
+                self.stores["train"] = self.stores["train"].subset(torch.arange(images) % have)
 
     DATA["repeated"] = Repeated
 
@@ -177,12 +180,7 @@ def arithmetic(arguments: list[str]) -> dict[str, Any]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from project.run.assemble import build, trainer_arguments
-    from project.run.config import Source, read_command_line, resolve
-
-    config, _ = resolve([Source("command line", read_command_line(arguments).flags)])
-    trainer_arguments(config)
-    data, task = build(config)
+    config, data, task = _built(arguments)
     with FlopCounterMode(display=False) as counter:
         task(torch.zeros(COUNTED, data.in_channels, *data.image_size)).sum().backward()
     return {"mflop": counter.get_total_flops() / COUNTED / 1e6, "precision": config["precision"]}

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from project.benchmark.loops import LectureNet, bare_fit
-from project.benchmark.main import Row, line, main
+from project.benchmark.main import main
+from project.benchmark.table import Row, line
 from project.checkpoint_file import read_checkpoint
 from project.run.assemble import build, trainer_arguments
 from project.run.config import Source, read_command_line, resolve
