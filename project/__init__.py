@@ -8,22 +8,40 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from project.backbones import build_backbone
+    from project.data.digits import DigitsDataModule
+    from project.data.folders import FolderDataModule
     from project.data.mnist import MNISTDataModule
     from project.heads import build_head
     from project.tasks import load_task
     from project.tasks.classifier import LitClassifier
+    from project.tasks.detector import LitDetector
+    from project.tasks.segmenter import LitSegmenter
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "DigitsDataModule": "project.data.digits",
+    "FolderDataModule": "project.data.folders",
     "LitClassifier": "project.tasks.classifier",
+    "LitDetector": "project.tasks.detector",
+    "LitSegmenter": "project.tasks.segmenter",
     "MNISTDataModule": "project.data.mnist",
     "build_backbone": "project.backbones",
     "build_head": "project.heads",
     "load_task": "project.tasks",
 }
 
-__all__ = ["LitClassifier", "MNISTDataModule", "build_backbone", "build_head", "load_task"]
+__all__ = [
+    "DigitsDataModule",
+    "FolderDataModule",
+    "LitClassifier",
+    "LitDetector",
+    "LitSegmenter",
+    "MNISTDataModule",
+    "build_backbone",
+    "build_head",
+    "load_task",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,8 +4,10 @@ Every backbone takes `in_channels` first (and `image_size`, if it has to know it
 promises is said in `project.backbones.base`.
 """
 
+import contextlib
+import contextvars
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from project.backbones.base import Backbone
@@ -19,6 +21,18 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "mlp": MLP,
     "inception": Inception,
 }
+
+_fetching = contextvars.ContextVar("fetching", default=True)
+
+
+@contextlib.contextmanager
+def weights_not_fetched() -> Iterator[None]:
+    """Within, backbones do not fetch pretrained weights: those of a checkpoint are about to be loaded."""
+    token = _fetching.set(False)
+    try:
+        yield
+    finally:
+        _fetching.reset(token)
 
 
 def find_backbone(name: str) -> Callable[..., Backbone]:
@@ -40,9 +54,12 @@ def build_backbone(name: str, in_channels: int, image_size: Sequence[int], **opt
 
     Raises:
         ValueError: no such backbone, or an option or value that it does not take.
+        OSError: its pretrained weights cannot be had.
     """
     builder = find_backbone(name)
     check_options(f"backbone {name}", options, builder, ("in_channels", "image_size", "name"))
+    if not _fetching.get():
+        options.pop("pretrained", None)
     if "image_size" in options_of(builder):
         options["image_size"] = image_size
     return builder(in_channels=in_channels, **options)

@@ -3,8 +3,13 @@
 N images, C channels, (H, W) size in pixels.
 """
 
+import contextlib
+import logging
 import math
-from collections.abc import Sequence
+import os
+import socket
+import urllib.parse
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import timm
@@ -14,6 +19,8 @@ from torch import Tensor, nn
 from project.backbones.base import Backbone
 from project.registry import closest
 
+CONNECT_SECONDS = 3
+
 
 class TimmBackbone(Backbone):
     """The feature maps of a timm model, in (N, C, h, w) layout whatever the model's own.
@@ -22,7 +29,7 @@ class TimmBackbone(Backbone):
         in_channels: channels of the images; the first layer of pretrained weights is adapted to them.
         name: the model's name in timm, such as resnet18 or convnext_tiny.fb_in1k.
         image_size: (H, W) of the images in pixels, which some transformers must know beforehand.
-        pretrained: start from timm's trained weights, fetched from its hub or its cache.
+        pretrained: start from timm's trained weights, from its hub or from the cache of what was fetched before.
         dropout: probability, in [0, 1), of dropping a whole residual branch (timm's drop path).
     """
 
@@ -43,7 +50,13 @@ class TimmBackbone(Backbone):
         if self.has_fixed_size and image_size is not None:
             self.options["img_size"] = tuple(image_size)
         try:
-            self.body = self._create(pretrained=pretrained, **self.options)
+            with _without_retries() if pretrained else contextlib.nullcontext():
+                self.body = self._create(pretrained=pretrained, **self.options)
+        except OSError as error:
+            raise OSError(
+                f"the pretrained weights of {name} cannot be fetched, nor are they in the cache: leave "
+                "--backbone.pretrained out, or start from a checkpoint of your own with --init_from"
+            ) from error
         except (TypeError, RuntimeError, AssertionError) as error:
             shown = ", ".join(f"{key} {value}" for key, value in self.options.items())
             raise ValueError(f"timm cannot make a backbone of {name}{shown and f' with {shown}'}: {error}") from error
@@ -98,6 +111,32 @@ class TimmBackbone(Backbone):
         if self.has_fixed_size and height < images.shape[2] / self.strides[0]:
             return ValueError("patches that reach over the border are left out")
         return None
+
+
+@contextlib.contextmanager
+def _without_retries() -> Iterator[None]:
+    """Within, a hub of weights that cannot be reached is not asked again and again, for most of a minute."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    if not _can_be_reached(constants.ENDPOINT):
+        constants.HF_HUB_OFFLINE = True  # what is in the cache is found all the same
+        logging.getLogger("timm").setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _can_be_reached(address: str) -> bool:
+    if any(name.lower() in ("https_proxy", "all_proxy") for name in os.environ):
+        return True  # the proxy knows, and we do not
+    parts = urllib.parse.urlsplit(address)
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 443), timeout=CONNECT_SECONDS):
+            return True
+    except OSError:
+        return False
 
 
 def check_name(name: str, ours: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ import time
 from itertools import islice
 from typing import Any
 
-from project.run.machine import forget_absent_gpus, keep_memory, settle_threads, share_cores
+from project.machine import forget_absent_gpus, keep_memory, settle_threads, share_cores
 
 MATRIX = 2048  # rows of the square matrices that are multiplied
 MATRIX_SECONDS = 2.0

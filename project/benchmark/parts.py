@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from project.benchmark.table import Row
+from project.machine import SPINS
 from project.run.errors import RunError
-from project.run.machine import SPINS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TARGET = 0.9833  # the lecture's test accuracy after ten epochs

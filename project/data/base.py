@@ -3,6 +3,7 @@
 N images, C channels, (H, W) size in pixels.
 """
 
+import sys
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,15 +12,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from project.data.sampler import EpochBatchSampler, mix
-from project.data.store import Batch, ImageStore, collate
+from project.data.samples import SampleStore
+from project.data.store import collate
 from project.ops.images import normalise
+
+Batch = tuple[Tensor, Any]
 
 
 class ImageDataModule(pl.LightningDataModule):
     """Batches of normalised images for training, validation and test, the same ones after a resume.
 
-    Once constructed, a subclass publishes `in_channels`, `image_size`, `class_names`, `mean`, `std` and
-    `has_validation`. It fills `stores` (by stage: 'train', 'val', 'test') in `setup`, and may override `augment`.
+    Once constructed, a subclass publishes `tasks` (the names of those that its batches are for), `in_channels`,
+    `image_size`, `class_names`, `mean`, `std`, `has_validation` and `has_test`. It fills `stores` (by stage: 'train',
+    'val', 'test') in `setup`, and may override `augment`, which varies a whole batch on its device; a `SampleStore`
+    varies its samples one by one.
 
     Args:
         batch_size: images a batch and process.
@@ -27,12 +33,14 @@ class ImageDataModule(pl.LightningDataModule):
         seed: determines the order of training and its augmentation.
     """
 
+    tasks: tuple[str, ...]
     in_channels: int
     image_size: tuple[int, int]
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    has_validation: bool
+    has_validation: bool = True
+    has_test: bool = True
 
     def __init__(self, batch_size: int, num_workers: int, seed: int) -> None:
         super().__init__()
@@ -43,7 +51,8 @@ class ImageDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
-        self.stores: dict[str, ImageStore] = {}
+        self.notes: list[str] = []  # remarks on the data that a run prints
+        self.stores: dict[str, Any] = {}  # an ImageStore or a SampleStore each
         self._resume_epoch = 0
         self._resume_batches = 0
 
@@ -65,6 +74,8 @@ class ImageDataModule(pl.LightningDataModule):
             generator = torch.Generator().manual_seed(mix(self.seed, step, self.trainer.global_rank))
             images = self.augment(images, generator)
         images = normalise(images, self.mean, self.std)
+        if isinstance(targets, Tensor) and targets.dtype == torch.uint8:  # masks, an eighth as large until here
+            targets = targets.long()
         # In --precision 64, bf16-true and the like the network has another type than float32.
         return images if self.trainer is None else self.trainer.precision_plugin.convert_input(images), targets
 
@@ -80,12 +91,14 @@ class ImageDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         return self._loader("val", self._sampler("val")) if self.has_validation else []
 
-    def test_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("test", self._sampler("test"))
+    def test_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        return self._loader("test", self._sampler("test")) if self.has_test else []
 
     def _sampler(self, stage: str, shuffle: bool = False) -> EpochBatchSampler:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
-        return EpochBatchSampler(len(self.stores[stage]), self.batch_size, shuffle, self.seed, rank, world_size)
+        store = self.stores[stage]
+        varied = isinstance(store, SampleStore) and store.augment is not None
+        return EpochBatchSampler(len(store), self.batch_size, shuffle, self.seed, rank, world_size, varied)
 
     def _loader(self, stage: str, sampler: EpochBatchSampler) -> DataLoader[Batch]:
         return DataLoader(
@@ -94,6 +107,8 @@ class ImageDataModule(pl.LightningDataModule):
             collate_fn=collate,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            # Whatever Python's default: only forked processes share a cache with this one.
+            multiprocessing_context="fork" if self.num_workers and sys.platform == "linux" else None,
             pin_memory=torch.cuda.is_available(),
         )
 

@@ -3,14 +3,27 @@
 C channels, (H, W) size in pixels.
 """
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from project.ops.fitting import placed
+from project.ops.segmentation import IGNORE
+
+ORIENTATION = 0x0112  # EXIF's tag
+# What makes an image upright, by EXIF's number for a quarter turn, mirrored or not.
+TURNS = {
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm"}
 
 
@@ -37,24 +50,103 @@ def find_images(paths: Iterable[str]) -> list[Path]:
     return found
 
 
+class Picture(NamedTuple):
+    """An image as a network sees it, and what it was in its file."""
+
+    pixels: Tensor  # (C, H, W) uint8, fitted
+    size: tuple[int, int]  # (H, W) of the upright image in its file
+    orientation: int  # how the file's pixels are turned against that: EXIF's number, 1 for not at all
+
+
 def read_image(path: Path, channels: int) -> Image.Image:
     """Read an image upright, with 1 (grey) or 3 (colour) channels of 8 bits. What is transparent becomes white.
 
     Raises:
         ValueError: the file is not a whole image; names it.
     """
+    with opened(path) as file:
+        return _upright(file, channels)
+
+
+class Look(NamedTuple):
+    """What an image is in its file."""
+
+    size: tuple[int, int]  # (H, W) of the upright image
+    mode: str  # PIL's
+    orientation: int  # as in Picture
+
+
+def look_at(path: Path) -> Look:
+    """Read an image as `read_image` does, and say what it was.
+
+    Raises:
+        ValueError: the file is not a whole image; names it.
+    """
+    with opened(path) as file:
+        mode, orientation = file.mode, _orientation(file)
+        image = _upright(file, channels=3)
+    return Look((image.height, image.width), mode, orientation)
+
+
+def read_halves(path: Path, channels: int) -> tuple[Image.Image, Image.Image]:
+    """Read a file of two images side by side, as `read_image` does, and return the left one and the right one.
+
+    Raises:
+        ValueError: the file is not a whole image, or cannot be halved; names it.
+    """
+    both = read_image(path, channels)
+    if both.width % 2:
+        raise ValueError(f"{path} is {both.width} pixels wide: two images side by side take an even number")
+    half = both.width // 2
+    return both.crop((0, 0, half, both.height)), both.crop((half, 0, both.width, both.height))
+
+
+def read_fitted(path: Path, channels: int, size: Sequence[int]) -> Picture:
+    """Read an image and fit it into `size` = (H, W), as `read_image` and `fit_image` do.
+
+    A JPEG is decoded no larger than need be, at a half, a quarter or an eighth of its size, which is several times as
+    fast for a large photograph.
+
+    Raises:
+        ValueError: the file is not a whole image; names it.
+    """
+    with opened(path) as file:
+        orientation = _orientation(file)
+        wide, high = file.size[::-1] if orientation >= 5 else file.size
+        needed, _ = placed((high, wide), size)
+        file.draft(None, needed if orientation >= 5 else needed[::-1])
+        image = _upright(file, channels)
+    return Picture(fit_image(image, size, (high, wide)), (high, wide), orientation)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image file, as long as the context lasts; what goes wrong meanwhile names it.
+
+    Raises:
+        ValueError: the file is not a whole image.
+    """
     try:
         with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
-            image.load()
-        if image.mode.startswith(("I", "F")):
-            image = _to_8_bits(image)
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return image.convert("L" if channels == 1 else "RGB")
+            yield file
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as an image ({' '.join(str(error).split())})") from error
+
+
+def _orientation(file: Image.Image) -> int:
+    number = file.getexif().get(ORIENTATION)
+    return number if isinstance(number, int) and 1 <= number <= 8 else 1  # anything can stand there
+
+
+def _upright(file: Image.Image, channels: int) -> Image.Image:
+    image = ImageOps.exif_transpose(file)
+    image.load()
+    if image.mode.startswith(("I", "F")):
+        image = _to_8_bits(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("L" if channels == 1 else "RGB")
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
@@ -66,27 +158,39 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(values * (255 / top), 0, 255).round().astype(np.uint8))
 
 
-def fit_image(image: Image.Image, size: Sequence[int]) -> Tensor:
+def fit_image(image: Image.Image, size: Sequence[int], original: Sequence[int] | None = None) -> Tensor:
     """Scale an image to `size` = (H, W), keeping its proportions, and return its bytes (C, H, W).
 
-    An image of other proportions is first widened, in the middle tone of its own border.
+    What is left on two sides of an image of other proportions is filled with the middle tone of its own border.
+    `original` is the size that decides about proportions, if not that of `image`.
     """
-    height, width = size
-    if image.height * width != image.width * height:
-        wide = max(image.width, round(image.height * width / height))
-        high = max(image.height, round(image.width * height / width))
-        image = ImageOps.pad(image, (wide, high), color=_border_tone(image))
-    if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    (high, wide), (top, left) = placed(original or (image.height, image.width), size)
+    if image.size != (wide, high):
+        image = image.resize((wide, high), Image.Resampling.BILINEAR)
     pixels = np.array(image)
-    return torch.from_numpy(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1).copy())
+    pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    if (high, wide) == tuple(size):
+        return torch.from_numpy(np.ascontiguousarray(pixels))
+    canvas = np.empty((len(pixels), *size), np.uint8)
+    canvas[:] = _border_tone(pixels)[:, None, None]
+    canvas[:, top : top + high, left : left + wide] = pixels
+    return torch.from_numpy(canvas)
 
 
-def _border_tone(image: Image.Image) -> tuple[int, ...] | int:
-    pixels = np.asarray(image)
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    tone = np.median(border, axis=0).astype(int)
-    return int(tone) if tone.ndim == 0 else tuple(int(t) for t in tone)
+def fit_mask(ids: np.ndarray, size: Sequence[int]) -> Tensor:
+    """Scale class numbers (h, w) of uint8 to `size` = (H, W) as `fit_image` does an image; 255 is laid around them."""
+    (high, wide), (top, left) = placed(ids.shape, size)
+    if ids.shape != (high, wide):
+        ids = np.asarray(Image.fromarray(ids).resize((wide, high), Image.Resampling.NEAREST))
+    canvas = torch.full((size[0], size[1]), IGNORE, dtype=torch.uint8)
+    canvas[top : top + high, left : left + wide] = torch.from_numpy(ids.copy())
+    return canvas
+
+
+def _border_tone(pixels: np.ndarray) -> np.ndarray:
+    """Return the median (C,) of the border of an image (C, H, W)."""
+    border = np.concatenate([pixels[:, 0], pixels[:, -1], pixels[:, :, 0], pixels[:, :, -1]], axis=1)
+    return np.median(border, axis=1).astype(np.uint8)
 
 
 def looks_inverted(image_u8: Tensor, mean: Sequence[float]) -> bool:

@@ -33,6 +33,7 @@ class MNISTDataModule(ImageDataModule):
         seed: determines the order of training and its augmentation.
     """
 
+    tasks = ("classify",)
     in_channels = 1
     image_size = (28, 28)
     class_names = tuple("0123456789")

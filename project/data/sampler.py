@@ -6,12 +6,13 @@ continue in the middle of an epoch with exactly the batches it had not seen.
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch.utils.data import Sampler
 
 
-class EpochBatchSampler(Sampler[list[int]]):
+class EpochBatchSampler(Sampler[list[Any]]):
     """Batches of indices for one of `world_size` processes; every index is used exactly once an epoch.
 
     Batches differ by at most one index in size, so there is no tiny last batch, nothing is dropped or repeated, and
@@ -24,6 +25,7 @@ class EpochBatchSampler(Sampler[list[int]]):
         seed: with the epoch, determines the order.
         rank: which of the processes this is, from 0.
         world_size: how many processes share the data.
+        name_epoch: yield pairs (epoch, index) instead of indices, for a data set that varies its samples by both.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class EpochBatchSampler(Sampler[list[int]]):
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        name_epoch: bool = False,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
@@ -44,6 +47,7 @@ class EpochBatchSampler(Sampler[list[int]]):
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.name_epoch = name_epoch
         # At least one index for each process in each step: the last condition matters for tiny data sets only.
         self.num_batches = min(math.ceil(num_samples / (batch_size * world_size)), num_samples // world_size)
         self.epoch = 0
@@ -66,7 +70,7 @@ class EpochBatchSampler(Sampler[list[int]]):
         """Batches in a whole epoch, whatever the next iteration skips."""
         return self.num_batches
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[Any]]:
         if self.shuffle:
             generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
             order = torch.randperm(self.num_samples, generator=generator)
@@ -75,7 +79,7 @@ class EpochBatchSampler(Sampler[list[int]]):
         shares = order.tensor_split(self.num_batches * self.world_size)
         skip, self._skip = self._skip, 0
         for share in shares[self.rank + skip * self.world_size :: self.world_size]:
-            yield share.tolist()
+            yield [(self.epoch, index) for index in share.tolist()] if self.name_epoch else share.tolist()
 
 
 def mix(*numbers: int) -> int:

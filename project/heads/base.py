@@ -1,13 +1,19 @@
-"""What a head is."""
+"""What a head is, and the three kinds of answers that the tasks take.
 
+N images, K outputs, M boxes, (H, W) size in pixels.
+"""
+
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 
 class Head(nn.Module):
     """Turns a backbone's maps into the task's output, asking only for their channels and strides."""
+
+    gives: ClassVar[str]  # what a task asks for: 'one class an image', 'a map of the image's size' or 'boxes'
 
     def forward(self, features: Sequence[Tensor], image_size: tuple[int, int]) -> Any:
         """Return raw outputs for the maps, fine to coarse, of images of `image_size` = (H, W) pixels."""
@@ -16,3 +22,65 @@ class Head(nn.Module):
     def decode(self, raw: Any) -> Any:
         """Return what a person asks for, given raw outputs."""
         raise NotImplementedError
+
+
+class ClassHead(Head):
+    """A head whose raw output is logits (N, K)."""
+
+    gives = "one class an image"
+
+    def decode(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the likeliest class (N,) int64 and the probabilities (N, K), which sum to 1, for logits (N, K)."""
+        probabilities = raw.float().softmax(dim=1)
+        return probabilities.argmax(dim=1), probabilities
+
+
+class MapHead(Head):
+    """A head whose raw output is a map (N, K, H, W) of the image's size: scores of each pixel, or an image."""
+
+    gives = "a map of the image's size"
+
+    def decode(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the likeliest class of each pixel (N, H, W) int64 and its probability (N, H, W), for logits."""
+        probability, classes = raw.float().softmax(dim=1).max(dim=1)
+        return classes, probability
+
+
+class BoxHead(Head):
+    """A head that finds objects. Its raw output is its own affair, and so is what it learns from."""
+
+    gives = "boxes"
+
+    def loss(self, raw: Any, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return the parts of the loss by name, each a scalar, to be added up.
+
+        Args:
+            raw: what `forward` returned for N images.
+            targets: for each image `boxes` (M, 4) xyxy in pixels and `labels` (M,) int64; M may be 0.
+        """
+        raise NotImplementedError
+
+    def decode(self, raw: Any, least_score: float = 0.3) -> list[dict[str, Tensor]]:
+        """Return for each image `boxes` (M, 4) xyxy in pixels, `scores` (M,) in [0, 1] and `labels` (M,) int64.
+
+        Args:
+            raw: what `forward` returned.
+            least_score: objects less certain than that are left out.
+        """
+        raise NotImplementedError
+
+
+def check_grid(maps: Sequence[Tensor], strides: Sequence[int], image_size: tuple[int, int]) -> None:
+    """Refuse maps that do not cover an image of `image_size` = (H, W) evenly, for heads that draw on its grid.
+
+    Raises:
+        ValueError: a map has another size than ceil(H / stride), ceil(W / stride).
+    """
+    for feature, stride in zip(maps, strides, strict=True):
+        height, width = (math.ceil(side / stride) for side in image_size)
+        if feature.shape[-2:] != (height, width):
+            got = "x".join(map(str, feature.shape[-2:]))
+            raise ValueError(
+                f"this head draws on the image's grid and needs a map of {height}x{width} at stride {stride}, got "
+                f"{got}: use a backbone with padding, such as the cnn with --backbone.padding same"
+            )

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from project.backbones.blocks import activation_pieces, build_activation, check_dropout, check_positive
-from project.heads.base import Head
+from project.heads.base import ClassHead
 
 
-class DenseHead(Head):
+class DenseHead(ClassHead):
     """Average the coarsest map to `grid` x `grid` cells, flatten, and score with fully connected layers.
 
     One cell is global average pooling: any image size will do. More cells keep where things are in the image. On a map
@@ -62,8 +62,3 @@ class DenseHead(Head):
         if coarsest.shape[-2:] != (self.grid, self.grid):
             coarsest = F.adaptive_avg_pool2d(coarsest, self.grid)
         return self.layers(coarsest.flatten(1))
-
-    def decode(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the likeliest class (N,) int64 and the probabilities (N, K), which sum to 1, for logits (N, K)."""
-        probabilities = raw.float().softmax(dim=1)
-        return probabilities.argmax(dim=1), probabilities

@@ -73,18 +73,22 @@ def build(config: dict[str, Any]) -> tuple[ImageDataModule, Task]:
     """
     sections = {section: dict(config[section]) for section in SECTIONS}
     try:
-        check_derived(sections, {"data.seed": config["seed"]})
-        data = build_data(seed=config["seed"], **sections["data"])
-        check_derived(config, {"data.seed": config["seed"], **facts(data)})
+        task_type = TASKS[config["task"]["name"]]
+        settled = {"data.seed": config["seed"], "data.task": task_type.takes}
+        check_derived(sections, settled)
+        data = build_data(task=task_type.takes, seed=config["seed"], **sections["data"])
+        check_derived(config, {**settled, **facts(data)})
         about_data = {key.removeprefix("task."): value for key, value in facts(data).items() if key.startswith("task.")}
         options = {key: value for key, value in config["task"].items() if key != "name"}
         parts = {section: config[section] for section in ("backbone", "head", "optim")}
-        task = TASKS[config["task"]["name"]](**about_data, **parts, **options)
+        task = task_type(**about_data, **parts, **options)
         with torch.no_grad():  # an image size that the network cannot take is refused here, before any download
             task.eval()(torch.zeros(1, data.in_channels, *data.image_size))
         task.train()
     except ValueError as error:
         raise UsageError(str(error)) from error
+    except OSError as error:
+        raise RunError(" ".join(str(error).split())) from error
     return data, task
 
 
@@ -157,8 +161,8 @@ def best_precision(accelerator: str) -> str:
     return "bf16-mixed" if native else "32-true"
 
 
-def initialise(task: Task, path: str) -> str:
-    """Copy every weight of a checkpoint that the task has too, in name and shape; return a line on what matched.
+def initialise(task: Task, path: str) -> list[str]:
+    """Copy every weight of a checkpoint that the task has too, in name and shape; return lines on what matched.
 
     Raises:
         UsageError: the file is not a checkpoint, or nothing in it matches.
@@ -172,6 +176,11 @@ def initialise(task: Task, path: str) -> str:
     if not matching:
         raise UsageError(f"--init_from: no weight of {path} has a name and shape of this network")
     task.load_state_dict(matching, strict=False)
-    left = [name for name in own if name not in matching]
-    rest = f"; not in it, or of another shape: {', '.join(left[:6])}{' ...' if len(left) > 6 else ''}" if left else ""
-    return f"{len(matching)} of {len(own)} weights from {path}{rest}"
+    lines = [f"{len(matching)} of {len(own)} weights from {path}"]
+    missing = [name for name in own if name not in given]
+    reshaped = [name for name in own if name in given and name not in matching]
+    unused = [name for name in given if name not in own]
+    for what, names in (("not in it", missing), ("of another shape", reshaped), ("in it alone", unused)):
+        if names:
+            lines.append(f"{what}: {', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}")
+    return lines

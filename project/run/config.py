@@ -220,7 +220,9 @@ def _names(sources: Sequence[Source]) -> dict[str, str]:
 
 def _recipe(names: Mapping[str, str]) -> Source:
     """Return the defaults of the task chosen, as far as they hold for the names chosen."""
-    recipe = TASKS[names["task"]].recipe
+    recipe = dict(TASKS[names["task"]].recipe)
+    if names["data"] != recipe["data.name"]:
+        recipe |= TASKS[names["task"]].elsewhere
     held = {s for s in SECTIONS if recipe.get(f"{s}.name") == names[s]}
     if "backbone" not in held:
         held.discard("head")
@@ -261,6 +263,8 @@ def _parse(option: Option, value: Any, label: str) -> Any:
     expected = type_name(option.annotation)
     if isinstance(value, str) and expected.startswith("[") and "TEXT" not in expected and "[" not in value:
         value = f"[{value}]"  # 16,32 means [16,32], which some shells want quoted
+    elif isinstance(value, str) and expected == "[TEXT, ...]" and not value.startswith("["):
+        value = value.split(",")
     # A parser for each value: one for all options would go through all of them for each.
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--value", type=option.annotation)

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 
-from project.run.machine import keep_memory, share_cores
+from project.machine import keep_memory, share_cores
 
 
 class RunError(Exception):
@@ -30,6 +30,14 @@ class Stopped(BaseException):
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.number = number
         self.status = 128 + number
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's message in one line; of one that a loading process passed on, what it was there."""
+    text = str(error)
+    if "Original Traceback" in text:
+        text = text.strip().splitlines()[-1].partition(": ")[2] or text
+    return " ".join(text.split())
 
 
 def main(module: str) -> None:

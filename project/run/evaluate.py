@@ -1,27 +1,35 @@
 """A checkpoint's metrics, measured again from the file alone: what scripts/evaluate.py does."""
 
+from typing import Any
+
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from project.checkpoint_file import read_checkpoint
-from project.data import build_data
-from project.registry import look_up
+from project.data import ImageDataModule, build_data, find_data
+from project.machine import settle_threads
+from project.registry import look_up, options_of
 from project.run.assemble import check_values
-from project.run.config import Source, flatten, read_command_line, resolve
-from project.run.errors import RunError, UsageError
-from project.run.machine import settle_threads
+from project.run.config import Source, flatten, plain, read_command_line, resolve
+from project.run.errors import RunError, UsageError, one_line
 from project.run.progress import percent_or_number, say
 from project.run.train import quieten
-from project.tasks import TASKS
+from project.tasks import TASKS, Task
 
-HELP = """usage: python scripts/evaluate.py CKPT [--data.OPTION VALUE ...] [--accelerator TEXT] [--precision TEXT]
+HELP = """usage: python scripts/evaluate.py CKPT [--split test|val] [--data PATH] [--data.OPTION VALUE ...]
+                   [--accelerator TEXT] [--precision TEXT]
 
 Measure a checkpoint again on the test images of the data it was trained on, which
-the file itself names. --data.root says where they are, if not where they were then."""
+the file itself names; where that has none, on the validation images. --data.root
+or --data says where they are, if not where they were then, or names other data of
+the same classes: a folder without splits is then measured whole."""
+TRAINER = ("accelerator", "devices", "precision", "limit_test_batches")
+# What the network was built for, and so what any data has to be like: by option, the hyperparameter that says it.
+ABOUT_DATA = {"image_size": "image_size", "channels": "in_channels", "classes": "class_names"}
 
 
 def main(arguments: list[str]) -> None:
-    """Print a checkpoint's test metrics.
+    """Print a checkpoint's metrics.
 
     Raises:
         UsageError: the command line makes no sense, or the checkpoint cannot be read.
@@ -36,8 +44,11 @@ def main(arguments: list[str]) -> None:
         raise UsageError(f"expected one checkpoint, got {len(line.positional)}: evaluate.py CKPT")
     if line.config_files or line.print_config:
         raise UsageError("evaluate.py takes no --config and no --print_config: the checkpoint says what it is")
+    split = line.flags.pop("split", None)
+    if split not in (None, "test", "val"):
+        raise UsageError(f"--split is test or val, got {split!r}")
     for flag in line.flags:
-        if not flag.startswith("data.") and flag not in ("accelerator", "devices", "precision", "limit_test_batches"):
+        if not flag.startswith("data.") and flag not in TRAINER:
             raise UsageError(f"--{flag} cannot be changed by evaluating: what the checkpoint was trained with holds")
     path = line.positional[0]
     try:
@@ -47,7 +58,18 @@ def main(arguments: list[str]) -> None:
         raise UsageError(str(error)) from error
     if "run" not in checkpoint:
         raise UsageError(f"{path} does not say what it was trained on: it was not left by a training run")
-    config, _ = resolve([Source(path, flatten(checkpoint["run"]["config"])), Source("command line", line.flags)])
+    own = Source(path, flatten(checkpoint["run"]["config"]))
+    try:
+        fixed = _fixed(task, str(line.flags.get("data.name", own.values["data.name"])))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    for key in fixed:
+        if key in line.flags:
+            raise UsageError(f"--{key} follows from the checkpoint: leave it out")
+    is_other_data = line.flags.get("data.name", own.values["data.name"]) != own.values["data.name"]
+    if is_other_data and "test_size" in options_of(find_data(str(line.flags["data.name"]))):
+        fixed |= {"data.val_size": 0.0, "data.test_size": 1.0}
+    config, _ = resolve([own, Source("command line", line.flags), Source("the checkpoint", fixed)])
     config["devices"] = line.flags.get("devices", 1)  # one process sees every image exactly once
     if "limit_test_batches" not in line.flags:
         config["limit_test_batches"] = None  # whatever the training run did
@@ -55,26 +77,51 @@ def main(arguments: list[str]) -> None:
         raise UsageError("--limit_test_batches 0 leaves nothing to measure")
     check_values(config)
     try:
-        data = build_data(seed=config["seed"], **config["data"])
-        if list(data.class_names) != list(task.hparams["class_names"]):
-            raise ValueError(f"the data's classes {list(data.class_names)} are not the checkpoint's")
+        data = build_data(task=task.takes, seed=config["seed"], **config["data"])
+        _check_fits(task, data)
+        split = split or ("test" if data.has_test else "val")
+        if not {"test": data.has_test, "val": data.has_validation}[split]:
+            raise ValueError(f"data {config['data']['name']} has no {split} images")
         settle_threads(1)
         trainer = pl.Trainer(
             accelerator=config["accelerator"],
             devices=config["devices"],
             precision=config["precision"],
             limit_test_batches=config["limit_test_batches"],
+            limit_val_batches=config["limit_test_batches"],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        metrics = trainer.test(task, datamodule=data, verbose=False)[0]
+        measure = trainer.test if split == "test" else trainer.validate
+        metrics = measure(task, datamodule=data, verbose=False)[0]
     except (ValueError, MisconfigurationException, ImportError) as error:
-        raise UsageError(" ".join(str(error).split())) from error
+        raise UsageError(one_line(error)) from error
     except OSError as error:
-        raise RunError(str(error)) from error
-    say(f"{path}: {config['task']['name']}, {config['data']['name']}, {task.images_tested:,} test images")
-    for name, value in metrics.items():
-        say(f"{name:<12}{percent_or_number(name, value)}")
+        raise RunError(one_line(error)) from error
+    name = {"test": "test", "val": "validation"}[split]
+    say(f"{path}: {config['task']['name']}, {config['data']['name']}, {task.images_tested:,} {name} images")
+    for metric, value in metrics.items():
+        say(f"{metric:<12}{percent_or_number(metric, value)}")
+
+
+def _fixed(task: Task, data_name: str) -> dict[str, Any]:
+    """Return those options of the data that the checkpoint decides: of folders, which can be read at any size."""
+    options = options_of(find_data(data_name))
+    if not ABOUT_DATA.keys() <= options.keys():
+        return {}
+    return {f"data.{option}": task.hparams[name] for option, name in ABOUT_DATA.items()}
+
+
+def _check_fits(task: Task, data: ImageDataModule) -> None:
+    """Refuse data that is not like what the checkpoint was trained on.
+
+    Raises:
+        ValueError: names what differs.
+    """
+    for name in ("class_names", "in_channels", "image_size", "mean", "std"):
+        own, given = plain(task.hparams[name]), plain(getattr(data, name))
+        if own != given:
+            raise ValueError(f"the data's {name} {given} are not the checkpoint's {own}")

@@ -110,7 +110,8 @@ def choose_name(config: dict[str, Any], resumed: Resumed | None) -> str:
 
 
 def _new_name(config: dict[str, Any]) -> str:
-    parts = [str(config[section]["name"]) for section in ("task", "data", "backbone")]
+    data = Path(config["data"]["name"]).absolute().name  # a folder's own name, where it is a path
+    parts = [config["task"]["name"], data, config["backbone"]["name"]]
     job = os.environ.get("SLURM_JOB_ID")  # the same when a job is put back in the queue
     when = f"slurm{job}" if job else time.strftime("%Y%m%d-%H%M%S")
     stem = "-".join([*(re.sub(r"[^\w.+=]", "_", part) for part in parts), when])

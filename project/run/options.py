@@ -16,8 +16,8 @@ from typing import Any, Literal
 import docstring_parser
 from lightning.pytorch import Trainer
 
-from project.backbones import find_backbone
-from project.data import DATA
+from project.backbones import BACKBONES, find_backbone
+from project.data import DATA, find_data
 from project.heads import HEADS
 from project.registry import look_up
 from project.tasks import TASKS
@@ -31,6 +31,7 @@ NAMED: dict[str, Mapping[str, Callable[..., Any]]] = {"task": TASKS, "data": DAT
 # Parameters that a run fills in itself. Given and equal they do no harm, given and different they are an error.
 DERIVED: dict[str, str] = {
     "data.seed": "--seed",
+    "data.task": "--task",
     "backbone.in_channels": "the data",
     "backbone.image_size": "the data",
     "head.num_outputs": "the data",
@@ -43,7 +44,7 @@ DERIVED: dict[str, str] = {
     "head.strides": "the backbone",
 }
 # Parameters that are not options at all.
-INTERNAL = {"task.backbone", "task.head", "task.optim", "backbone.name", "optim.groups"}
+INTERNAL = {"task.backbone", "task.head", "task.optim", "data.path", "backbone.name", "optim.groups"}
 
 # Trainer parameters that a run sets itself, with what to use in their place.
 OWNED = {
@@ -110,6 +111,8 @@ def builder_of(section: str, name: str) -> Callable[..., Any]:
     """
     if section == "backbone":
         return find_backbone(name)
+    if section == "data":
+        return find_data(name)
     return look_up(section, name, NAMED[section])
 
 
@@ -214,7 +217,9 @@ def help_page(names: Mapping[str, str], recipe: Mapping[str, Any], everything: b
 
 def _choices(section: str) -> str:
     if section == "backbone":
-        return "cnn, mlp, inception, or any timm model"
+        return f"{', '.join(BACKBONES)}, or any timm model"
+    if section == "data":
+        return f"{', '.join(DATA)}, or a folder's path"
     return ", ".join(NAMED[section])
 
 

@@ -5,20 +5,25 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from project.checkpoint_file import write_text
-from project.data.image_files import find_images, fit_image, looks_inverted, read_image
+from project.data.image_files import Picture, find_images, looks_inverted, read_fitted, read_image
+from project.machine import settle_threads
+from project.ops.pictures import class_colour
 from project.run.errors import RunError, UsageError
-from project.run.machine import settle_threads
 from project.tasks import load_task
 
 INVERTED = "looks inverted: try --invert"
+TABLES = (".csv", ".json")
+NOTHING = "nothing found"
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,7 +34,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str]) -> None:
-    """Print a table of what a checkpoint says of images; write it as well if asked.
+    """Print a table of what a checkpoint says of images; write it, and pictures of it, if asked.
 
     Raises:
         UsageError: the command line makes no sense, or the checkpoint cannot be read.
@@ -38,39 +43,52 @@ def main(arguments: list[str]) -> None:
     parser = Parser(prog="predict.py", description="Print what a checkpoint says of images.")
     parser.add_argument("checkpoint", help="a best.ckpt")
     parser.add_argument("images", nargs="+", help="image files, or folders of them")
-    parser.add_argument("--output", metavar="FILE", help="write the table to a .csv or .json file, every class in it")
+    parser.add_argument(
+        "--output",
+        metavar="FILE|FOLDER",
+        help="write the table to a .csv or .json file; or to a folder, with a picture of each answer",
+    )
     parser.add_argument("--invert", action="store_true", help="swap light and dark before looking")
+    parser.add_argument("--least_score", type=float, metavar="NUMBER", help="leave out objects less certain than that")
     parser.add_argument("--batch_size", type=int, default=256, metavar="INT", help="images looked at at once [256]")
     parser.add_argument("--device", default=None, help="cpu, cuda or mps; by default the best there is")
     given = parser.parse_args(arguments)
-    if given.output:
+    if given.output is not None:
         _check_output(given.output)
     if given.device is not None and given.device.partition(":")[0] not in ("cpu", "cuda", "mps"):
         raise UsageError(f"--device {given.device}: expected cpu, cuda or mps")
     if given.batch_size < 1:
         raise UsageError(f"--batch_size is 1 or more, got {given.batch_size}")
+    if given.least_score is not None and not 0 < given.least_score < 1:
+        raise UsageError(f"--least_score is a score in (0, 1), got {given.least_score}")
     settle_threads(1)
     try:
         task = load_task(given.checkpoint, given.device or best_device())
         paths = find_images(given.images)
     except (OSError, ValueError, RuntimeError, AssertionError) as error:
         raise UsageError(" ".join(str(error).split())) from error
+    if given.least_score is not None:
+        if "least_score" not in task.hparams:
+            raise UsageError(f"--least_score is for objects, and this checkpoint's task is {task.task_name}")
+        task.hparams["least_score"] = given.least_score
 
     predictions = Predictions(task, given.invert, given.batch_size)
-    rows = []
-    width = max(5, *(len(_printable(path)) for path in paths))
-    print(f"{'image':<{width}}  {'class':<12} probability")
-    for row in predictions.rows(paths):
-        rows.append(row)
-        note = f"  {INVERTED}" if row["looks_inverted"] else ""
-        print(f"{_printable(row['image']):<{width}}  {row['class']:<12} {100 * row['probability']:6.2f} %{note}")
-    if given.output:
-        write_rows(rows, Path(given.output))
-        print(f"written: {given.output}")
-    inverted = sum(row["looks_inverted"] for row in rows)
+    folder = None if given.output is None or _is_table(given.output) else Drawings(task, Path(given.output), paths)
+    answers = []
+    screen = Screen(task.columns, paths)
+    for prediction in predictions.of(paths):
+        screen.show(prediction, task.rows(prediction.answer))
+        if folder is not None:
+            folder.add(prediction)
+        answers.append(prediction._replace(answer={k: v for k, v in prediction.answer.items() if k != "mask"}))
+    if given.output is not None:
+        table = Path(given.output) if folder is None else Path(given.output) / "predictions.csv"
+        write_table(task, answers, table)
+        print(f"written: {given.output}{'' if folder is None else f' ({len(answers)} pictures, predictions.csv)'}")
+    inverted = sum(prediction.looks_inverted for prediction in answers)
     if inverted:
         print(
-            f"note: {inverted} of {len(rows)} images look inverted, dark on light where the training images were "
+            f"note: {inverted} of {len(answers)} images look inverted, dark on light where the training images were "
             "light on dark; --invert swaps them",
             file=sys.stderr,
         )
@@ -78,17 +96,17 @@ def main(arguments: list[str]) -> None:
         raise RunError("\n".join([f"{len(predictions.unreadable)} files left out:", *predictions.unreadable]))
 
 
-def _printable(path: object) -> str:
-    """Return a path in one line, whatever characters are in it."""
-    return "".join(c if c.isprintable() else "?" for c in str(path))
+def _is_table(output: str) -> bool:
+    return Path(output).suffix.lower() in TABLES
 
 
 def _check_output(output: str) -> None:
     path = Path(output)
-    if path.suffix.lower() not in (".csv", ".json"):
-        raise UsageError(f"--output {output}: expected a name that ends in .csv or .json")
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise UsageError(f"--output {output}: {'it is a folder' if path.is_dir() else 'its folder does not exist'}")
+    if _is_table(output):
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            raise UsageError(f"--output {output}: {'it is a folder' if path.is_dir() else 'its folder does not exist'}")
+    elif not output or path.is_file() or (path.suffix and not output.endswith("/") and not path.is_dir()):
+        raise UsageError(f"--output {output}: expected a name that ends in .csv or .json, or that of a folder")
 
 
 def best_device() -> str:
@@ -96,6 +114,14 @@ def best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+class Prediction(NamedTuple):
+    """A task's answer for one image file."""
+
+    path: Path
+    answer: dict[str, Any]
+    looks_inverted: bool
 
 
 class Predictions:
@@ -113,57 +139,140 @@ class Predictions:
         self.batch_size = batch_size
         self.unreadable: list[str] = []
 
-    def rows(self, paths: list[Path]) -> Iterator[dict[str, Any]]:
-        """Yield a row for each image that could be read; the others are noted in `unreadable`."""
+    def of(self, paths: list[Path]) -> Iterator[Prediction]:
+        """Yield a prediction for each image that could be read; the others are noted in `unreadable`."""
         hparams = self.task.hparams
         for start in range(0, len(paths), self.batch_size):
-            read: list[tuple[Path, Tensor]] = []
+            read: list[tuple[Path, Picture]] = []
             for path in paths[start : start + self.batch_size]:
                 try:
-                    image = fit_image(read_image(path, hparams["in_channels"]), hparams["image_size"])
+                    picture = read_fitted(path, hparams["in_channels"], hparams["image_size"])
                 except ValueError as error:
                     self.unreadable.append(str(error))
                     continue
-                read.append((path, 255 - image if self.invert else image))
+                read.append((path, picture._replace(pixels=255 - picture.pixels) if self.invert else picture))
             if read:
                 yield from self._answers(read)
 
     @torch.inference_mode()
-    def _answers(self, read: list[tuple[Path, Tensor]]) -> Iterator[dict[str, Any]]:
-        names, mean = self.task.hparams["class_names"], self.task.hparams["mean"]
-        images = torch.stack([image for _, image in read]).to(self.task.device)
-        classes, probabilities = (t.cpu() for t in self.task.predict(self.task.preprocess(images)))
-        for (path, image), k, p in zip(read, classes.tolist(), probabilities.tolist(), strict=True):
-            yield {
-                "image": str(path),
-                "class": names[k],
-                "probability": round(p[k], 6),
-                "looks_inverted": looks_inverted(image, mean),
-                "probabilities": {name: round(value, 6) for name, value in zip(names, p, strict=True)},
-            }
+    def _answers(self, read: list[tuple[Path, Picture]]) -> Iterator[Prediction]:
+        images = torch.stack([picture.pixels for _, picture in read]).to(self.task.device)
+        sizes = [picture.size for _, picture in read]
+        answers = self.task.answers(self.task.preprocess(images), sizes)
+        for (path, picture), answer in zip(read, answers, strict=True):
+            yield Prediction(path, answer, looks_inverted(picture.pixels, self.task.hparams["mean"]))
 
 
-def write_rows(rows: list[dict[str, Any]], path: Path) -> None:
-    """Write rows as JSON, or as CSV with a column p_NAME for each class.
+class Screen:
+    """Prints a table as it comes: the image, then the task's columns."""
+
+    def __init__(self, columns: Mapping[str, str], paths: list[Path]) -> None:
+        self.columns = columns
+        self.width = max(5, *(len(_printable(path)) for path in paths))
+        cells = [f"{name:<12}" if kind == "text" else f"{name:>{_width(name)}}" for name, kind in columns.items()]
+        print(f"{'image':<{self.width}}  {' '.join(cells)}")
+
+    def show(self, prediction: Prediction, rows: list[dict[str, Any]]) -> None:
+        """Print the rows of one image."""
+        note = f"  {INVERTED}" if prediction.looks_inverted else ""
+        for row in rows:
+            line = f"{_printable(prediction.path):<{self.width}}  {self._cells(row)}"
+            print(f"{line.rstrip()}{note}")
+
+    def _cells(self, row: Mapping[str, Any]) -> str:
+        if all(row[name] is None for name in self.columns):
+            return NOTHING
+        cells = []
+        for name, kind in self.columns.items():
+            if kind == "text":
+                cells.append(f"{row[name]:<12}")
+            else:
+                shown = f"{100 * row[name]:.2f} %" if kind == "percent" else f"{row[name]:.1f}"
+                cells.append(f"{shown:>{_width(name)}}")
+        return " ".join(cells)
+
+
+def _width(name: str) -> int:
+    return max(8, len(name))
+
+
+def _printable(path: object) -> str:
+    """Return a path in one line, whatever characters are in it."""
+    return "".join(c if c.isprintable() else "?" for c in str(path))
+
+
+class Drawings:
+    """A folder of pictures: each image with its answer drawn in, and where there is a mask, that as well.
+
+    Raises:
+        UsageError: the folder cannot be made.
+    """
+
+    def __init__(self, task: Any, folder: Path, paths: list[Path]) -> None:
+        self.task = task
+        self.folder = folder
+        self.names = _distinct_names(paths)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--output {folder}: the folder cannot be made ({error.strerror})") from error
+
+    def add(self, prediction: Prediction) -> None:
+        """Draw a prediction.
+
+        Raises:
+            RunError: a picture cannot be written.
+        """
+        image = torch.from_numpy(np.array(read_image(prediction.path, 3))).permute(2, 0, 1).contiguous()
+        name = self.names[prediction.path]
+        try:
+            drawn = self.task.draw(image, prediction.answer)
+            Image.fromarray(drawn.permute(1, 2, 0).numpy()).save(self.folder / f"{name}.png")
+            if "mask" in prediction.answer:
+                self._save_mask(prediction.answer["mask"], self.folder / f"{name}_mask.png")
+        except OSError as error:
+            raise RunError(f"{self.folder} cannot be written ({error.strerror})") from error
+
+    @staticmethod
+    def _save_mask(mask: Tensor, path: Path) -> None:
+        """Save class numbers (H, W) as they are, with colours for those who open the file."""
+        image = Image.fromarray(mask.numpy()).convert("P")
+        image.putdata(mask.flatten().tolist())  # the conversion above may have renumbered them
+        image.putpalette([0, 0, 0] + [value for k in range(255) for value in class_colour(k)])
+        image.save(path)
+
+
+def _distinct_names(paths: list[Path]) -> dict[Path, str]:
+    """Return a name for each file, without its ending; files of the same name in several folders get numbers."""
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path in paths:
+        options = (path.stem if i == 1 else f"{path.stem}-{i}" for i in range(1, len(paths) + 2))
+        names[path] = next(name for name in options if name not in taken)
+        taken |= {names[path], f"{names[path]}_mask"}
+    return names
+
+
+def write_table(task: Any, predictions: list[Prediction], path: Path) -> None:
+    """Write answers as JSON, one entry an image; or as CSV, one line for each of the task's rows.
 
     Raises:
         RunError: the file cannot be written.
     """
     if path.suffix.lower() == ".json":
-        text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+        entries = [{"image": str(p.path), **p.answer, "looks_inverted": p.looks_inverted} for p in predictions]
+        text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
     else:
-        flat = [
-            {
-                **{key: value for key, value in row.items() if key != "probabilities"},
-                **{f"p_{name}": value for name, value in row["probabilities"].items()},
-            }
-            for row in rows
+        rows = [
+            {"image": str(p.path), **row, "looks_inverted": p.looks_inverted}
+            for p in predictions
+            for row in task.rows(p.answer)
         ]
         table = io.StringIO()
-        columns = list(flat[0]) if flat else ["image", "class", "probability", "looks_inverted"]
+        columns = list(rows[0]) if rows else ["image", *task.columns, "looks_inverted"]
         writer = csv.DictWriter(table, columns)
         writer.writeheader()
-        writer.writerows(flat)
+        writer.writerows(rows)
         text = table.getvalue()
     try:
         write_text(text, path)

@@ -13,9 +13,15 @@ from project.run.processes import is_main_process
 REFRESH_STEPS = 20  # redrawing more often is work that nobody sees
 
 
+def is_of_a_class(name: str) -> bool:
+    """Whether a metric is that of one class: test/iou_cat, but not test/map_50."""
+    name = name.rpartition("/")[2]
+    return name.startswith(("iou_", "map_")) and name != "map_50"
+
+
 def percent_or_number(name: str, value: float) -> str:
     """Write a metric as a person reads it: shares as percentages, others with four significant digits."""
-    if name.rpartition("/")[2] in ("acc", "miou", "map", "map_50"):
+    if name.rpartition("/")[2] in ("acc", "miou", "map", "map_50") or is_of_a_class(name):
         return f"{100 * value:.2f} %"
     return f"{value:.4g}"
 

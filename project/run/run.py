@@ -1,5 +1,6 @@
 """One training run, from a resolved configuration to its summary."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -13,7 +14,9 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
+from project.backbones import weights_not_fetched
 from project.checkpoint_file import read_checkpoint, write_text
+from project.machine import forget_absent_gpus, settle_threads
 from project.run import folder as folders
 from project.run.assemble import (
     build,
@@ -25,10 +28,9 @@ from project.run.assemble import (
 )
 from project.run.checkpoints import AveragedWeights, DurableCheckpointIO, RunCheckpoints, SeedEveryStep
 from project.run.config import NOT_SAVED, dump
-from project.run.errors import RunError, Stopped, UsageError
+from project.run.errors import RunError, Stopped, UsageError, one_line
 from project.run.folder import Resumed
 from project.run.guard import FiniteGuard
-from project.run.machine import forget_absent_gpus, settle_threads
 from project.run.processes import die_with_parent, is_main_process, is_started_by_another, join_again
 from project.run.profiler import NoProfiler
 from project.run.progress import Bar, EpochLines, StepMetrics, on_terminal, say
@@ -72,11 +74,14 @@ class Run:
         pl.seed_everything(self.config["seed"], verbose=False)
         if self.resumed is not None:
             check_same_parts(self.config, self.resumed)
-        self.data, self.task = build(self.config)
+        # A run that goes on loads its own weights: no others are fetched for it.
+        with weights_not_fetched() if self.resumed is not None else contextlib.nullcontext():
+            self.data, self.task = build(self.config)
         if self.resumed is not None:
             check_same_network(self.task, self.resumed)
         if self.config["init_from"] is not None:
-            say(f"init      {initialise(self.task, self.config['init_from'])}")
+            for text in initialise(self.task, self.config["init_from"]):
+                say(f"init      {text}")
         if self.config["compile"]:
             # Each where it is: a compiled copy would have weights of other names, in checkpoints too.
             for part in (self.task.backbone, self.task.head):
@@ -112,7 +117,7 @@ class Run:
         except torch.OutOfMemoryError as error:
             raise RunError("out of memory: try a smaller --data.batch_size, or --precision bf16-mixed") from error
         except (OSError, ValueError, MisconfigurationException) as error:
-            raise RunError(" ".join(str(error).split())) from error
+            raise RunError(one_line(error)) from error
         except RuntimeError as error:
             if self.config["compile"] and type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
                 reason = str(error).strip().splitlines()[0]
@@ -257,6 +262,8 @@ class Run:
         names = {section: self.config[section]["name"] for section in ("task", "data", "backbone", "head")}
         say(f"task      {names['task']}: {names['backbone']} + {names['head']}, {weights:,} parameters")
         say(f"data      {self.data.describe()}")
+        for note in self.data.notes:
+            say(f"note: {note}")
         device = self.trainer.strategy.root_device
         many = f", {self.trainer.world_size} processes" if self.trainer.world_size > 1 else ""
         say(f"machine   {device.type}{many}, precision {self.config['precision']}, seed {self.config['seed']}")
@@ -286,6 +293,9 @@ class Run:
         if not self.rehearsal:
             # Not through the Trainer: it would restore the callbacks' state as well, and warn.
             self.task.load_state_dict(read_checkpoint(self.checkpoints.best_path)["state_dict"])
+        if not self.data.has_test:
+            say("test      none: the data has no test images; what was validated is in summary.json")
+            return
         self.trainer.test(self.task, datamodule=self.data, verbose=False)
         self.metrics |= _numbers(self.trainer.callback_metrics)
         self.seconds["test"] = time.perf_counter() - start

@@ -6,6 +6,7 @@ import platform
 import resource
 import subprocess
 import sys
+import textwrap
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any
 import torch
 
 from project.checkpoint_file import write_text
-from project.run.progress import percent_or_number
+from project.run.progress import is_of_a_class, percent_or_number
 
+MOST_CLASSES = 24  # of which each is on the screen; summary.json has all
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "wandb")
 
 
@@ -77,8 +79,9 @@ def closing_lines(summary: Mapping[str, Any], folder: Path | None) -> list[str]:
     """Return what a person wants to know when a run is over; a rehearsal has no folder."""
     rows = []
     for name, value in summary["metrics"].items():
-        if name.startswith("test/"):
+        if name.startswith("test/") and not is_of_a_class(name):
             rows.append((name, percent_or_number(name, value)))
+    rows += _by_class(summary["metrics"])
     best = summary["best"]
     if best["value"] is not None:
         value = percent_or_number(best["metric"], best["value"])
@@ -90,3 +93,17 @@ def closing_lines(summary: Mapping[str, Any], folder: Path | None) -> list[str]:
         rows.append(("folder", f"{folder}/"))
         rows.append(("use it", f"python scripts/predict.py {folder}/best.ckpt IMAGES"))
     return [f"{label:<12}{text}" for label, text in rows]
+
+
+def _by_class(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Return what the test measured of each class, best first, a few to a line; of very many classes the extremes."""
+    measured = sorted(((value, name) for name, value in metrics.items() if is_of_a_class(name)), reverse=True)
+    if not measured:
+        return []
+    measure = measured[0][1].rpartition("/")[2].partition("_")[0]
+    each = [f"{name.partition('_')[2]} {100 * value:.1f} %" for value, name in measured]
+    if len(each) > MOST_CLASSES:
+        half = MOST_CLASSES // 2
+        each = [*each[:half], "...", *each[-half:]]
+    lines = textwrap.wrap(", ".join(each), 66)
+    return [(f"{measure}, each" if i == 0 else "", line) for i, line in enumerate(lines)]

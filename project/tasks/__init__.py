@@ -6,9 +6,13 @@ from project.checkpoint_file import read_checkpoint
 from project.registry import look_up
 from project.tasks.base import Task
 from project.tasks.classifier import LitClassifier
+from project.tasks.detector import LitDetector
+from project.tasks.segmenter import LitSegmenter
 
 TASKS: dict[str, type[Task]] = {
     "classify": LitClassifier,
+    "segment": LitSegmenter,
+    "detect": LitDetector,
 }
 
 

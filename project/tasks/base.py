@@ -1,7 +1,7 @@
 """What every task shares: its optimiser and schedule, its training metrics, how it is rebuilt from a file."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import lightning.pytorch as pl
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from project.backbones import Backbone
+from project.backbones import Backbone, build_backbone, weights_not_fetched
 from project.checkpoint_file import read_checkpoint
-from project.heads import Head
+from project.heads import build_head, check_gives
 from project.ops.images import normalise
 from project.tasks.optim import build_optimiser, rate_factor
 
@@ -21,19 +21,24 @@ KEPT = ("params", "fused")  # what a resumed optimiser keeps: its state is laid 
 class Task(pl.LightningModule):
     """A LightningModule that can be rebuilt from its checkpoint alone.
 
-    A subclass takes plain values only and saves them as hyperparameters; among them are `class_names`, `in_channels`,
-    `image_size`, `mean`, `std` and `optim`, which describe the data and the optimiser. Its `training_step` hands the
-    loss and whatever else it measures to `track`.
+    A subclass takes plain values only and hands them to `set_up`; among them are `class_names`, `in_channels`,
+    `image_size`, `mean` and `std`, which describe the data, and `backbone`, `head` and `optim`. Its `training_step`
+    hands the loss and whatever else it measures to `track`. The methods it has to have are at the end of this class.
     """
 
     task_name: ClassVar[str]
+    takes: ClassVar[str]  # which batches: those of classify, segment, detect or translate, see project.data.base
+    needs: ClassVar[str]  # what its head has to give, see project.heads.base
     best_metric: ClassVar[str]  # the metric by which the best weights are chosen ...
     best_is_highest: ClassVar[bool]  # ... and which way is up
     # What a run of the task does by default, by dotted option. Options of a section hold while its name does, those of
     # the head while the backbone's does too: another backbone starts from its own and the head's defaults.
     recipe: ClassVar[Mapping[str, Any]]
+    # What holds instead for other data than the recipe's.
+    elsewhere: ClassVar[Mapping[str, Any]] = {}
+    columns: ClassVar[Mapping[str, str]]  # of the table of predictions: 'text', 'percent' or 'pixels', by name
     backbone: Backbone
-    head: Head
+    head: Any  # a Head of the kind that the task needs
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,6 +64,36 @@ class Task(pl.LightningModule):
             if section in parts:
                 parts[section][option] = value
         return parts["backbone"], parts["head"]
+
+    def set_up(self, **plain: Any) -> None:
+        """Save the hyperparameters, plain values by name, and build the backbone and the head that they describe.
+
+        Raises:
+            ValueError: a name, an option or a value that does not exist, or a head that gives something else.
+        """
+        backbone, head = self.default_parts()
+        if plain["backbone"] is None and plain["head"] is None:
+            plain |= {"backbone": backbone, "head": head}
+        plain["backbone"] = {"name": backbone["name"], **(plain["backbone"] or {})}
+        plain["head"] = {"name": head["name"], **(plain["head"] or {})}
+        plain["optim"] = {"name": "adamw", **(plain["optim"] or {})}
+        for key in ("class_names", "image_size", "mean", "std"):
+            plain[key] = list(plain[key])
+        # Plain values only, so that a checkpoint can be read without running anything it contains.
+        self.save_hyperparameters(plain, logger=False)
+        body = build_backbone(in_channels=plain["in_channels"], image_size=plain["image_size"], **plain["backbone"])
+        check_gives(plain["head"]["name"], self.needs, self.task_name)
+        num_outputs = len(plain["class_names"])
+        top = build_head(channels=body.channels, strides=body.strides, num_outputs=num_outputs, **plain["head"])
+        # Pixel by pixel with all channels together: what convolutions run fastest on.
+        self.backbone = body.to(memory_format=torch.channels_last)
+        self.head = top.to(memory_format=torch.channels_last)
+        build_optimiser(self, **plain["optim"])  # a wrong option is refused now, not after the data was fetched
+
+    def forward(self, images: Tensor) -> Any:
+        """Return the head's raw outputs for normalised images (N, C, H, W)."""
+        images = images.to(memory_format=torch.channels_last)
+        return self.head(self.backbone(images), (images.shape[-2], images.shape[-1]))
 
     def configure_optimizers(self) -> Any:
         optimiser, training = build_optimiser(self, **self.hparams["optim"])
@@ -113,6 +148,28 @@ class Task(pl.LightningModule):
             means = sums[:-1] / sums[-1]
             self.log_dict({f"train/{name}": mean for name, mean in zip(self._tracked, means, strict=True)})
 
+    # Measures are logged once, when they are whole: to log them at each batch takes longer than to update them.
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.measure(*batch)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.measure(*batch)
+        self.images_tested += len(batch[0])
+
+    def on_validation_epoch_start(self) -> None:
+        self.reset_measures()
+
+    def on_test_epoch_start(self) -> None:
+        self.reset_measures()
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict({f"val/{name}": value for name, value in self.measured().items()})
+
+    def on_test_epoch_end(self) -> None:
+        measured = {**self.measured(), **self.measured_by_class()}
+        self.log_dict({f"test/{name}": value for name, value in measured.items()})
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["task"] = self.task_name
         checkpoint["epoch_means"] = {"names": self._tracked, "sums": self._summed_over_processes()}
@@ -165,9 +222,45 @@ class Task(pl.LightningModule):
         """Rebuild the task from a checkpoint that has been read; see `load_from_checkpoint`."""
         if checkpoint["task"] != cls.task_name:
             raise ValueError(f"this checkpoint holds task {checkpoint['task']!r}, not {cls.task_name!r}")
-        task = cls(**{**checkpoint["hyper_parameters"], **changes})
+        with weights_not_fetched():
+            task = cls(**{**checkpoint["hyper_parameters"], **changes})
         try:
             task.load_state_dict(checkpoint["state_dict"], strict=strict)
         except RuntimeError as error:
             raise ValueError(f"the checkpoint's weights are of another network ({error})") from error
         return task.to(map_location).eval()
+
+    # ---- what a task has to have ----
+
+    def measure(self, images: Tensor, targets: Any) -> None:
+        """Take a batch into the measures: normalised images (N, C, H, W) and their targets."""
+        raise NotImplementedError
+
+    def reset_measures(self) -> None:
+        """Forget all batches that were measured."""
+        raise NotImplementedError
+
+    def measured(self) -> dict[str, Any]:
+        """Return what was measured by name: torchmetrics objects, or numbers joined over all processes."""
+        raise NotImplementedError
+
+    def measured_by_class(self) -> dict[str, Any]:
+        """Return what the test measures of each class, by name."""
+        return {}
+
+    def answers(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+        """Return what a person wants to know of each image, as plain values; a `mask` (H, W), uint8, may be among them.
+
+        Args:
+            images: normalised (N, C, h, w), fitted to the task's `image_size`.
+            sizes: (H, W) of each in its file; positions in an answer are in pixels of that.
+        """
+        raise NotImplementedError
+
+    def rows(self, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return an answer as rows of a table with at least the task's `columns`."""
+        raise NotImplementedError
+
+    def draw(self, image: Tensor, answer: Mapping[str, Any]) -> Tensor:
+        """Return a picture of an answer on its image: uint8 (3, H, W) to uint8 (3, H, W)."""
+        raise NotImplementedError

@@ -6,16 +6,13 @@ N images, C channels, (H, W) size in pixels, K classes.
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from project.backbones import build_backbone
-from project.heads import build_head
+from project.ops.pictures import draw_caption
 from project.tasks.base import Task
-from project.tasks.optim import build_optimiser
 
 
 class LitClassifier(Task):
@@ -36,6 +33,8 @@ class LitClassifier(Task):
     """
 
     task_name = "classify"
+    takes = "classify"
+    needs = "one class an image"
     best_metric = "val/acc"
     best_is_highest = True
     recipe: ClassVar[Mapping[str, Any]] = {
@@ -51,6 +50,8 @@ class LitClassifier(Task):
         "optim.lr": 0.015,
         "max_epochs": 5,
     }
+    elsewhere: ClassVar[Mapping[str, Any]] = {"max_epochs": 30, "optim.lr": 0.003}
+    columns: ClassVar[Mapping[str, str]] = {"class": "text", "probability": "percent"}
 
     def __init__(
         self,
@@ -65,38 +66,23 @@ class LitClassifier(Task):
         label_smoothing: float = 0.1,
     ) -> None:
         super().__init__()
-        if backbone is None and head is None:
-            backbone, head = self.default_parts()
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing is a share in [0, 1), got {label_smoothing}")
-        # Plain values only, so that a checkpoint can be read without running anything it contains.
-        plain: dict[str, Any] = {
-            "class_names": list(class_names),
-            "in_channels": in_channels,
-            "image_size": list(image_size),
-            "mean": list(mean),
-            "std": list(std),
-            "backbone": {"name": "cnn", **(backbone or {})},
-            "head": {"name": "dense", **(head or {})},
-            "optim": {"name": "adamw", **(optim or {})},
-            "label_smoothing": label_smoothing,
-        }
-        self.save_hyperparameters(plain, logger=False)
-        body = build_backbone(in_channels=in_channels, image_size=image_size, **plain["backbone"])
-        top = build_head(channels=body.channels, strides=body.strides, num_outputs=len(class_names), **plain["head"])
-        # Pixel by pixel with all channels together: what convolutions run fastest on.
-        self.backbone = body.to(memory_format=torch.channels_last)
-        self.head = top.to(memory_format=torch.channels_last)
-        build_optimiser(self, **plain["optim"])  # a wrong option is refused now, not after the data was fetched
+        self.set_up(
+            class_names=class_names,
+            in_channels=in_channels,
+            image_size=image_size,
+            mean=mean,
+            std=std,
+            backbone=backbone,
+            head=head,
+            optim=optim,
+            label_smoothing=label_smoothing,
+        )
         self.label_smoothing = label_smoothing
         # Without their own checks of each batch, for which they would wait for the device.
         self.accuracy = MulticlassAccuracy(len(class_names), average="micro", validate_args=False)
         self.loss = MeanMetric(nan_strategy="disable")
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, K) for normalised images (N, C, H, W)."""
-        images = images.to(memory_format=torch.channels_last)
-        return self.head(self.backbone(images), (images.shape[-2], images.shape[-1]))
 
     def predict(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return class (N,) and probabilities (N, K) for normalised images (N, C, H, W)."""
@@ -109,32 +95,34 @@ class LitClassifier(Task):
         self.track(len(labels), loss=loss, acc=(logits.detach().argmax(dim=1) == labels).float().mean())
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._measure(*batch)
-
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._measure(*batch)
-        self.images_tested += len(batch[1])
-
-    def _measure(self, images: Tensor, labels: Tensor) -> None:
+    def measure(self, images: Tensor, targets: Tensor) -> None:
         logits = self(images)
-        self.accuracy.update(logits, labels)
-        self.loss.update(F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing, reduction="none"))
+        self.accuracy.update(logits, targets)
+        self.loss.update(F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing, reduction="none"))
 
-    # Metrics are logged once, when they are whole: to log them at each batch takes longer than to update them.
-
-    def on_validation_epoch_start(self) -> None:
-        self._reset()
-
-    def on_test_epoch_start(self) -> None:
-        self._reset()
-
-    def on_validation_epoch_end(self) -> None:
-        self.log_dict({"val/acc": self.accuracy, "val/loss": self.loss})
-
-    def on_test_epoch_end(self) -> None:
-        self.log_dict({"test/acc": self.accuracy, "test/loss": self.loss})
-
-    def _reset(self) -> None:
+    def reset_measures(self) -> None:
         self.accuracy.reset()
         self.loss.reset()
+
+    def measured(self) -> dict[str, Any]:
+        return {"acc": self.accuracy, "loss": self.loss}
+
+    def answers(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+        """Return for each image `class`, its `probability`, and the `probabilities` of all classes by name."""
+        names = self.hparams["class_names"]
+        classes, probabilities = (t.cpu() for t in self.predict(images))
+        return [
+            {
+                "class": names[k],
+                "probability": round(p[k], 6),
+                "probabilities": {name: round(value, 6) for name, value in zip(names, p, strict=True)},
+            }
+            for k, p in zip(classes.tolist(), probabilities.tolist(), strict=True)
+        ]
+
+    def rows(self, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+        each = {f"p_{name}": value for name, value in answer["probabilities"].items()}
+        return [{**{key: value for key, value in answer.items() if key != "probabilities"}, **each}]
+
+    def draw(self, image: Tensor, answer: Mapping[str, Any]) -> Tensor:
+        return draw_caption(image, f"{answer['class']} {answer['probability']:.0%}")

@@ -3,7 +3,16 @@ import pytest
 import torch
 from PIL import Image
 
-from project.data.image_files import find_images, fit_image, looks_inverted, read_image
+from project.data.image_files import (
+    find_images,
+    fit_image,
+    fit_mask,
+    look_at,
+    looks_inverted,
+    read_fitted,
+    read_halves,
+    read_image,
+)
 
 GREY = (np.arange(64, dtype=np.uint8) * 3).reshape(8, 8)
 
@@ -90,3 +99,66 @@ def test_images_are_found_in_files_and_folders_by_name(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"folder .*empty holds no images"):
         find_images([str(tmp_path / "empty")])
+
+
+def photograph(path, size=(480, 640), orientation=None):
+    """Write a JPEG whose left half is darker, (H, W) as it lies in the file."""
+    pixels = np.full((*size, 3), 200, np.uint8)
+    pixels[:, : size[1] // 2] = 50
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    Image.fromarray(pixels).save(path, quality=95, exif=exif)
+    return path
+
+
+def test_reading_and_fitting_at_once_gives_what_the_two_do(tmp_path):
+    path = photograph(tmp_path / "a.jpg", (60, 80))
+    picture = read_fitted(path, 3, (60, 90))
+    assert torch.equal(picture.pixels, fit_image(read_image(path, 3), (60, 90)))
+    assert picture.size == (60, 80) and picture.orientation == 1
+
+
+def test_a_large_jpeg_is_decoded_small_and_looks_the_same(tmp_path, monkeypatch):
+    path = photograph(tmp_path / "a.jpg")
+    decoded = []
+    load = Image.Image.convert
+    monkeypatch.setattr(Image.Image, "convert", lambda self, *rest: decoded.append(self.size) or load(self, *rest))
+    picture = read_fitted(path, 3, (60, 80))
+    assert decoded == [(80, 60)] and picture.size == (480, 640)
+    difference = picture.pixels.int() - fit_image(read_image(path, 3), (60, 80)).int()
+    assert difference.abs().float().mean() < 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_upright_and_says_how_it_lay(tmp_path, orientation):
+    path = photograph(tmp_path / "a.jpg", orientation=orientation)
+    picture = read_fitted(path, 1, (64, 64))
+    assert picture.size == ((480, 640) if orientation < 5 else (640, 480)) and picture.orientation == orientation
+    assert look_at(path) == (picture.size, "RGB", orientation)
+    expected = fit_image(read_image(path, 1), (64, 64))
+    assert (picture.pixels.int() - expected.int()).abs().float().mean() < 2
+
+
+def test_a_file_that_is_no_image_is_named_by_each_way_to_read_it(tmp_path):
+    (tmp_path / "a.jpg").write_text("text")
+    for read in (lambda p: read_fitted(p, 3, (8, 8)), look_at, lambda p: read_halves(p, 3)):
+        with pytest.raises(ValueError, match=r"a.jpg cannot be read as an image"):
+            read(tmp_path / "a.jpg")
+
+
+def test_masks_are_fitted_like_images_and_keep_their_numbers():
+    mask = np.zeros((20, 40), np.uint8)
+    mask[5:15, 10:30] = 7
+    fitted = fit_mask(mask, (30, 20))  # to 10 x 20, with ten rows above and ten below
+    assert fitted.dtype == torch.uint8 and (fitted[:10] == 255).all() and (fitted[20:] == 255).all()
+    expected = torch.zeros(10, 20, dtype=torch.uint8)
+    expected[2:8, 5:15] = 7
+    assert (fitted[10:20] == expected).float().mean() > 0.85 and set(fitted.unique().tolist()) == {0, 7, 255}
+    assert np.array_equal(fit_mask(mask, (20, 40)), mask)
+
+
+def test_halves_are_left_and_right(tmp_path):
+    left, right = read_halves(photograph(tmp_path / "a.jpg", (32, 64)), 3)
+    assert left.size == right.size == (32, 32)
+    assert np.asarray(left).mean() < 60 and np.asarray(right).mean() > 190

@@ -63,7 +63,7 @@ def test_no_validation_when_none_is_held_out(workplace):
 )
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        build_data("mnist", seed=0, **options)
+        build_data("mnist", "classify", seed=0, **options)
 
 
 def test_holding_out_everything_is_refused(workplace):

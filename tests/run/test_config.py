@@ -34,6 +34,9 @@ def test_values_get_their_types():
     assert config["gradient_clip_val"] == 1.0 and type(config["limit_train_batches"]) is int
     assert resolved("--backbone.widths", "4,8")[0]["backbone"]["widths"] == [4, 8]
     assert resolved("--backbone.widths", "4")[0]["backbone"]["widths"] == [4]
+    for classes in ("left hand,right", '["left hand", "right"]'):
+        config, _ = resolved("--data", ".", "--data.classes", classes)
+        assert config["data"]["classes"] == ["left hand", "right"]
 
 
 def test_flags_win_over_files_and_later_files_over_earlier_ones():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
+MEMINFO = Path("/proc/meminfo")
 # glibc's numbers for what mallopt sets.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 SPINS = 10_000  # some ten microseconds
@@ -49,6 +50,16 @@ def available_cores(own_cgroups: Path = OWN_CGROUPS, cgroups: Path = CGROUPS) ->
     return max(1, min([cores, *(int(quota) for quota in _quotas(own_cgroups, cgroups))]))
 
 
+def available_memory(own_cgroups: Path = OWN_CGROUPS, cgroups: Path = CGROUPS, meminfo: Path = MEMINFO) -> int:
+    """Return how many bytes this process may still take: what the machine has free, or what its container is left."""
+    try:
+        lines = dict(line.split(":", 1) for line in meminfo.read_text(encoding="utf-8").splitlines())
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):  # not Linux: half of what the machine has
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 if hasattr(os, "sysconf") else 2**32
+    return max(0, min([free, *_memory_left(own_cgroups, cgroups)]))
+
+
 def settle_threads(processes: int) -> None:
     """Share the cores out among a run's processes on this machine; a person's OMP_NUM_THREADS stays.
 
@@ -80,26 +91,46 @@ def forget_absent_gpus() -> None:
 
 def _quotas(own_cgroups: Path, cgroups: Path) -> Iterator[float]:
     """Yield the quota, in cores, of each control group that this process is in, of either version."""
+    for folder, version in _groups("cpu", own_cgroups, cgroups):
+        with contextlib.suppress(OSError, ValueError):
+            if version == 1:
+                quota, period = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
+            else:
+                # "max 100000" where there is none, which is no number.
+                quota, period = map(int, (folder / "cpu.max").read_text(encoding="utf-8").split())
+            if quota > 0:
+                yield quota / period
+
+
+def _memory_left(own_cgroups: Path, cgroups: Path) -> Iterator[int]:
+    """Yield the bytes left to each control group that this process is in; files that were read do not count as used."""
+    names = {1: ("memory.limit_in_bytes", "memory.usage_in_bytes"), 2: ("memory.max", "memory.current")}
+    for folder, version in _groups("memory", own_cgroups, cgroups):
+        with contextlib.suppress(OSError, ValueError):
+            limit, used = (_number(folder / name) for name in names[version])
+            lines = (folder / "memory.stat").read_text(encoding="utf-8").splitlines()
+            counts = {name: int(count) for name, count in (line.split() for line in lines)}
+            yield limit - used + counts.get("inactive_file", 0)
+
+
+def _number(path: Path) -> int:
+    return int(path.read_text(encoding="utf-8"))
+
+
+def _groups(controller: str, own_cgroups: Path, cgroups: Path) -> Iterator[tuple[Path, int]]:
+    """Yield the folder of each control group that this process is in, and the version of its format."""
     try:
         lines = own_cgroups.read_text(encoding="utf-8").splitlines()
     except OSError:
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        root = cgroups / "cpu" if controllers else cgroups
+        root = cgroups / controller if controllers else cgroups
         # Within a container the path may be that of the host, of which only the root can be seen.
         for folder in [root, *(root / part for part in _with_parents(path))]:
-            with contextlib.suppress(OSError, ValueError):
-                if controllers:
-                    quota = int((folder / "cpu.cfs_quota_us").read_text(encoding="utf-8"))
-                    period = int((folder / "cpu.cfs_period_us").read_text(encoding="utf-8"))
-                else:
-                    # "max 100000" where there is none, which is no number.
-                    quota, period = map(int, (folder / "cpu.max").read_text(encoding="utf-8").split())
-                if quota > 0:
-                    yield quota / period
+            yield folder, 1 if controllers else 2
 
 
 def _with_parents(path: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from project.run import machine
+from project import machine
 
 
 def write(folder, **files):
@@ -74,7 +74,7 @@ def test_this_is_settled_before_torch_is_imported():
 
 FAULTS = """
 import resource, sys
-from project.run.machine import keep_memory
+from project.machine import keep_memory
 keep_memory()
 from ctypes import CDLL, c_void_p, c_size_t, c_int
 libc = CDLL("libc.so.6")

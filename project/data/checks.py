@@ -1,0 +1,158 @@
+"""Looking through a whole folder of images before anything is trained on it: every file is read.
+
+(H, W) is a size in pixels, K a number of classes.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from project.data.file_sources import BoxFiles, MaskFiles, PairFiles, file_source
+from project.data.image_files import Look, look_at
+from project.data.layouts import recognise
+from project.data.listing import Findings, Layout
+from project.data.samples import Source
+from project.machine import available_cores
+from project.ops.segmentation import IGNORE
+
+SMALL = (16, 16)  # what pairs are fitted into, only to see whether they can be
+UNEVEN = 10  # a class seen so many times as often as another is worth saying
+
+
+@dataclass
+class Checked:
+    """What reading every file of a folder told.
+
+    Args:
+        layout: what the folder was recognised as; its findings are this check's, too.
+        images: for each split, how many images show each class (K,).
+        amounts: for each split, how much there is of each class (K,): images, boxes or pixels.
+        looks: for each image that could be read, what it is.
+    """
+
+    layout: Layout
+    images: dict[str, np.ndarray] = field(default_factory=dict)
+    amounts: dict[str, np.ndarray] = field(default_factory=dict)
+    looks: Counter[Look] = field(default_factory=Counter)
+
+
+@dataclass
+class _Read:
+    """What an image and what belongs to it told."""
+
+    name: str
+    digest: bytes = b""
+    look: Look | None = None
+    amounts: np.ndarray | None = None  # (K,)
+    wrong: tuple[str, str] | None = None  # what is wrong, in general and with this one
+    outside: int = 0  # boxes that are not in the image
+
+
+def check_folder(path: Path) -> Checked:
+    """Read every file of a folder, and gather what is wrong with them.
+
+    Raises:
+        ValueError: the folder is not laid out in any way that is known.
+    """
+    try:
+        layout = recognise(path, findings=Findings(strict=False))
+    except ValueError:
+        recognise(path)  # may fail on a single file already, which says more
+        raise
+    checked = Checked(layout)
+    first: dict[bytes, tuple[str, str]] = {}  # split and name of the first image with these bytes
+    for split, listing in layout.splits.items():
+        checked.images[split] = np.zeros(len(layout.class_names), np.int64)
+        checked.amounts[split] = np.zeros(len(layout.class_names), np.int64)
+        source = file_source(layout, listing, channels=3)
+        for one in _read_all(layout, split, source):
+            _take_in(one, split, first, checked)
+        if not len(listing):
+            layout.findings.error("splits without images", f"{split} holds no images that could be used")
+    _look_at_classes(checked)
+    return checked
+
+
+def _read_all(layout: Layout, split: str, source: Source) -> Iterator[_Read]:
+    def read(index: int) -> _Read:
+        one = _Read(listing.images[index])
+        what = "images that cannot be read"
+        try:
+            one.digest = _digest(listing.image(index))
+            one.look = look_at(listing.image(index))
+            size, orientation = one.look.size, one.look.orientation
+            if isinstance(source, MaskFiles):
+                what = "masks that cannot be read, or hold classes that there are not"
+                mask = source.mask(index)
+                what = "masks of another size than their image"
+                classes = source.upright(index, mask, size, orientation)
+                one.amounts = np.bincount(classes[classes != IGNORE], minlength=num)
+            elif isinstance(source, BoxFiles):
+                what = "images of another size than their annotation says"
+                source.check_size(index, size, orientation)
+                kept = source.upright(index, size, orientation)
+                one.outside = len(source.boxes[index]) - len(kept)
+                one.amounts = np.bincount(kept[:, 4].long().numpy(), minlength=num)
+            elif isinstance(source, PairFiles):
+                what = "pairs of which one cannot be read, or does not fit the other"
+                source.read(index, SMALL)
+            else:
+                assert listing.labels is not None
+                one.amounts = np.bincount([int(listing.labels[index])], minlength=num)
+        except (OSError, ValueError) as error:
+            one.wrong = (what, str(error))
+        return one
+
+    listing, num = layout.splits[split], len(layout.class_names)
+    with ThreadPoolExecutor(available_cores()) as pool:
+        yield from pool.map(read, range(len(listing)))
+
+
+def _digest(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
+
+
+def _take_in(one: _Read, split: str, first: dict[bytes, tuple[str, str]], checked: Checked) -> None:
+    findings = checked.layout.findings
+    if one.digest:
+        where, name = first.setdefault(one.digest, (split, one.name))
+        if where != split:
+            findings.add("warning", f"images of {split} that {where} has, too", f"{one.name} = {name}")
+        elif name != one.name:
+            findings.add("warning", f"images that {split} has more than once", f"{one.name} = {name}")
+    if one.look is not None:
+        checked.looks[one.look] += 1
+    if one.amounts is not None:
+        checked.images[split] += one.amounts > 0
+        checked.amounts[split] += one.amounts
+    for _ in range(one.outside):
+        findings.add("warning", "boxes left out: they are outside their image", one.name)
+    if one.wrong is not None:
+        findings.error(*one.wrong)
+
+
+def _look_at_classes(checked: Checked) -> None:
+    """Say which classes there are too few images of."""
+    names, findings = checked.layout.class_names, checked.layout.findings
+    if not names or "train" not in checked.images:
+        return
+    train = checked.images["train"]
+    for name, count in zip(names, train, strict=True):
+        if not count:
+            findings.add("warning", "classes without an image to train on", name)
+    for split in ("val", "test"):
+        for name, count, trained in zip(names, checked.images.get(split, train), train, strict=True):
+            if trained and not count:
+                findings.add("warning", f"classes that {split} has no image of", name)
+    seen = {name: int(count) for name, count in zip(names, train, strict=True) if count}
+    if seen and max(seen.values()) > UNEVEN * min(seen.values()):
+        most, least = max(seen, key=lambda name: seen[name]), min(seen, key=lambda name: seen[name])
+        findings.add(
+            "warning", f"classes are uneven: {seen[most]:,} training images show {most}, and {seen[least]:,} {least}"
+        )

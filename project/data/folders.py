@@ -1,0 +1,218 @@
+"""A person's own images, by the path of their folder."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from project.data.augment import Varied
+from project.data.base import Batch, ImageDataModule
+from project.data.cache import Cache, CacheMode, cache_bytes, wants_cache
+from project.data.file_sources import file_source
+from project.data.layouts import recognise
+from project.data.listing import Layout, Listing
+from project.data.sampler import EpochBatchSampler
+from project.data.samples import SampleStore
+from project.machine import available_cores
+
+SPLIT_SEED = 0  # which images are held out; never changes, so that runs compare
+MOST_WORKERS = 8  # loading processes of each training process
+STATISTICS = {  # ImageNet's mean and std, which pretrained networks expect, by the number of channels
+    1: ((0.449,), (0.226,)),
+    3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+COLOURS = {1: ("grey",), 3: ("red", "green", "blue")}
+MOSAIC = 0.5  # for detection, where nothing else is said
+COLOUR = 0.2  # likewise, but for translation, where colours are what is to be learnt
+
+
+class FolderDataModule(ImageDataModule):
+    """Batches of the images in a folder, whose layout is recognised: see `project.data.layouts`.
+
+    Batches are `(images, targets)`: normalised float (N, C, H, W), and what the task wants: classes (N,), masks
+    (N, H, W), a list of boxes and labels, or images (N, C, H, W) for pairs, of which the first is the source. Images
+    are fitted into one size, with their proportions kept, and varied one by one in training.
+
+    Args:
+        path: the folder.
+        task: what its images are for: classify, segment, detect or translate.
+        image_size: pixels that images are fitted into: one number for a square, or height and width.
+        batch_size: images a batch and process.
+        channels: 3 for colour, 1 for grey.
+        val_size: share of the training images held out for validation, where the folder has none for it.
+        test_size: share of the training images held out for testing, where the folder has none for it. With 1 and a
+            val_size of 0 all are, to measure what was trained elsewhere.
+        classes: the classes in the order of their numbers, if not the folder's own order.
+        flip: mirror half of the training images left to right.
+        zoom: training images are seen nearer or farther by up to this share, at random.
+        colour: training images change in brightness, contrast and saturation by up to this share, at random. By
+            default 0.2, and 0 for translation.
+        mosaic: share of the training images that are joined from four, for detection only. By default 0.5 for that.
+        mosaic_until: share of the epochs after which nothing is joined any more.
+        cache: keep decoded images in memory: ram always, none never, auto where there is plenty.
+        num_workers: processes that load batches. By default one for each core, up to 8.
+        seed: determines the order of training and its augmentation.
+
+    Raises:
+        ValueError: there is no such folder, it is not for this task, or something in it or in an option is wrong.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        task: str,
+        image_size: Sequence[int] = (224,),
+        batch_size: int = 32,
+        channels: int = 3,
+        val_size: float = 0.2,
+        test_size: float = 0.0,
+        classes: list[str] | None = None,
+        flip: bool = True,
+        zoom: float = 0.25,
+        colour: float | None = None,
+        mosaic: float | None = None,
+        mosaic_until: float = 0.85,
+        cache: CacheMode = "auto",
+        num_workers: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, num_workers or 0, seed)
+        if len(image_size) not in (1, 2) or min(image_size) < 1:
+            raise ValueError(f"image_size is one number of pixels, or height and width, got {list(image_size)}")
+        if channels not in STATISTICS:
+            raise ValueError(f"channels is 1 for grey or 3 for colour, got {channels}")
+        if not (val_size >= 0 and test_size >= 0 and val_size + test_size < 1) and (val_size, test_size) != (0, 1):
+            raise ValueError(
+                f"val_size and test_size are shares of the images, together below 1, got {val_size} and {test_size}"
+            )
+        if mosaic and task != "detect":
+            raise ValueError(f"mosaic is for detect, and the task is {task}: leave it out")
+        if not all(0 <= share <= 1 for share in (zoom / 3, colour or 0.0, mosaic or 0.0, mosaic_until)):
+            raise ValueError(
+                "zoom is from 0 to 3, and colour, mosaic and mosaic_until are from 0 to 1, "
+                f"got zoom {zoom}, colour {colour}, mosaic {mosaic}, mosaic_until {mosaic_until}"
+            )
+        wants_cache(cache, 0)  # refuses what is no mode
+        self.path = path
+        self.image_size = (image_size[0], image_size[-1])
+        self.in_channels = channels
+        self.mean, self.std = STATISTICS[channels]
+        self.flip, self.zoom = flip, zoom
+        self.colour = (COLOUR if task != "translate" else 0.0) if colour is None else colour
+        self.mosaic = (MOSAIC if task == "detect" else 0.0) if mosaic is None else mosaic
+        self.mosaic_until = mosaic_until
+        self.cache = cache
+        self._chooses_workers = num_workers is None
+        self._caches_made = False
+
+        self.layout = recognise(Path(path), classes)
+        if self.layout.task != task:
+            raise ValueError(
+                f"{path} holds {self.layout.kind} ({_counted(self.layout)}), which is for --task {self.layout.task}, "
+                f"not {task}"
+            )
+        self.tasks = (task,)
+        self.class_names = self.layout.class_names or COLOURS[channels]
+        self.notes = self.layout.notes
+        self.listings, self._how_split = held_out(self.layout, val_size, test_size)
+        self.layout.splits = self.listings  # each name is kept once
+        self.has_validation, self.has_test = "val" in self.listings, "test" in self.listings
+
+    def describe(self) -> str:
+        """Return a line on what was recognised, its classes and its splits."""
+        names = self.layout.class_names
+        shown = ", ".join(names[:10]) + (f", ... ({len(names)} classes)" if len(names) > 10 else "")
+        sizes = ", ".join(f"{len(listing):,} {split}" for split, listing in self.listings.items())
+        return f"{self.path}: {self.layout.kind}{': ' * bool(shown)}{shown}; {sizes} ({self._how_split})"
+
+    def setup(self, stage: str) -> None:
+        """Make the stores; files are read when their batches are."""
+        if self.stores:
+            return
+        for split, listing in self.listings.items():
+            source = file_source(self.layout, listing, self.in_channels)
+            augment = None
+            if split == "train" and (self.flip or self.zoom or self.colour or self.mosaic):
+                augment = Varied(self.image_size, self.zoom, self.flip, self.colour, self.mosaic, num=len(listing))
+            self.stores[split] = SampleStore(source, self.image_size, augment=augment, seed=self.seed)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        store = self.stores["train"]
+        assert isinstance(store, SampleStore)
+        epochs = self.trainer.max_epochs if self.trainer is not None else None
+        if isinstance(store.augment, Varied) and epochs is not None and epochs > 0:
+            store.augment.mosaic_epochs = self.mosaic_until * epochs
+        return super().train_dataloader()
+
+    def _loader(self, stage: str, sampler: EpochBatchSampler) -> DataLoader[Batch]:
+        # Only now is it known with how many other processes cores and memory are shared.
+        processes = self.trainer.num_devices if self.trainer is not None else 1
+        if self._chooses_workers:
+            self.num_workers = min(MOST_WORKERS, max(1, available_cores() // processes))
+        if not self._caches_made:
+            self._make_caches(processes)
+        return super()._loader(stage, sampler)
+
+    def _make_caches(self, processes: int) -> None:
+        """Give the stores that are gone through every epoch a cache, if there is room for all of them."""
+        stores = [store for stage, store in self.stores.items() if stage != "test" and isinstance(store, SampleStore)]
+        specs = [store.source.specs(self.image_size) for store in stores]
+        needed = sum(cache_bytes(len(store), own) for store, own in zip(stores, specs, strict=True))
+        if wants_cache(self.cache, needed, processes):
+            for store, own in zip(stores, specs, strict=True):
+                store.cache = Cache(len(store), own)
+        self._caches_made = True
+
+
+def held_out(layout: Layout, val_size: float, test_size: float) -> tuple[dict[str, Listing], str]:
+    """Return the listings of training, validation and test, and how they came about.
+
+    What a folder tells apart stays so. Shares of the rest are drawn evenly from its classes, the same ones each time;
+    for training at least one image of each class is left.
+
+    Raises:
+        ValueError: nothing would be left to train on, or a share is less than an image.
+    """
+    found = dict(layout.splits)
+    if test_size == 1:
+        return {"test": found.get("test", found["train"])}, "all for testing"
+    empty = next((split for split, listing in found.items() if not len(listing)), None)
+    if empty is not None or "train" not in found:
+        there = ", ".join(split for split, listing in found.items() if len(listing)) or "nothing"
+        raise ValueError(f"{layout.kind} without images for {empty or 'train'}, only for {there}: add some")
+    train = found["train"]
+    shares = {split: share for split, share in (("val", val_size), ("test", test_size)) if share and split not in found}
+    rest, drawn = _candidates(train), {}
+    for split, share in reversed(shares.items()):
+        wanted = round(share * len(train))
+        if not 0 < wanted <= len(rest):
+            least = "none for it" if not wanted else "too few for training, which needs one of each class"
+            raise ValueError(f"{split}_size {share} of {len(train)} images leaves {least}: choose another share, or 0")
+        chosen = {math.floor((i + 0.5) * len(rest) / wanted) for i in range(wanted)}
+        drawn[split] = sorted(index for place, index in enumerate(rest) if place in chosen)
+        rest = [index for place, index in enumerate(rest) if place not in chosen]
+    taken = {index for indices in drawn.values() for index in indices}
+    if taken:
+        found["train"] = train.subset([index for index in range(len(train)) if index not in taken])
+    found.update({split: train.subset(indices) for split, indices in drawn.items()})
+    how = [f"{split} {share:.0%} of train" for split, share in shares.items()]
+    if len(layout.splits) > 1:
+        how.append("the rest is the folder's own split" if shares else "the folder's own split")
+    ordered: dict[str, Listing] = {split: found[split] for split in ("train", "val", "test") if split in found}
+    return ordered, ", ".join(how) or "nothing held out"
+
+
+def _candidates(listing: Listing) -> list[int]:
+    """Return the images that may be held out, shuffled and then by class: all but one of each class."""
+    generator = torch.Generator().manual_seed(SPLIT_SEED)
+    order = torch.randperm(len(listing), generator=generator).tolist()
+    labels = [0] * len(listing) if listing.labels is None else listing.labels.tolist()
+    order.sort(key=lambda index: labels[index])
+    return [index for before, index in itertools.pairwise(order) if labels[before] == labels[index]]
+
+
+def _counted(layout: Layout) -> str:
+    return ", ".join(f"{len(listing):,} {split}" for split, listing in layout.splits.items())

@@ -1,0 +1,306 @@
+"""What a folder of images holds: folders looked into as needed, lists of files by split, and what was found wrong.
+
+(H, W) is a size in pixels.
+"""
+
+import functools
+import os
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from project.data.image_files import SUFFIXES
+from project.data.mask_files import MaskCode
+from project.data.tables import Rows, Strings
+
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+UNSEEN = {"__MACOSX"}  # left by archives made on a Mac, full of files that only look like images
+SHOWN = 5  # files that a finding names
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass
+class Finding:
+    """Something said of files: of how many, and the first few of them, or what is wrong with these."""
+
+    severity: Severity
+    what: str
+    files: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def __str__(self) -> str:
+        first = f" (first: {self.files[0]})" if self.files else ""
+        return f"{self.count} {self.what}{first}" if self.count else self.what
+
+
+class Findings:
+    """What was found while a folder was looked through, by severity.
+
+    Args:
+        strict: raise the first error, in words of its own, instead of gathering errors.
+    """
+
+    def __init__(self, strict: bool = True) -> None:
+        self.strict = strict
+        self._found: dict[tuple[Severity, str], Finding] = {}
+
+    def error(self, what: str, message: str) -> None:
+        """Take note of something that training would fail on, in full. The caller leaves the file out.
+
+        Raises:
+            ValueError: the findings are strict; says `message`.
+        """
+        if self.strict:
+            raise ValueError(message)
+        self.add("error", what, message)
+
+    def add(self, severity: Severity, what: str, file: str | None = None) -> None:
+        """Count one more file, or say something of the whole if there is none."""
+        finding = self._found.setdefault((severity, what), Finding(severity, what))
+        if file is not None:
+            finding.count += 1
+            if len(finding.files) < SHOWN and file not in finding.files:
+                finding.files.append(file)
+
+    def of(self, *severities: Severity) -> list[Finding]:
+        """Return the findings of these severities, in the order of first sight."""
+        return [finding for finding in self._found.values() if finding.severity in severities]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of one split, N of them, and what belongs to each.
+
+    Args:
+        root: folder that all names are relative to.
+        images: the images' names.
+        partners: names of their masks, or of the images that they belong to.
+        labels: (N,) int64, their classes.
+        boxes: for each image (n, 5): xyxy in pixels, and the class.
+        sizes: (N, 2) int32, the (H, W) that the boxes are for, 0 where that is not said.
+    """
+
+    root: Path
+    images: Strings
+    partners: Strings | None = None
+    labels: Tensor | None = None
+    boxes: Rows | None = None
+    sizes: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def image(self, index: int) -> Path:
+        """Return the path of an image."""
+        return self.root / self.images[index]
+
+    def partner(self, index: int) -> Path:
+        """Return the path of what belongs to an image."""
+        assert self.partners is not None
+        return self.root / self.partners[index]
+
+    def subset(self, indices: Sequence[int]) -> "Listing":
+        """Return a listing of the images at `indices`."""
+        chosen = torch.tensor(indices, dtype=torch.int64)
+        return replace(
+            self,
+            images=Strings(self.images[i] for i in indices),
+            partners=None if self.partners is None else Strings(self.partners[i] for i in indices),
+            labels=None if self.labels is None else self.labels[chosen],
+            boxes=None if self.boxes is None else self.boxes.subset(indices),
+            sizes=None if self.sizes is None else self.sizes[chosen],
+        )
+
+
+@dataclass
+class Layout:
+    """What a folder was recognised as.
+
+    Args:
+        kind: in words for people, such as 'class folders'.
+        task: what can be trained on it: classify, segment, detect or translate.
+        class_names: in the order of the classes' numbers; empty for pairs of images.
+        splits: the images by 'train', 'val' and 'test', as far as the folder tells them apart; all are 'train' if not.
+        findings: what was left out or changed.
+        mask_code: what values in masks mean.
+    """
+
+    kind: str
+    task: str
+    class_names: tuple[str, ...]
+    splits: dict[str, Listing]
+    findings: Findings
+    mask_code: MaskCode | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """One line for each remark."""
+        return [str(finding) for finding in self.findings.of("warning", "note")]
+
+
+class Folder:
+    """A folder that is read when it is first looked into. What is hidden, by a dot before its name, is not seen.
+
+    Args:
+        path: where it is.
+        name: its name relative to the folder that everything began with; empty for that itself.
+    """
+
+    def __init__(self, path: str, name: str = "", ancestors: tuple[str, ...] = ()) -> None:
+        self.path = path
+        self.name = name
+        self._ancestors = ancestors or (os.path.realpath(path),)  # of a link into itself there would be no end
+
+    @property
+    def files(self) -> dict[str, None]:
+        """Names of the files in it, sorted."""
+        return self._inside[0]
+
+    @property
+    def folders(self) -> dict[str, "Folder"]:
+        """The folders in it by name, sorted."""
+        return self._inside[1]
+
+    @functools.cached_property
+    def _inside(self) -> tuple[dict[str, None], dict[str, "Folder"]]:
+        files, folders = [], {}
+        try:
+            with os.scandir(self.path) as entries:
+                for entry in entries:
+                    if entry.name.startswith(".") or entry.name in UNSEEN:
+                        continue
+                    if not entry.is_dir():
+                        files.append(entry.name)
+                        continue
+                    real = f"{self._ancestors[-1]}/{entry.name}"
+                    real = os.path.realpath(entry.path) if entry.is_symlink() else real
+                    if real not in self._ancestors:
+                        folders[entry.name] = Folder(entry.path, self.within(entry.name), (*self._ancestors, real))
+        except OSError as error:
+            raise ValueError(f"folder {self.path} cannot be read ({error.strerror})") from error
+        return dict.fromkeys(sorted(files)), dict(sorted(folders.items()))
+
+    def within(self, name: str) -> str:
+        """Return the name of something in this folder, relative to the folder that everything began with."""
+        return f"{self.name}/{name}" if self.name else name
+
+    def child(self, *names: str) -> "Folder | None":
+        """Return the folder in it that has one of these names, in any case if they are in lower case."""
+        found = (folder for name in names for own, folder in self.folders.items() if name in (own, own.lower()))
+        return next(found, None)
+
+    def own(self, suffixes: Collection[str] = SUFFIXES) -> list[str]:
+        """Return the names of the files right in it that end like this, images if nothing is said."""
+        return [name for name in self.files if os.path.splitext(name)[1].lower() in suffixes]
+
+    def below(self, suffixes: Collection[str] = SUFFIXES, inside: str = "") -> Iterator[str]:
+        """Yield the names, relative to this folder, of the files at any depth that end like this."""
+        for name in self.own(suffixes):
+            yield inside + name
+        for name, folder in self.folders.items():
+            yield from folder.below(suffixes, f"{inside}{name}/")
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a file of that name, which may lead through folders."""
+        first, _, rest = name.partition("/")
+        if not rest:
+            return first in self.files
+        return first in self.folders and self.folders[first].holds(rest)
+
+
+def split_folders(folder: Folder) -> dict[str, Folder]:
+    """Return the folders of 'train', 'val' and 'test' in a folder; none if there is none for training.
+
+    Raises:
+        ValueError: there are two for one of them.
+    """
+    found: dict[str, Folder] = {}
+    for name, inner in folder.folders.items():
+        split = SPLITS.get(name.lower())
+        if split is None:
+            continue
+        if split in found:
+            raise ValueError(
+                f"{folder.path} has two folders for {split}, {found[split].name} and {inner.name}: keep one"
+            )
+        found[split] = inner
+    return {split: found[split] for split in ("train", "val", "test") if split in found} if "train" in found else {}
+
+
+def side_by_side(
+    root: Folder, first: Sequence[str], second: Sequence[str], findings: Findings
+) -> dict[str, tuple[Folder, Folder]]:
+    """Return two folders that belong together by split, or by '' where there are no splits; nothing without the two.
+
+    Splits may be within the two folders, or the two within those of the splits. `first` and `second` are the names
+    that each may have, as for `Folder.child`.
+    """
+    one, two = root.child(*first), root.child(*second)
+    if one is not None and two is not None:
+        ones, twos = (split_folders(folder) if not folder.own() else {} for folder in (one, two))
+        if not ones or not twos:
+            return {"": (one, two)}
+        for split in {**ones, **twos}:
+            if (split in ones) != (split in twos):
+                alone = {**ones, **twos}[split]
+                findings.add("note", f"folder {alone.name} left out: it has no counterpart")
+        return {split: (ones[split], twos[split]) for split in ones if split in twos}
+    found: dict[str, tuple[Folder, Folder]] = {}
+    for split, folder in split_folders(root).items():
+        one, two = folder.child(*first), folder.child(*second)
+        if one is not None and two is not None:
+            found[split] = (one, two)
+    if found:
+        for split, folder in split_folders(root).items():
+            if split not in found:
+                findings.add("note", f"folder {folder.name} left out: it lacks {first[0]}/ or {second[0]}/")
+    return found
+
+
+def partners(
+    one: Folder, two: Folder, kinds: tuple[str, str], suffixes: Collection[str], findings: Findings
+) -> list[tuple[str, str]]:
+    """Return the names of images in `one` with those of the files in `two` that have the same name but for its end.
+
+    Args:
+        one, two: folders, which may be the same.
+        kinds: what is in them, in words such as 'image' and 'mask'.
+        suffixes: ends of the names in `two`.
+        findings: gets what has no partner.
+    """
+    ones, twos = _by_stem(one, SUFFIXES, findings), _by_stem(two, suffixes, findings)
+    for stem, name in ones.items():
+        if stem not in twos:
+            wanted = two.within(f"{stem}{min(suffixes) if len(suffixes) == 1 else '.*'}")
+            findings.error(
+                f"files without their {kinds[1]}",
+                f"{name} has no {kinds[1]}: expected {wanted}; add it, or take the {kinds[0]} out",
+            )
+    for stem, name in twos.items():
+        if stem not in ones:
+            findings.error(
+                f"files without their {kinds[0]}",
+                f"{name} has no {kinds[0]}: expected {one.within(stem)}.*; add it, or take the {kinds[1]} out",
+            )
+    return [(name, twos[stem]) for stem, name in ones.items() if stem in twos]
+
+
+def _by_stem(folder: Folder, suffixes: Collection[str], findings: Findings) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for inside in folder.below(suffixes):
+        stem, name = os.path.splitext(inside)[0], folder.within(inside)
+        if stem in found:
+            message = f"{found[stem]} and {name} have one name: it cannot be told which is meant; rename one of them"
+            findings.error("files of one name", message)
+            continue
+        found[stem] = name
+    return found

@@ -1,0 +1,56 @@
+"""Tables of text and of rows that stay small in memory: one block of bytes each, however many entries.
+
+A list of a hundred thousand Python strings takes ten megabytes, and as much again in every process that loads batches,
+because merely counting who uses a string writes to it. Blocks of bytes are shared by all of them.
+"""
+
+import copy
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Strings(Sequence[str]):
+    """Text, such as the names of files, as one block of bytes."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
+        self._bytes = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+        self._ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: int) -> str:  # type: ignore[override]
+        if not 0 <= index < len(self):
+            raise IndexError(f"there is no text {index} among {len(self)}")
+        return self._bytes[self._ends[index] : self._ends[index + 1]].tobytes().decode("utf-8", "surrogateescape")
+
+
+class Rows:
+    """For each entry, any number of rows of `columns` numbers: such as the boxes of each image."""
+
+    def __init__(self, entries: Sequence[Sequence[Sequence[float]]], columns: int) -> None:
+        rows = [row for entry in entries for row in entry]
+        self.values = torch.tensor(rows, dtype=torch.float32).view(len(rows), columns)
+        self._ends = np.cumsum([0, *map(len, entries)], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Return the rows (n, columns) of an entry, as a view."""
+        return self.values[self._ends[index] : self._ends[index + 1]]
+
+    def subset(self, indices: Sequence[int]) -> "Rows":
+        """Return the rows of the entries at `indices`, as a copy."""
+        return Rows([self[i].tolist() for i in indices], self.values.shape[1])
+
+    def with_column(self, column: int, table: Tensor) -> "Rows":
+        """Return these rows with each number in a column replaced by the one at its place in a table."""
+        changed = copy.copy(self)
+        changed.values = self.values.clone()
+        changed.values[:, column] = table[self.values[:, column].long()].to(changed.values.dtype)
+        return changed

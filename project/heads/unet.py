@@ -1,0 +1,60 @@
+"""The U-Net's decoder: from the coarsest map back to the image's size, each finer map joined on the way.
+
+N images, K outputs, (H, W) image size.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from project.backbones.blocks import check_positive
+from project.heads.base import MapHead, check_grid
+
+
+class UNetHead(MapHead):
+    """Upsample step by step, join the backbone's map of that size, and convolve twice: scores, or a whole image.
+
+    The decoder is that of segmentation-models-pytorch. Source: Ronneberger et al. 2015, arXiv:1505.04597.
+
+    Args:
+        channels: channels of the backbone's maps.
+        strides: strides of the backbone's maps in pixels.
+        num_outputs: number of classes, or of the channels of an image.
+        width: channels at the image's size; each coarser step has twice as many, up to 16 times.
+        norm: normalisation of the decoder: batchnorm, instancenorm, layernorm or none.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        num_outputs: int,
+        width: int = 16,
+        norm: str = "batchnorm",
+    ) -> None:
+        super().__init__()
+        check_positive("width", width)
+        check_positive("num_outputs", num_outputs)
+        norms = ("batchnorm", "instancenorm", "layernorm", "none")
+        if norm not in norms:
+            raise ValueError(f"a unet's norm is one of {', '.join(norms)}, got {norm!r}")
+        if len(strides) < 2 or len(set(strides)) < len(strides):
+            raise ValueError(
+                f"head unet needs a backbone with maps of several sizes, got strides {list(strides)}: try head fcn, or "
+                "another backbone"
+            )
+        from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder  # takes a second, and few need it
+
+        self.strides = list(strides)
+        steps = len(channels)
+        widths = [width * min(16, 2 ** (steps - 1 - i)) for i in range(steps)]  # coarse to fine
+        use_norm: str | bool = False if norm == "none" else norm
+        # The decoder counts the image itself among its maps, and looks at nothing but its size.
+        self.decoder = UnetDecoder([0, *channels], widths, n_blocks=steps, use_norm=use_norm)
+        self.score = nn.Conv2d(widths[-1], num_outputs, kernel_size=1)
+
+    def forward(self, features: Sequence[Tensor], image_size: tuple[int, int]) -> Tensor:
+        """Return (N, K, H, W) for maps of images of `image_size` = (H, W) pixels."""
+        check_grid(features, self.strides, image_size)
+        image = features[-1].new_empty(1, 0, *image_size)
+        return self.score(self.decoder([image, *features]))

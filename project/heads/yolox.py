@@ -1,0 +1,135 @@
+"""Anchor-free detection after YOLOX: a feature pyramid, and at each cell of it a box, a class and whether there is one.
+
+N images, K classes, A cells in all maps together, M boxes, (h, w) a map's size. Boxes are xyxy in pixels.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import FeaturePyramidNetwork, batched_nms
+
+from project.backbones.blocks import ConvBlock, check_positive
+from project.heads.base import BoxHead, check_grid
+from project.ops.assignment import assign_cells, pad_objects
+from project.ops.boxes import cell_centres, offsets_to_boxes, paired_iou
+
+BOX_WEIGHT = 5.0  # of the overlap against objectness and class in the loss
+PRIOR = 0.01  # probability of an object that every cell starts out with
+MOST_LOOKED_AT = 1000  # boxes of an image, the likeliest, among which duplicates are looked for
+
+
+class Cells(NamedTuple):
+    """What is predicted at each cell."""
+
+    boxes: Tensor  # (N, A, 4) xyxy in pixels
+    objectness: Tensor  # (N, A) logits
+    classes: Tensor  # (N, A, K) logits
+    centres: Tensor  # (A, 2) x, y in pixels
+    strides: Tensor  # (A,) in pixels
+
+
+class YOLOXHead(BoxHead):
+    """Find objects with a decoupled head on a feature pyramid.
+
+    Class and box have branches of their own; cells are matched with objects by SimOTA while training.
+    Source: Ge et al. 2021, arXiv:2107.08430; the pyramid is that of Lin et al. 2017, arXiv:1612.03144.
+
+    Args:
+        channels: channels of the backbone's maps.
+        strides: strides of the backbone's maps in pixels.
+        num_outputs: number of classes.
+        levels: how many of the coarsest maps are used.
+        width: channels of the pyramid and of the branches.
+        convs: 3 x 3 convolutions in each branch.
+        activation: activation of the branches, by name.
+        nms_iou: of two boxes of a class that overlap more than this, the likelier one is kept.
+        most: how many objects an image may have.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        num_outputs: int,
+        levels: int = 3,
+        width: int = 64,
+        convs: int = 2,
+        activation: str = "silu",
+        nms_iou: float = 0.65,
+        most: int = 100,
+    ) -> None:
+        super().__init__()
+        for name, value in {"num_outputs": num_outputs, "levels": levels, "width": width, "most": most}.items():
+            check_positive(name, value)
+        if convs < 0:
+            raise ValueError(f"convs is a number of convolutions, 0 or more, got {convs}")
+        if not 0 < nms_iou <= 1:
+            raise ValueError(f"nms_iou is an overlap in (0, 1], got {nms_iou}")
+        self.strides = list(strides)[-levels:]
+        self.nms_iou, self.most = nms_iou, most
+        self.pyramid = FeaturePyramidNetwork(list(channels)[-levels:], width)
+        self.branches = nn.ModuleList(Branches(width, num_outputs, convs, activation) for _ in self.strides)
+
+    def forward(self, features: Sequence[Tensor], image_size: tuple[int, int]) -> Cells:
+        """Return what is predicted at each cell, for maps of images of `image_size` = (H, W) pixels."""
+        maps = list(features)[-len(self.strides) :]
+        check_grid(maps, self.strides, image_size)
+        merged = self.pyramid({str(i): m for i, m in enumerate(maps)}).values()
+        outputs = [branches(m) for branches, m in zip(self.branches, merged, strict=True)]  # (N, 5 + K, h, w)
+        # In full precision from here on: half of it cannot tell one pixel from the next in a large image.
+        values = torch.cat([output.flatten(2) for output in outputs], dim=2).transpose(1, 2).float()  # (N, A, 5 + K)
+        centres, strides = cell_centres([(m.shape[-2], m.shape[-1]) for m in maps], self.strides, values)
+        boxes = offsets_to_boxes(values[..., :4], centres, strides)
+        return Cells(boxes, values[..., 4], values[..., 5:], centres, strides)
+
+    def loss(self, raw: Cells, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return loss_box, loss_object and loss_class, each a sum over cells divided by the cells with an object."""
+        objects = pad_objects(targets, raw.boxes)
+        number, overlap = assign_cells(raw.boxes, raw.objectness, raw.classes, raw.centres, raw.strides, objects)
+        has_object = number >= 0
+        image, cell = has_object.nonzero(as_tuple=True)  # (P,) cells with an object
+        chosen = number[image, cell]
+        count = has_object.sum().clamp(min=1)
+        iou = paired_iou(raw.boxes[image, cell], objects.boxes[image, chosen])
+        # A class is as certain as its box is right.
+        wanted = F.one_hot(objects.labels[image, chosen], raw.classes.shape[-1]) * overlap[image, cell, None]
+        entropy = F.binary_cross_entropy_with_logits
+        return {
+            "loss_box": BOX_WEIGHT * (1 - iou**2).sum() / count,
+            "loss_object": entropy(raw.objectness, has_object.float(), reduction="sum") / count,
+            "loss_class": entropy(raw.classes[image, cell], wanted, reduction="sum") / count,
+        }
+
+    def decode(self, raw: Cells, least_score: float = 0.3) -> list[dict[str, Tensor]]:
+        """Return for each image `boxes` (M, 4), `scores` (M,) in [0, 1] and `labels` (M,), the likeliest first."""
+        scores, labels = (raw.classes.sigmoid() * raw.objectness.sigmoid()[..., None]).max(dim=-1)  # (N, A)
+        found = []
+        for box, score, label in zip(raw.boxes, scores, labels, strict=True):
+            kept = score.topk(min(MOST_LOOKED_AT, len(score))).indices
+            kept = kept[score[kept] >= least_score]
+            kept = kept[batched_nms(box[kept], score[kept], label[kept], self.nms_iou)[: self.most]]
+            found.append({"boxes": box[kept], "scores": score[kept], "labels": label[kept]})
+        return found
+
+
+class Branches(nn.Module):
+    """From a map (N, width, h, w) to (N, 5 + K, h, w): offsets of a box, objectness, and a score for each class."""
+
+    def __init__(self, width: int, num_classes: int, convs: int, activation: str) -> None:
+        super().__init__()
+
+        def branch() -> nn.Sequential:
+            return nn.Sequential(*(ConvBlock(width, width, 3, activation=activation) for _ in range(convs)))
+
+        self.box_branch, self.class_branch = branch(), branch()
+        self.box = nn.Conv2d(width, 5, kernel_size=1)
+        self.classes = nn.Conv2d(width, num_classes, kernel_size=1)
+        with torch.no_grad():  # most cells have no object: start out there, not at one half
+            self.box.bias[4] = self.classes.bias[:] = -math.log((1 - PRIOR) / PRIOR)  # type: ignore[index]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.box(self.box_branch(x)), self.classes(self.class_branch(x))], dim=1)

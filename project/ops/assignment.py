@@ -1,0 +1,90 @@
+"""Which cells of a detector answer for which object: SimOTA, for a whole batch at once.
+
+N images, M objects an image (the fewest are filled up to the most), A cells, K classes. Boxes are xyxy in pixels.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from project.ops.boxes import paired_iou
+
+CENTRE_RADIUS = 1.5  # in strides: how far from an object's middle the cells that may answer for it lie
+IOU_WEIGHT = 3.0  # of the overlap against the class in what an assignment costs
+FAR = 1e6  # what a cell costs that is not near the object, but near another
+MOST_CELLS = 10  # that answer for one object
+
+
+class Objects(NamedTuple):
+    """The objects of a batch, filled up to the same number an image."""
+
+    boxes: Tensor  # (N, M, 4)
+    labels: Tensor  # (N, M) int64, 0 where there is none
+    real: Tensor  # (N, M) bool
+
+
+def pad_objects(targets: list[dict[str, Tensor]], like: Tensor) -> Objects:
+    """Put the `boxes` (m, 4) and `labels` (m,) of each image into one tensor each, on the device of `like`."""
+    most = max([1, *(len(target["labels"]) for target in targets)])
+    boxes = like.new_zeros(len(targets), most, 4, dtype=torch.float32)
+    labels = like.new_zeros(len(targets), most, dtype=torch.int64)
+    real = like.new_zeros(len(targets), most, dtype=torch.bool)
+    for i, target in enumerate(targets):
+        count = len(target["labels"])
+        boxes[i, :count], labels[i, :count], real[i, :count] = target["boxes"], target["labels"], True
+    return Objects(boxes, labels, real)
+
+
+@torch.no_grad()
+def assign_cells(
+    boxes: Tensor, objectness: Tensor, classes: Tensor, centres: Tensor, strides: Tensor, objects: Objects
+) -> tuple[Tensor, Tensor]:
+    """Choose for each cell the object that it answers for, if any.
+
+    An object gets the cells that cost least: near its middle, of its class, with a box like its own. It gets as many as
+    its ten best overlaps add up to, at least one. A cell wanted by several objects goes to the one it costs least for.
+    Source: Ge et al. 2021, arXiv:2107.08430, section 2.1, with the constants of its authors' released code.
+
+    Args:
+        boxes: (N, A, 4) predicted.
+        objectness: (N, A) logits that there is an object.
+        classes: (N, A, K) logits of its class.
+        centres: (A, 2) x, y of each cell in pixels.
+        strides: (A,) in pixels.
+        objects: the true ones.
+
+    Returns:
+        For each cell the number of its object (N, A) int64, -1 for none, and its overlap with that (N, A), in [0, 1].
+    """
+    middles = (objects.boxes[..., :2] + objects.boxes[..., 2:]) / 2
+    distance = (centres - middles[:, :, None]).abs().amax(dim=-1)  # (N, M, A)
+    near = (distance < CENTRE_RADIUS * strides) & objects.real[..., None]
+    candidate = near.any(dim=1, keepdim=True) & objects.real[..., None]  # (N, M, A)
+    overlap = paired_iou(objects.boxes[:, :, None], boxes.float()[:, None]) * candidate
+    cost = _class_cost(objectness, classes, objects.labels) - IOU_WEIGHT * (overlap + 1e-8).log() + FAR * ~near
+    cost = cost.masked_fill(~candidate, torch.inf)
+
+    most = min(MOST_CELLS, cost.shape[-1])
+    wanted = overlap.topk(most, dim=-1).values.sum(dim=-1).int().clamp(min=1)  # (N, M)
+    cheapest = cost.topk(most, dim=-1, largest=False)
+    chosen = (torch.arange(most, device=cost.device) < wanted[..., None]) & cheapest.values.isfinite()
+    match = torch.zeros_like(near).scatter_(-1, cheapest.indices, chosen)  # (N, M, A)
+
+    several = match.sum(dim=1) > 1
+    number = torch.where(several, cost.argmin(dim=1), match.int().argmax(dim=1))  # (N, A)
+    number = number.masked_fill(~match.any(dim=1), -1)
+    return number, overlap.gather(1, number.clamp(min=0)[:, None])[:, 0] * (number >= 0)
+
+
+def _class_cost(objectness: Tensor, classes: Tensor, labels: Tensor) -> Tensor:
+    """Return the binary cross-entropy of each cell's scores with each object's class: (N, M, A).
+
+    A score is the root of objectness times class, as probabilities.
+    """
+    scores = (F.logsigmoid(classes.float()) + F.logsigmoid(objectness.float())[..., None]).mul(0.5)  # log, (N, A, K)
+    absent = torch.log1p(-scores.exp().clamp(max=1 - 1e-6))  # log of one less the score
+    number = labels[:, None].expand(-1, scores.shape[1], -1)  # (N, A, M)
+    cost = absent.gather(2, number) - scores.gather(2, number) - absent.sum(dim=2, keepdim=True)
+    return cost.transpose(1, 2)

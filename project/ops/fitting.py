@@ -1,0 +1,42 @@
+"""Fitting images of any size into one: where an image goes, and where that puts its boxes.
+
+(H, W) is a size in pixels, M boxes are (M, 4) xyxy in pixels.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+
+def placed(original: Sequence[int], size: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the (H, W) that an image of `original` = (H, W) is scaled to within `size`, and its (top, left) there.
+
+    Proportions are kept, as far as whole pixels allow, and the image is put in the middle.
+    """
+    scale = min(size[0] / original[0], size[1] / original[1])
+    high, wide = (max(1, min(whole, round(side * scale))) for side, whole in zip(original, size, strict=True))
+    return (high, wide), ((size[0] - high) // 2, (size[1] - wide) // 2)
+
+
+def fit_boxes(boxes: Tensor, original: Sequence[int], size: Sequence[int]) -> Tensor:
+    """Turn boxes (M, 4) of an image of `original` = (H, W) into those of the image fitted into `size`."""
+    (high, wide), (top, left) = placed(original, size)
+    scale = boxes.new_tensor([wide / original[1], high / original[0]]).repeat(2)
+    return boxes * scale + boxes.new_tensor([left, top, left, top])
+
+
+def unfit_boxes(boxes: Tensor, original: Sequence[int], size: Sequence[int]) -> Tensor:
+    """Turn boxes (M, 4) of an image fitted into `size` back into those of the original, cut off at its border."""
+    (high, wide), (top, left) = placed(original, size)
+    scale = boxes.new_tensor([original[1] / wide, original[0] / high]).repeat(2)
+    limit = boxes.new_tensor([original[1], original[0]]).repeat(2)
+    return ((boxes - boxes.new_tensor([left, top, left, top])) * scale).clamp(min=boxes.new_zeros(4), max=limit)
+
+
+def unfit_map(values: Tensor, original: Sequence[int]) -> Tensor:
+    """Cut what lies around an image out of maps (..., H, W) in its fitted size; the proportions left are the image's.
+
+    `original` = (H, W) is the size before fitting.
+    """
+    (high, wide), (top, left) = placed(original, values.shape[-2:])
+    return values[..., top : top + high, left : left + wide]

@@ -1,0 +1,51 @@
+"""Losses and measures of class maps.
+
+N images, K classes, (H, W) size in pixels. A mask holds the class of each pixel, or `IGNORE`.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORE = 255  # in a mask: no class, not counted
+
+
+def mask_cross_entropy(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return the mean cross-entropy over all pixels with a class, 0 where none has one.
+
+    Args:
+        logits: (N, K, H, W).
+        masks: (N, H, W) int64 in 0 .. K - 1, or IGNORE.
+    """
+    total = F.cross_entropy(logits, masks, ignore_index=IGNORE, reduction="sum")
+    return total / (masks != IGNORE).sum().clamp(min=1)  # a plain mean over no pixel at all would not be a number
+
+
+def dice_loss(logits: Tensor, masks: Tensor, smooth: float = 1.0) -> Tensor:
+    """Return one less the Dice coefficient, in [0, 1], averaged over the classes that the batch shows.
+
+    A class's coefficient is 2 |A and B| / (|A| + |B|), of its probabilities A and its pixels B over the whole batch.
+    `smooth`, in pixels, is added above and below. Without a pixel that has a class the loss is 0.
+    Source: Milletari et al. 2016, arXiv:1606.04797; taken class by class.
+
+    Args:
+        logits: (N, K, H, W).
+        masks: (N, H, W) int64 in 0 .. K - 1, or IGNORE.
+        smooth: keeps the coefficient of a class of few pixels from jumping.
+    """
+    known = masks != IGNORE
+    truth = F.one_hot(masks.masked_fill(~known, 0), logits.shape[1]).movedim(-1, 1) * known[:, None]  # (N, K, H, W)
+    probabilities = logits.float().softmax(dim=1) * known[:, None]
+    both = (probabilities * truth).sum(dim=(0, 2, 3))  # (K,)
+    pixels = truth.sum(dim=(0, 2, 3))
+    dice = (2 * both + smooth) / (probabilities.sum(dim=(0, 2, 3)) + pixels + smooth)
+    shown = (pixels > 0).float()
+    return ((1 - dice) * shown).sum() / shown.sum().clamp(min=1)
+
+
+def iou_of_counts(counts: Tensor) -> Tensor:
+    """Return each class's intersection over union (K,), in [0, 1]; nan for a class that is neither there nor predicted.
+
+    `counts` (K, K) is how many pixels of each true class (rows) were given which class (columns).
+    """
+    both = counts.diagonal().double()
+    return both / (counts.sum(dim=0) + counts.sum(dim=1) - both)

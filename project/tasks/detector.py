@@ -1,0 +1,159 @@
+"""Detection: where the objects of an image are, and of which class.
+
+N images, C channels, (H, W) size in pixels, K classes, M objects. Boxes are xyxy in pixels.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torchmetrics import MeanMetric
+from torchmetrics.detection import MeanAveragePrecision
+
+from project.ops.fitting import unfit_boxes
+from project.ops.pictures import draw_boxes
+from project.tasks.base import Task
+
+LEAST_MEASURED = 0.01  # score from which on an object counts in average precision, which ranks them all
+
+
+class LitDetector(Task):
+    """A backbone and a head that finds objects; logs the parts of its loss, and average precision by COCO's rules.
+
+    Batches are `(images, targets)`: normalised float (N, C, H, W), and for each image a mapping of `boxes` (M, 4) xyxy
+    in pixels and `labels` (M,) int64 in 0 .. K - 1; M may be 0.
+
+    Args:
+        class_names: the name of each class, in the order of the labels.
+        in_channels: channels of the images.
+        image_size: (H, W) of the images in pixels.
+        mean: mean of each channel, of values in 0..1, that was subtracted from the images.
+        std: standard deviation of each channel that the images were divided by.
+        backbone: `name` of a backbone and its options.
+        head: `name` of a head and its options.
+        optim: `name` of an optimiser, its options, and those of `training_options`.
+        least_score: objects less certain than that are not predicted, in (0, 1).
+    """
+
+    task_name = "detect"
+    takes = "detect"
+    needs = "boxes"
+    best_metric = "val/map"
+    best_is_highest = True
+    recipe: ClassVar[Mapping[str, Any]] = {
+        "data.name": "digits",
+        "data.batch_size": 32,
+        "backbone.name": "cnn",
+        "backbone.widths": [16, 32, 64, 128],
+        "head.name": "yolox",
+        "optim.name": "adamw",
+        "optim.lr": 0.003,
+        "max_epochs": 12,
+    }
+    elsewhere: ClassVar[Mapping[str, Any]] = {"max_epochs": 100, "optim.lr": 0.002}
+    columns: ClassVar[Mapping[str, str]] = {
+        "class": "text",
+        "score": "percent",
+        "x0": "pixels",
+        "y0": "pixels",
+        "x1": "pixels",
+        "y1": "pixels",
+    }
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        in_channels: int = 3,
+        image_size: Sequence[int] = (224, 224),
+        mean: Sequence[float] = (0.485, 0.456, 0.406),
+        std: Sequence[float] = (0.229, 0.224, 0.225),
+        backbone: Mapping[str, Any] | None = None,
+        head: Mapping[str, Any] | None = None,
+        optim: Mapping[str, Any] | None = None,
+        least_score: float = 0.3,
+    ) -> None:
+        super().__init__()
+        if not 0 < least_score < 1:
+            raise ValueError(f"least_score is a score in (0, 1), got {least_score}")
+        self.set_up(
+            class_names=class_names,
+            in_channels=in_channels,
+            image_size=image_size,
+            mean=mean,
+            std=std,
+            backbone=backbone,
+            head=head,
+            optim=optim,
+            least_score=least_score,
+        )
+        self.precision_of_boxes = MeanAveragePrecision(backend="faster_coco_eval", class_metrics=True)
+        self.precision_of_boxes.warn_on_many_detections = False
+        self.loss = MeanMetric(nan_strategy="disable")
+
+    def predict(self, images: Tensor) -> list[dict[str, Tensor]]:
+        """Return `boxes` (M, 4), `scores` (M,) and `labels` (M,) of each of the normalised images (N, C, H, W)."""
+        return self.head.decode(self(images), self.hparams["least_score"])
+
+    def training_step(self, batch: tuple[Tensor, list[dict[str, Tensor]]], batch_idx: int) -> Tensor:
+        images, targets = batch
+        parts = self.head.loss(self(images), targets)
+        loss = torch.stack(list(parts.values())).sum()
+        self.track(len(images), loss=loss, **parts)
+        return loss
+
+    def measure(self, images: Tensor, targets: list[dict[str, Tensor]]) -> None:
+        raw = self(images)
+        parts = self.head.loss(raw, targets)
+        self.loss.update(torch.stack(list(parts.values())).sum(), len(images))
+        self.precision_of_boxes.update(self.head.decode(raw, LEAST_MEASURED), targets)
+
+    def reset_measures(self) -> None:
+        self.precision_of_boxes.reset()
+        self.loss.reset()
+        self._precision: dict[str, Tensor] | None = None
+
+    def measured(self) -> dict[str, Any]:
+        precision = self._computed()
+        return {"map": precision["map"], "map_50": precision["map_50"], "loss": self.loss}
+
+    def measured_by_class(self) -> dict[str, Any]:
+        precision = self._computed()
+        numbers, values = precision["classes"].view(-1).tolist(), precision["map_per_class"].view(-1).tolist()
+        names = self.hparams["class_names"]
+        return {f"map_{names[k]}": value for k, value in zip(numbers, values, strict=True) if value >= 0}
+
+    def _computed(self) -> dict[str, Tensor]:
+        if self._precision is None:
+            self._precision = self.precision_of_boxes.compute()
+        return self._precision
+
+    def answers(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+        """Return for each image its `objects`, the likeliest first: `class`, `score`, and x0, y0, x1, y1."""
+        names = self.hparams["class_names"]
+        fitted = (images.shape[-2], images.shape[-1])
+        found = []
+        for objects, size in zip(self.predict(images), sizes, strict=True):
+            boxes = unfit_boxes(objects["boxes"], size, fitted).cpu()
+            listed = [
+                {
+                    "class": names[k],
+                    "score": round(score, 6),
+                    **{side: round(value, 2) for side, value in zip(("x0", "y0", "x1", "y1"), box, strict=True)},
+                }
+                for box, score, k in zip(
+                    boxes.tolist(), objects["scores"].tolist(), objects["labels"].tolist(), strict=True
+                )
+            ]
+            found.append({"objects": listed})
+        return found
+
+    def rows(self, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return list(answer["objects"]) or [dict.fromkeys(self.columns)]  # an image without objects has a row, too
+
+    def draw(self, image: Tensor, answer: Mapping[str, Any]) -> Tensor:
+        objects = answer["objects"]
+        names = list(self.hparams["class_names"])
+        boxes = torch.tensor([[o["x0"], o["y0"], o["x1"], o["y1"]] for o in objects]).view(-1, 4)
+        texts = [f"{o['class']} {o['score']:.0%}" for o in objects]
+        return draw_boxes(image, boxes, [names.index(o["class"]) for o in objects], texts)

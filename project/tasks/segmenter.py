@@ -1,0 +1,145 @@
+"""Segmentation: a class for each pixel.
+
+N images, C channels, (H, W) size in pixels, K classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from project.ops.fitting import unfit_map
+from project.ops.pictures import draw_masks
+from project.ops.segmentation import IGNORE, dice_loss, iou_of_counts, mask_cross_entropy
+from project.tasks.base import Task
+
+
+class LitSegmenter(Task):
+    """A backbone and a head that scores each pixel, under cross-entropy; logs loss, accuracy, and mean IoU.
+
+    Batches are `(images, masks)`: normalised float (N, C, H, W) and int64 (N, H, W) in 0 .. K - 1, or 255 for pixels
+    that count neither in the loss nor in a measure. The mean IoU is that over all pixels of a data set, of the classes
+    that occur in it or are predicted.
+
+    Args:
+        class_names: the name of each class, in the order of the numbers in masks.
+        in_channels: channels of the images.
+        image_size: (H, W) of the images in pixels.
+        mean: mean of each channel, of values in 0..1, that was subtracted from the images.
+        std: standard deviation of each channel that the images were divided by.
+        backbone: `name` of a backbone and its options.
+        head: `name` of a head and its options.
+        optim: `name` of an optimiser, its options, and those of `training_options`.
+        dice: weight of the Dice loss, which is added to cross-entropy; it helps small classes.
+    """
+
+    task_name = "segment"
+    takes = "segment"
+    needs = "a map of the image's size"
+    best_metric = "val/miou"
+    best_is_highest = True
+    recipe: ClassVar[Mapping[str, Any]] = {
+        "data.name": "digits",
+        "data.batch_size": 32,
+        "backbone.name": "cnn",
+        "backbone.widths": [16, 32, 64, 128],
+        "head.name": "fcn",
+        "optim.name": "adamw",
+        "optim.lr": 0.005,
+        "max_epochs": 8,
+    }
+    elsewhere: ClassVar[Mapping[str, Any]] = {"max_epochs": 50, "optim.lr": 0.003}
+    columns: ClassVar[Mapping[str, str]] = {"class": "text", "share": "percent"}
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        in_channels: int = 3,
+        image_size: Sequence[int] = (224, 224),
+        mean: Sequence[float] = (0.485, 0.456, 0.406),
+        std: Sequence[float] = (0.229, 0.224, 0.225),
+        backbone: Mapping[str, Any] | None = None,
+        head: Mapping[str, Any] | None = None,
+        optim: Mapping[str, Any] | None = None,
+        dice: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= dice < float("inf"):
+            raise ValueError(f"dice is a weight, 0 or more, got {dice}")
+        self.set_up(
+            class_names=class_names,
+            in_channels=in_channels,
+            image_size=image_size,
+            mean=mean,
+            std=std,
+            backbone=backbone,
+            head=head,
+            optim=optim,
+            dice=dice,
+        )
+        self.dice = dice
+        self.counts = MulticlassConfusionMatrix(len(class_names), ignore_index=IGNORE, validate_args=False)
+        self.loss = MeanMetric(nan_strategy="disable")
+
+    def predict(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the class of each pixel (N, H, W) and its probability (N, H, W), for normalised (N, C, H, W)."""
+        return self.head.decode(self(images))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, masks = batch
+        logits = self(images)
+        loss = self._loss(logits, masks)
+        known = masks != IGNORE
+        right = ((logits.detach().argmax(dim=1) == masks) & known).sum() / known.sum().clamp(min=1)
+        self.track(len(images), loss=loss, acc=right)
+        return loss
+
+    def _loss(self, logits: Tensor, masks: Tensor) -> Tensor:
+        loss = mask_cross_entropy(logits, masks)
+        return loss + self.dice * dice_loss(logits, masks) if self.dice else loss
+
+    def measure(self, images: Tensor, targets: Tensor) -> None:
+        logits = self(images)
+        self.counts.update(logits.argmax(dim=1), targets)
+        self.loss.update(self._loss(logits, targets), len(images))
+
+    def reset_measures(self) -> None:
+        self.counts.reset()
+        self.loss.reset()
+
+    def measured(self) -> dict[str, Any]:
+        counts = self.counts.compute()
+        return {
+            "miou": iou_of_counts(counts).nanmean(),
+            "acc": counts.diagonal().sum() / counts.sum().clamp(min=1),
+            "loss": self.loss,
+        }
+
+    def measured_by_class(self) -> dict[str, Any]:
+        names = self.hparams["class_names"]
+        each = iou_of_counts(self.counts.compute()).tolist()
+        return {f"iou_{name}": value for name, value in zip(names, each, strict=True) if value == value}  # not nan
+
+    def answers(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+        """Return for each image the share of its pixels of each class that it shows, and its `mask`."""
+        names = self.hparams["class_names"]
+        logits = self(images).float()
+        found = []
+        for scores, size in zip(logits, sizes, strict=True):
+            # Scores are scaled, not classes: edges are then as fine as the image.
+            scaled = F.interpolate(unfit_map(scores, size)[None], size=size, mode="bilinear", align_corners=False)
+            mask = scaled[0].argmax(dim=0).to(torch.uint8).cpu()
+            shares = torch.bincount(mask.flatten(), minlength=len(names)) / mask.numel()
+            shown = {names[k]: round(share, 6) for k, share in enumerate(shares.tolist()) if share}
+            found.append({"shares": shown, "mask": mask})
+        return found
+
+    def rows(self, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [{"class": name, "share": share} for name, share in answer["shares"].items()]
+
+    def draw(self, image: Tensor, answer: Mapping[str, Any]) -> Tensor:
+        return draw_masks(image, answer["mask"])

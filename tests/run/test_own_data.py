@@ -1,0 +1,192 @@
+"""Whole runs on a person's own files, in every layout and for every task: train, resume, evaluate, predict."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from project.checkpoint_file import read_checkpoint
+from project.run import evaluate, predict, train
+from project.run.checkpoints import RunCheckpoints
+from project.run.compare import differences
+from project.run.errors import RunError, UsageError
+from tests.own_data import write_class_folders, write_coco, write_masks, write_voc
+from tests.runs import read_metrics, read_summary
+
+QUICK = ["--wandb", "disabled", "--precision", "32-true", "--data.image_size", "48", "--data.batch_size", "6"]
+SMALL = ["--backbone.widths", "8,16,16", "--backbone.kernel_size", "3", "--max_epochs", "2"]
+WRITERS = {"classify": write_class_folders, "segment": write_masks, "detect": write_voc}
+BEST = {"classify": "acc", "segment": "miou", "detect": "map"}
+
+
+@pytest.fixture(autouse=True)
+def _(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(params=WRITERS)
+def task(request):
+    return request.param
+
+
+def run(task, *arguments):
+    train.main(["--task", task, "--data", "own", *QUICK, *SMALL, *map(str, arguments)])
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+@pytest.mark.parametrize(
+    ("task", "writer", "options"),
+    [
+        ("classify", write_class_folders, {}),
+        ("classify", write_class_folders, {"split": True, "suffix": ".jpg"}),
+        ("segment", write_masks, {"split": True}),
+        ("segment", write_masks, {"classes": False}),
+        ("detect", write_voc, {"split": True}),
+        ("detect", write_coco, {}),
+        ("detect", write_coco, {"split": True}),
+    ],
+)
+def test_every_layout_trains_and_its_checkpoint_measures_the_same_again(capsys, task, writer, options):
+    writer(Path("own"), **options)
+    run(task, "--name", "a", "--data.num_workers", "0")
+    summary = read_summary("a")
+    split = "test" if options.get("split") else "val"
+    assert summary["status"] == "finished" and f"val/{BEST[task]}" in summary["metrics"]
+    assert (f"test/{BEST[task]}" in summary["metrics"]) == (split == "test")
+    out = capsys.readouterr().out
+    assert ("test      none" in out) == (split == "val") and "own: " in out
+    evaluate.main(["checkpoints/a/best.ckpt"])
+    out = capsys.readouterr().out
+    line = next(line for line in out.splitlines() if line.startswith(f"{split}/{BEST[task]} "))
+    expected = summary["metrics"][f"test/{BEST[task]}"] if split == "test" else summary["best"]["value"]
+    assert f"{100 * expected:.2f} %" in line
+
+
+def test_a_run_on_own_files_cut_within_an_epoch_goes_on_exactly(monkeypatch, task):
+    """With augmentation (mosaic as well, for boxes), dropout and two loading processes."""
+    WRITERS[task](Path("own"))
+    options = ["--data.num_workers", "2", "--backbone.dropout", "0.2", "--save_every_steps", "1"]
+    run(task, "--name", "whole", *options)
+    saves, save = [], RunCheckpoints._save_last
+
+    class Cut(Exception):
+        pass
+
+    def save_and_cut(self, trainer, pending):
+        save(self, trainer, pending)
+        saves.append(trainer.global_step)
+        if len(saves) == 2:
+            raise Cut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunCheckpoints, "_save_last", save_and_cut)
+        with pytest.raises(Cut):
+            run(task, "--name", "cut", *options)
+    train.main(["--ckpt_path", "checkpoints/cut/last.ckpt"])
+    assert differences(*(read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "cut"))) == []
+    assert read_metrics("whole") == read_metrics("cut")
+
+
+def test_predictions_are_drawn_and_tabled(capsys, task):
+    WRITERS[task](Path("own"))
+    run(task, "--name", "a", "--data.num_workers", "0")
+    Path("some").mkdir()
+    Image.fromarray(np.full((30, 90, 4), 128, np.uint8)).save("some/wide é.png")
+    Image.fromarray(np.full((200, 50, 3), 90, np.uint8)).save("some/tall.jpg")
+    least = ["--least_score", "0.01"] if task == "detect" else []
+    predict.main(["checkpoints/a/best.ckpt", "some", "--output", "drawn", *least])
+    for name, size in (("wide é", (90, 30)), ("tall", (50, 200))):
+        assert pixels(f"drawn/{name}.png").shape == (*size[::-1], 3)
+        if task == "segment":
+            mask = pixels(f"drawn/{name}_mask.png")  # of class numbers, whatever their colours
+            assert mask.shape == size[::-1] and mask.max() < 3
+    with open("drawn/predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["image"] for row in rows} == {"some/wide é.png", "some/tall.jpg"}
+    assert "some/tall.jpg" in capsys.readouterr().out
+    predict.main(["checkpoints/a/best.ckpt", "some", "--output", "out.json", *least])
+    entries = json.loads(Path("out.json").read_text())
+    assert len(entries) == 2 and all("mask" not in entry for entry in entries)
+    if task == "detect":
+        for found in entries[1]["objects"]:
+            assert 0 <= found["x0"] <= found["x1"] <= 90 and 0 <= found["y0"] <= found["y1"] <= 30
+
+
+def test_other_data_of_the_same_classes_is_measured_whole(capsys):
+    write_class_folders(Path("own"))
+    run("classify", "--name", "a", "--data.num_workers", "0")
+    write_class_folders(Path("other"), num=12)
+    evaluate.main(["checkpoints/a/best.ckpt", "--data", "other"])
+    assert "other, 12 test images" in capsys.readouterr().out
+    for path in Path("other/green").iterdir():
+        path.unlink()
+    Path("other/green").rmdir()
+    evaluate.main(["checkpoints/a/best.ckpt", "--data", "other"])  # a class that is missing keeps its number
+    assert "other, 8 test images" in capsys.readouterr().out
+    Path("other/red").rename("other/purple")
+    with pytest.raises(UsageError, match="has the class purple, which is not among the classes wanted"):
+        evaluate.main(["checkpoints/a/best.ckpt", "--data", "other"])
+    with pytest.raises(UsageError, match=r"--data.image_size follows from the checkpoint: leave it out"):
+        evaluate.main(["checkpoints/a/best.ckpt", "--data.image_size", "32"])
+    with pytest.raises(UsageError, match="data own has no test images"):
+        evaluate.main(["checkpoints/a/best.ckpt", "--split", "test"])
+
+
+def test_the_class_order_travels_in_the_checkpoint():
+    write_class_folders(Path("own"))
+    run("classify", "--name", "a", "--data.classes", "red,blue,green", "--data.num_workers", "0")
+    hparams = read_checkpoint("checkpoints/a/best.ckpt")["hyper_parameters"]
+    assert hparams["class_names"] == ["red", "blue", "green"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_breaks_while_training_is_named_in_one_line(workers):
+    write_class_folders(Path("own"))
+    Path("own/red/2.png").write_bytes(Path("own/red/2.png").read_bytes()[:200])
+    with pytest.raises(RunError, match=r"^own/red/2.png cannot be read as an image") as caught:
+        run("classify", "--name", "a", "--data.num_workers", workers, "--data.val_size", 0)
+    assert "\n" not in str(caught.value) and caught.value.status == 1
+    assert read_summary("a")["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "detect"], "own holds class folders .*, which is for --task classify, not detect"),
+        (["--data", "./nowhere"], "there is no folder nowhere"),
+        (["--data.mosaic", "0.5"], "mosaic is for detect, and the task is classify"),
+        (["--data.imagesize", "64"], "unknown option --data.imagesize for data own; did you mean --data.image_size"),
+        (["--data.path", "other"], "unknown option --data.path"),
+        (["--head", "fcn"], "head fcn gives a map of the image's size, and task classify needs one class an image"),
+        (["--task.class_names", "a,b,c"], r"task.class_names \['a', 'b', 'c'\]: it is \['blue', 'green', 'red'\]"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_written(arguments, message):
+    write_class_folders(Path("own"))
+    with pytest.raises(UsageError, match=message):
+        train.main(["--data", "own", *QUICK, *arguments])
+    assert not Path("checkpoints").exists()
+
+
+def test_a_classifiers_backbone_goes_into_a_detector_and_it_says_what_matched(capsys):
+    write_class_folders(Path("own"))
+    run("classify", "--name", "a", "--data.num_workers", "0")
+    write_voc(Path("boxes"))
+    capsys.readouterr()
+    train.main(
+        ["--task", "detect", "--data", "boxes", *QUICK, *SMALL, "--init_from", "checkpoints/a/best.ckpt"]
+        + ["--name", "b", "--data.num_workers", "0", "--optim.lr", "1e-12", "--max_epochs", "1"]
+    )
+    out = capsys.readouterr().out
+    assert "weights from checkpoints/a/best.ckpt" in out
+    assert "init      not in it: head." in out and "init      in it alone: head.layers.0.weight" in out
+    first, second = (read_checkpoint(f"checkpoints/{name}/best.ckpt")["state_dict"] for name in ("a", "b"))
+    for name in (name for name in second if name.startswith("backbone.") and name.endswith("0.weight")):
+        np.testing.assert_allclose(first[name], second[name], atol=1e-6)

@@ -1,0 +1,128 @@
+"""What every task promises, tried on all of them: a new entry of TASKS is tested by being there."""
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from project.checkpoint_file import write_checkpoint
+from project.heads import HEADS
+from project.tasks import TASKS, load_task
+
+SIZE = (40, 48)
+ABOUT = {"class_names": ["a", "b", "c"], "in_channels": 3, "image_size": SIZE, "mean": [0.4] * 3, "std": [0.3] * 3}
+TARGETS = {  # by what a task takes
+    "classify": torch.arange(8) % 3,
+    "segment": torch.arange(8 * 40 * 48).view(8, *SIZE) // 100 % 3,
+    "detect": [
+        {"boxes": torch.tensor([4.0, 4, 20, 30]).expand(i % 3, 4), "labels": torch.full((i % 3,), i % 3)}
+        for i in range(8)
+    ],
+}
+PLAIN = (str, int, float, bool, type(None))
+
+
+@pytest.fixture(params=TASKS)
+def name(request):
+    return request.param
+
+
+def built(name, **options):
+    torch.manual_seed(0)
+    return TASKS[name](**ABOUT, **options, backbone={"name": "cnn", "widths": [4, 8, 8]})
+
+
+def loader(name):
+    images = torch.randn(8, 3, *SIZE, generator=torch.Generator().manual_seed(1))
+    samples = list(zip(images, TARGETS[TASKS[name].takes], strict=True))
+
+    def together(batch):
+        chosen, targets = zip(*batch, strict=True)
+        return torch.stack(chosen), torch.stack(targets) if torch.is_tensor(targets[0]) else list(targets)
+
+    return DataLoader(samples, batch_size=4, collate_fn=together)
+
+
+def quiet(**options):
+    quietly = dict.fromkeys(("enable_progress_bar", "enable_model_summary", "logger", "enable_checkpointing"), False)
+    return pl.Trainer(accelerator="cpu", **quietly, **options)
+
+
+def test_it_trains_validates_and_tests(name):
+    task = built(name)
+    trainer = quiet(max_epochs=1, limit_val_batches=1)
+    trainer.fit(task, loader(name), loader(name))
+    assert {"train/loss", "val/loss", task.best_metric} <= trainer.callback_metrics.keys()
+    assert task.images_seen == 8
+    measured = trainer.test(task, loader(name), verbose=False)[0]
+    assert {"test/loss", task.best_metric.replace("val/", "test/")} <= measured.keys() and task.images_tested == 8
+    assert all(value == value for value in measured.values())
+
+
+def test_measures_start_anew_each_time(name):
+    task = built(name)
+    first, second = (quiet().test(task, loader(name), verbose=False)[0] for _ in range(2))
+    assert first == second
+
+
+def test_hyperparameters_are_plain_values(name):
+    def check(value):
+        if isinstance(value, dict):
+            return all(isinstance(key, str) and check(v) for key, v in value.items())
+        return all(check(v) for v in value) if type(value) is list else type(value) in PLAIN
+
+    task = built(name)
+    assert check(dict(task.hparams)), task.hparams
+    assert ABOUT.keys() | {"backbone", "head", "optim"} <= task.hparams.keys()
+
+
+def test_it_says_which_measure_is_best_and_which_way_is_up(name):
+    task = TASKS[name]
+    assert task.best_metric.startswith("val/") and isinstance(task.best_is_highest, bool) and task.task_name == name
+
+
+def test_a_checkpoint_rebuilds_it_alone(name, tmp_path):
+    task = built(name).eval()
+    path = tmp_path / "a.ckpt"
+    write_checkpoint({"task": name, "hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}, path)
+    again = load_task(path)
+    assert type(again) is TASKS[name] and dict(again.hparams) == dict(task.hparams)
+    images = torch.randint(0, 256, (2, 3, *SIZE), dtype=torch.uint8)
+    with torch.no_grad():
+        sizes = [(20, 24), (90, 50)]
+        before, after = (t.answers(t.preprocess(images), sizes) for t in (task, again))
+    for old, new in zip(before, after, strict=True):
+        assert old.keys() == new.keys()
+        assert all(torch.equal(old[k], new[k]) if k == "mask" else old[k] == new[k] for k in old)
+
+
+def test_answers_have_rows_with_its_columns_and_can_be_drawn(name):
+    task = built(name).eval()
+    images = torch.randint(0, 256, (2, 3, *SIZE), dtype=torch.uint8)
+    sizes = [(20, 24), (90, 50)]
+    with torch.no_grad():
+        answers = task.answers(task.preprocess(images), sizes)
+    for answer, (height, width) in zip(answers, sizes, strict=True):
+        rows = task.rows(answer)
+        assert rows and all(task.columns.keys() <= row.keys() for row in rows)
+        picture = task.draw(torch.zeros(3, height, width, dtype=torch.uint8), answer)
+        assert picture.shape == (3, height, width) and picture.dtype == torch.uint8
+
+
+def test_a_head_of_another_kind_is_refused(name):
+    other = next(head for head, kind in HEADS.items() if kind.gives != TASKS[name].needs)
+    with pytest.raises(ValueError, match=f"head {other} gives .*, and task {name} needs"):
+        TASKS[name](**ABOUT, head={"name": other})
+
+
+def test_same_seed_same_losses(name):
+    def losses(seed):
+        pl.seed_everything(seed, verbose=False)
+        task = TASKS[name](**ABOUT, backbone={"name": "cnn", "widths": [4, 8, 8], "dropout": 0.3})
+        seen = []
+        task.on_train_batch_end = lambda outputs, *rest: seen.append(outputs["loss"].item())
+        quiet(max_epochs=2).fit(task, loader(name))
+        return seen
+
+    first = losses(1)
+    assert len(first) == 4 and first == losses(1) and first != losses(2)

@@ -1,0 +1,94 @@
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from project import LitDetector
+from tests.tasks.test_contract import quiet
+
+SMALL = {"backbone": {"name": "cnn", "widths": [8, 16, 16]}, "head": {"name": "yolox", "levels": 2, "width": 16}}
+
+
+def built(names=("a", "b"), **options):
+    return LitDetector(names, in_channels=1, image_size=(64, 64), mean=[0.0], std=[1.0], **SMALL, **options)
+
+
+def loader(images, targets, times):
+    """Return a loader of one batch, `times` times."""
+    return DataLoader([(images, targets)] * times, batch_size=None)
+
+
+def objects(*boxes, labels=()):
+    return {"boxes": torch.tensor(boxes).float().view(-1, 4), "labels": torch.tensor(labels).long()}
+
+
+def found(boxes, scores, labels):
+    return {**objects(*boxes, labels=labels), "scores": torch.tensor(scores)}
+
+
+def measured(task, answers, targets):
+    """Return what is measured when the network answers so."""
+    task.reset_measures()
+    task.precision_of_boxes.update(answers, targets)
+    task.loss.update(0.0)
+    return task.measured(), task.measured_by_class()
+
+
+def test_average_precision_by_hand():
+    """Class a: found, before a wrong one. Class b: one of two found, and overlapping by 0.82 only."""
+    targets = [objects([0, 0, 10, 10], [20, 20, 30, 30], [40, 40, 50, 50], labels=[0, 1, 1])]
+    answers = [found([[0, 0, 10, 10], [50, 0, 60, 10], [20, 20, 30, 28.2]], [0.9, 0.8, 0.7], [0, 0, 1])]
+    values, each = measured(built(), answers, targets)
+    # COCO looks at 101 points of recall: 51 of them are at most 1/2. The overlap of 0.82 counts up to 0.80 of
+    # 0.50, 0.55, ... 0.95: at 7 of 10.
+    assert values["map_50"].item() == pytest.approx((1 + 51 / 101) / 2, abs=1e-3)
+    assert each == pytest.approx({"map_a": 1.0, "map_b": 0.7 * 51 / 101}, abs=1e-3)
+    assert values["map"].item() == pytest.approx((1 + 0.7 * 51 / 101) / 2, abs=1e-3)
+
+
+def test_images_without_objects_count_what_is_wrongly_found_in_them():
+    targets = [objects([0, 0, 10, 10], labels=[0]), objects()]
+    right = found([[0, 0, 10, 10]], [0.5], [0])
+    nothing = found([], [], [])
+    wrong = found([[5, 5, 20, 20]], [0.9], [0])
+    task = built()
+    assert measured(task, [right, wrong], targets)[0]["map"] == pytest.approx(0.5, abs=1e-3)
+    assert measured(task, [right, nothing], targets)[0]["map"] == pytest.approx(1, abs=1e-3)  # not of all that was seen
+
+
+def test_images_without_objects_can_be_trained_on():
+    task = built()
+    quiet(max_steps=2).fit(task, loader(torch.randn(2, 1, 64, 64), [objects(), objects()], 2))
+    assert all(p.isfinite().all() for p in task.parameters())
+
+
+def test_one_batch_is_learned_by_heart():
+    torch.manual_seed(0)
+    images = torch.zeros(2, 1, 64, 64)
+    images[0, :, 8:30, 10:40] = 1
+    images[1, :, 30:60, 4:24] = -1
+    targets = [objects([10, 8, 40, 30], labels=[0]), objects([4, 30, 24, 60], labels=[1])]
+    task = built(optim={"schedule": "constant", "lr": 0.01})
+    quiet(max_steps=120).fit(task, loader(images, targets, 120))
+    task.train().reset_measures()  # the batch's own statistics, as while it learned
+    with torch.no_grad():
+        task.measure(images, targets)
+    assert task.measured()["map_50"] > 0.99
+
+
+def test_positions_are_in_pixels_of_the_image_in_its_file():
+    """An image of 32 x 128 is scaled to 16 x 64 and lies in the middle of 64 x 64, 24 pixels from the top."""
+    task = built()
+    task.predict = lambda images: [found([[10, 28, 30, 36], [0, 0, 64, 64]], [0.9, 0.4], [1, 0])]
+    listed = task.answers(torch.zeros(1, 1, 64, 64), [(32, 128)])[0]["objects"]
+    assert [o["class"] for o in listed] == ["b", "a"]
+    assert [listed[0][side] for side in ("x0", "y0", "x1", "y1")] == [20, 8, 60, 24]
+    assert [listed[1][side] for side in ("x0", "y0", "x1", "y1")] == [0, 0, 128, 32]  # cut off at the border
+
+
+def test_an_image_without_objects_has_a_row_too():
+    assert built().rows({"objects": []}) == [dict.fromkeys(("class", "score", "x0", "y0", "x1", "y1"))]
+
+
+def test_a_score_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r"least_score is a score in \(0, 1\), got 1.5"):
+        built(least_score=1.5)
