@@ -12,8 +12,9 @@ from project.benchmark.parts import LONG, PARTS, Bench
 from project.benchmark.table import HEADER, line
 from project.checkpoint_file import write_text
 from project.data import MNISTDataModule
+from project.run.arguments import Parser
 from project.run.errors import RunError, UsageError
-from project.run.predict import Parser, best_device
+from project.run.predict import best_device
 from project.run.summary import git_state, hardware, versions
 
 REPEATS = 3

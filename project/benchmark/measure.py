@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from project.machine import forget_absent_gpus, keep_memory, settle_threads, share_cores
@@ -186,12 +187,47 @@ def arithmetic(arguments: list[str]) -> dict[str, Any]:
     return {"mflop": counter.get_total_flops() / COUNTED / 1e6, "precision": config["precision"]}
 
 
+def write_photographs(folder: str, num: int) -> dict[str, float]:
+    """Write so many JPEG files into class folders."""
+    from project.benchmark import files
+
+    files.write_photographs(Path(folder), num)
+    return {}
+
+
+def our_files(**options: Any) -> dict[str, float]:
+    """Return images a second out of our loader of a person's files, and the memory it took."""
+    from project.benchmark import files
+
+    return files.our_files(**options)
+
+
+def bare_files(**options: Any) -> dict[str, float]:
+    """Return images a second out of a loop that decodes the same files."""
+    from project.benchmark import files
+
+    return files.bare_files(**options)
+
+
 MEASUREMENTS = {
-    f.__name__: f for f in (lecture_data, our_data, lecture, bare, train_repeated, predict, matrix_product, arithmetic)
+    f.__name__: f
+    for f in (
+        lecture_data,
+        our_data,
+        lecture,
+        bare,
+        train_repeated,
+        predict,
+        matrix_product,
+        arithmetic,
+        write_photographs,
+        our_files,
+        bare_files,
+    )
 }
 
-# The lecture's loop runs as Python runs it: without what our scripts settle first.
-PLAIN = ("lecture_data", "lecture", "matrix_product")
+# The loops of others run as Python runs them: without what our scripts settle first.
+PLAIN = ("lecture_data", "lecture", "matrix_product", "bare_files")
 
 if __name__ == "__main__":
     if sys.argv[1] not in PLAIN:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from project.benchmark.table import Row
-from project.machine import SPINS
+from project.machine import SPINS, available_cores
 from project.run.errors import RunError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -203,6 +203,32 @@ def _predicting(bench: Bench, checkpoint: str, batch_size: int) -> Row:
     return row
 
 
+def own_files(bench: Bench) -> list[Row]:
+    """Folders of JPEG files, streamed by as many processes as there are cores; and their number against memory."""
+    workers, batches = available_cores(), 10 if bench.quick else 60
+    few, many = (1_000, 2_000) if bench.quick else (10_000, 100_000)
+    read = Row("own JPEG files, streamed", "images/s", faster=True, goal=0.9)
+    read.remark = f"theirs: decoding alone; {workers} loading processes each"
+    memory = Row(f"memory, {many:,} files against {few:,}", "MiB", goal=1.1)
+    for num in (few, many):
+        bench.measure("write_photographs", folder=str(bench.folder / f"{num} files"), num=num)
+
+    def ours(i: int) -> None:
+        done = bench.measure("our_files", folder=str(bench.folder / f"{many} files"), workers=workers, batches=batches)
+        read.ours.append(done["images_per_second"])
+        memory.ours.append(done["peak_memory_mb"])
+
+    def theirs(i: int) -> None:
+        arguments = {"workers": workers, "batches": batches}
+        done = bench.measure("bare_files", folder=str(bench.folder / f"{many} files"), **arguments)
+        read.theirs.append(done["images_per_second"])
+        done = bench.measure("our_files", folder=str(bench.folder / f"{few} files"), **arguments)
+        memory.theirs.append(done["peak_memory_mb"])
+
+    bench.in_turn(ours, theirs)
+    return [read, memory]
+
+
 def growth(bench: Bench) -> list[Row]:
     """Time and memory of an epoch as the data grow, and with a second process."""
     rows = [row for images in (10_000, 60_000, 240_000) for row in _with_images(bench, images)]
@@ -243,6 +269,7 @@ PARTS: dict[str, Callable[[Bench], list[Row]]] = {
     "trainer": trainer_overhead,
     "start": start_up,
     "predict": prediction,
+    "files": own_files,
     "growth": growth,
 }
 LONG = ("growth",)  # left out by --quick

@@ -187,7 +187,7 @@ class Scenes:
             drawn = np.asarray(Image.fromarray(ink).resize((min(wide, size[1]), high), Image.Resampling.BILINEAR))
             window = np.s_[top : top + drawn.shape[0], left : left + drawn.shape[1]]
             share = drawn.astype(np.float32) / 255
-            scene[window] += share * (generator.uniform(170, 255) - scene[window])
+            scene[window] += share * (generator.uniform(180, 255) - scene[window])
             label = int(self.digits.targets[number])
             mask[window][drawn >= INK] = label + 1
             rows, columns = (np.flatnonzero((drawn >= INK).any(axis=axis)) for axis in (1, 0))
@@ -216,10 +216,10 @@ class Scenes:
 
 
 def textured_ground(generator: np.random.Generator, size: Size) -> np.ndarray:
-    """Return a ground (H, W) of float32 in 0..150: broad patches of light and shade, and grain."""
-    coarse = generator.integers(0, 120, (5, 5), dtype=np.uint8)
+    """Return a ground (H, W) of float32 in 0..110: broad patches of light and shade, and grain."""
+    coarse = generator.integers(0, 91, (5, 5), dtype=np.uint8)
     patches = Image.fromarray(coarse).resize((size[1], size[0]), Image.Resampling.BICUBIC)
-    grain = generator.integers(0, 31, size, dtype=np.uint8)
+    grain = generator.integers(0, 21, size, dtype=np.uint8)
     return np.asarray(patches, dtype=np.float32) + grain
 
 

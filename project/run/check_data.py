@@ -8,8 +8,8 @@ from pathlib import Path
 
 from project.data.checks import Checked, check_folder
 from project.data.listing import Finding
+from project.run.arguments import Parser
 from project.run.errors import RunError, UsageError
-from project.run.predict import Parser
 
 WIDTH = 80
 SHOWN_CLASSES = 40

@@ -221,11 +221,13 @@ def _names(sources: Sequence[Source]) -> dict[str, str]:
 def _recipe(names: Mapping[str, str]) -> Source:
     """Return the defaults of the task chosen, as far as they hold for the names chosen."""
     recipe = dict(TASKS[names["task"]].recipe)
-    if names["data"] != recipe["data.name"]:
-        recipe |= TASKS[names["task"]].elsewhere
     held = {s for s in SECTIONS if recipe.get(f"{s}.name") == names[s]}
     if "backbone" not in held:
         held.discard("head")
+    if "data" not in held:  # what the recipe says of its own data is not meant for others
+        recipe = {k: v for k, v in recipe.items() if not k.startswith("data.")}
+        recipe |= {"data.name": names["data"], **TASKS[names["task"]].elsewhere}
+        held.add("data")
     values = {k: v for k, v in recipe.items() if k.partition(".")[0] in held or k.endswith(".name") or "." not in k}
     return Source(RECIPE, {**values, "task.name": names["task"]})
 

@@ -1,13 +1,12 @@
 """What a checkpoint says of a person's images: what scripts/predict.py does."""
 
-import argparse
 import csv
 import io
 import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,19 +17,13 @@ from project.checkpoint_file import write_text
 from project.data.image_files import Picture, find_images, looks_inverted, read_fitted, read_image
 from project.machine import settle_threads
 from project.ops.pictures import class_colour
+from project.run.arguments import Parser
 from project.run.errors import RunError, UsageError
 from project.tasks import load_task
 
 INVERTED = "looks inverted: try --invert"
 TABLES = (".csv", ".json")
 NOTHING = "nothing found"
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; {self.prog} --help says more")
 
 
 def main(arguments: list[str]) -> None:

@@ -34,7 +34,7 @@ class Task(pl.LightningModule):
     # What a run of the task does by default, by dotted option. Options of a section hold while its name does, those of
     # the head while the backbone's does too: another backbone starts from its own and the head's defaults.
     recipe: ClassVar[Mapping[str, Any]]
-    # What holds instead for other data than the recipe's.
+    # What holds instead for other data than the recipe's. Of that data it can say `batch_size`, which all have.
     elsewhere: ClassVar[Mapping[str, Any]] = {}
     columns: ClassVar[Mapping[str, str]]  # of the table of predictions: 'text', 'percent' or 'pixels', by name
     backbone: Backbone

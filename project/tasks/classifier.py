@@ -50,7 +50,15 @@ class LitClassifier(Task):
         "optim.lr": 0.015,
         "max_epochs": 5,
     }
-    elsewhere: ClassVar[Mapping[str, Any]] = {"max_epochs": 30, "optim.lr": 0.003}
+    elsewhere: ClassVar[Mapping[str, Any]] = {
+        "data.batch_size": 32,
+        "backbone.widths": [16, 32, 64, 128, 256],
+        "backbone.kernel_size": 3,
+        "backbone.padding": "same",
+        "head.grid": 1,
+        "optim.lr": 0.003,
+        "max_epochs": 30,
+    }
     columns: ClassVar[Mapping[str, str]] = {"class": "text", "probability": "percent"}
 
     def __init__(

@@ -45,13 +45,22 @@ class LitDetector(Task):
         "data.name": "digits",
         "data.batch_size": 32,
         "backbone.name": "cnn",
-        "backbone.widths": [16, 32, 64, 128],
+        "backbone.widths": [16, 32, 64, 128],  # the first two as in the classifier of digits, whose weights then fit
         "head.name": "yolox",
+        "head.width": 48,
         "optim.name": "adamw",
         "optim.lr": 0.003,
-        "max_epochs": 12,
+        "max_epochs": 4,
     }
-    elsewhere: ClassVar[Mapping[str, Any]] = {"max_epochs": 100, "optim.lr": 0.002}
+    elsewhere: ClassVar[Mapping[str, Any]] = {
+        "data.batch_size": 8,
+        "backbone.widths": [16, 32, 64, 128, 256],
+        "backbone.kernel_size": 3,
+        "head.width": 64,
+        "optim.lr": 0.002,
+        "optim.ema": 0.99,
+        "max_epochs": 60,
+    }
     columns: ClassVar[Mapping[str, str]] = {
         "class": "text",
         "score": "percent",

@@ -46,13 +46,14 @@ class LitSegmenter(Task):
         "data.name": "digits",
         "data.batch_size": 32,
         "backbone.name": "cnn",
-        "backbone.widths": [16, 32, 64, 128],
+        "backbone.widths": [16, 32, 64, 128, 128],
+        "backbone.kernel_size": 3,
         "head.name": "fcn",
         "optim.name": "adamw",
-        "optim.lr": 0.005,
-        "max_epochs": 8,
+        "optim.lr": 0.01,
+        "max_epochs": 7,
     }
-    elsewhere: ClassVar[Mapping[str, Any]] = {"max_epochs": 50, "optim.lr": 0.003}
+    elsewhere: ClassVar[Mapping[str, Any]] = {"data.batch_size": 8, "optim.lr": 0.003, "max_epochs": 50}
     columns: ClassVar[Mapping[str, str]] = {"class": "text", "share": "percent"}
 
     def __init__(

@@ -59,6 +59,16 @@ def test_recipe_of_a_task_holds_for_its_own_backbone_only():
     assert resolved("--backbone", "cnn")[0] == cnn
 
 
+def test_other_data_than_the_recipes_has_settings_of_its_own_below_what_is_asked_for():
+    config, remarks = resolved("--task", "detect", "--data", ".")
+    assert config["data"]["batch_size"] == 8 and config["backbone"]["widths"] == [16, 32, 64, 128, 256]
+    assert config["max_epochs"] == 60 and remarks == [] and "most_digits" not in config["data"]
+    given = resolved("--task", "detect", "--data", ".", "--max_epochs", "3", "--data.batch_size", "4")[0]
+    assert given["max_epochs"] == 3 and given["data"]["batch_size"] == 4
+    assert resolved("--task", "detect", "--data", "digits")[0] == resolved("--task", "detect")[0]
+    assert resolved("--data", ".")[0]["head"]["hidden"] == 64 and resolved("--data", ".")[0]["head"]["grid"] == 1
+
+
 def test_options_of_a_backbone_no_longer_chosen_are_set_aside_and_said():
     config, remarks = resolved("--backbone", "mlp", files=[{"backbone": {"name": "cnn", "padding": "same"}}])
     assert config["backbone"]["name"] == "mlp" and "padding" not in config["backbone"]
