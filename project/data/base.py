@@ -22,10 +22,15 @@ Batch = tuple[Tensor, Any]
 class ImageDataModule(pl.LightningDataModule):
     """Batches of normalised images for training, validation and test, the same ones after a resume.
 
-    Once constructed, a subclass publishes `tasks` (the names of those that its batches are for), `in_channels`,
-    `image_size`, `class_names`, `mean`, `std`, `has_validation` and `has_test`. It fills `stores` (by stage: 'train',
-    'val', 'test') in `setup`, and may override `augment`, which varies a whole batch on its device; a `SampleStore`
-    varies its samples one by one.
+    Once constructed, a subclass publishes `tasks`, `in_channels`, `image_size`, `class_names`, `mean`, `std`,
+    `has_validation` and `has_test`. It fills `stores` (by stage: 'train', 'val', 'test') in `setup`, and may override
+    `augment`, which varies a whole batch on its device; a `SampleStore` varies its samples one by one.
+
+    `tasks` says what its batches `(images, targets)` are for, and so what targets are:
+        classify: classes (N,) int64.
+        segment: masks (N, H, W) int64 of classes, 255 for pixels that do not count.
+        detect: for each image a mapping of `boxes` (M, 4) xyxy in pixels and `labels` (M,) int64; M may be 0.
+        translate: images (N, C, H, W).
 
     Args:
         batch_size: images a batch and process.

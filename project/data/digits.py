@@ -60,7 +60,7 @@ class DigitsDataModule(ImageDataModule):
         download: bool = True,
         batch_size: int = 32,
         image_size: int = 96,
-        num_train: int = 8000,
+        num_train: int = 12000,
         num_val: int = 500,
         num_test: int = 1000,
         least_size: int = 20,

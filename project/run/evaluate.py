@@ -102,7 +102,7 @@ def main(arguments: list[str]) -> None:
     except OSError as error:
         raise RunError(one_line(error)) from error
     name = {"test": "test", "val": "validation"}[split]
-    say(f"{path}: {config['task']['name']}, {config['data']['name']}, {task.images_tested:,} {name} images")
+    say(f"{path}: {config['task']['name']}, {config['data']['name']}, {task.images_measured:,} {name} images")
     for metric, value in metrics.items():
         say(f"{metric:<12}{percent_or_number(metric, value)}")
 

@@ -17,6 +17,7 @@ import torch
 from project.checkpoint_file import write_text
 from project.run.progress import is_of_a_class, percent_or_number
 
+NO_BREAK = "\u00a0"
 MOST_CLASSES = 24  # of which each is on the screen; summary.json has all
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "wandb")
 
@@ -101,9 +102,10 @@ def _by_class(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
     if not measured:
         return []
     measure = measured[0][1].rpartition("/")[2].partition("_")[0]
-    each = [f"{name.partition('_')[2]} {100 * value:.1f} %" for value, name in measured]
+    # A class and its number stay together where a line ends.
+    each = [f"{name.partition('_')[2]} {100 * value:.1f} %".replace(" ", NO_BREAK) for value, name in measured]
     if len(each) > MOST_CLASSES:
         half = MOST_CLASSES // 2
         each = [*each[:half], "...", *each[-half:]]
     lines = textwrap.wrap(", ".join(each), 66)
-    return [(f"{measure}, each" if i == 0 else "", line) for i, line in enumerate(lines)]
+    return [(f"{measure}, each" if i == 0 else "", line.replace(NO_BREAK, " ")) for i, line in enumerate(lines)]

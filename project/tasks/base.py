@@ -43,7 +43,7 @@ class Task(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.images_seen = 0  # trained on by this process, for its speed
-        self.images_tested = 0
+        self.images_measured = 0  # in the validation or test under way, or the last one
         self._sums: Tensor | None = None
         self._tracked: list[str] = []
 
@@ -152,16 +152,17 @@ class Task(pl.LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.measure(*batch)
+        self.images_measured += len(batch[0])
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        self.measure(*batch)
-        self.images_tested += len(batch[0])
+        self.validation_step(batch, batch_idx)
 
     def on_validation_epoch_start(self) -> None:
         self.reset_measures()
+        self.images_measured = 0
 
     def on_test_epoch_start(self) -> None:
-        self.reset_measures()
+        self.on_validation_epoch_start()
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict({f"val/{name}": value for name, value in self.measured().items()})

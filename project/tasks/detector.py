@@ -50,7 +50,7 @@ class LitDetector(Task):
         "head.width": 48,
         "optim.name": "adamw",
         "optim.lr": 0.003,
-        "max_epochs": 4,
+        "max_epochs": 3,
     }
     elsewhere: ClassVar[Mapping[str, Any]] = {
         "data.batch_size": 8,
@@ -124,7 +124,9 @@ class LitDetector(Task):
 
     def measured(self) -> dict[str, Any]:
         precision = self._computed()
-        return {"map": precision["map"], "map_50": precision["map_50"], "loss": self.loss}
+        # Where there is no object to be found, it says -1: there is nothing to measure.
+        values = {name: precision[name].where(precision[name] >= 0, torch.nan) for name in ("map", "map_50")}
+        return {**values, "loss": self.loss}
 
     def measured_by_class(self) -> dict[str, Any]:
         precision = self._computed()

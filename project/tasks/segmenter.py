@@ -51,7 +51,7 @@ class LitSegmenter(Task):
         "head.name": "fcn",
         "optim.name": "adamw",
         "optim.lr": 0.01,
-        "max_epochs": 7,
+        "max_epochs": 4,
     }
     elsewhere: ClassVar[Mapping[str, Any]] = {"data.batch_size": 8, "optim.lr": 0.003, "max_epochs": 50}
     columns: ClassVar[Mapping[str, str]] = {"class": "text", "share": "percent"}

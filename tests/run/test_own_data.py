@@ -67,6 +67,7 @@ def test_every_layout_trains_and_its_checkpoint_measures_the_same_again(capsys, 
     line = next(line for line in out.splitlines() if line.startswith(f"{split}/{BEST[task]} "))
     expected = summary["metrics"][f"test/{BEST[task]}"] if split == "test" else summary["best"]["value"]
     assert f"{100 * expected:.2f} %" in line
+    assert (", 6 test images" if split == "test" else ", 5 validation images") in out  # of 24
 
 
 def test_a_run_on_own_files_cut_within_an_epoch_goes_on_exactly(monkeypatch, task):

@@ -55,7 +55,7 @@ def test_it_trains_validates_and_tests(name):
     assert {"train/loss", "val/loss", task.best_metric} <= trainer.callback_metrics.keys()
     assert task.images_seen == 8
     measured = trainer.test(task, loader(name), verbose=False)[0]
-    assert {"test/loss", task.best_metric.replace("val/", "test/")} <= measured.keys() and task.images_tested == 8
+    assert {"test/loss", task.best_metric.replace("val/", "test/")} <= measured.keys() and task.images_measured == 8
     assert all(value == value for value in measured.values())
 
 

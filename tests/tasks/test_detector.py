@@ -55,6 +55,11 @@ def test_images_without_objects_count_what_is_wrongly_found_in_them():
     assert measured(task, [right, nothing], targets)[0]["map"] == pytest.approx(1, abs=1e-3)  # not of all that was seen
 
 
+def test_without_any_object_there_is_nothing_to_measure():
+    values, each = measured(built(), [found([], [], [])], [objects()])
+    assert values["map"].isnan() and values["map_50"].isnan() and each == {}
+
+
 def test_images_without_objects_can_be_trained_on():
     task = built()
     quiet(max_steps=2).fit(task, loader(torch.randn(2, 1, 64, 64), [objects(), objects()], 2))
