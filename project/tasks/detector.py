@@ -163,7 +163,7 @@ class LitDetector(Task):
         return list(answer["objects"]) or [dict.fromkeys(self.columns)]  # an image without objects has a row, too
 
     def draw(self, image: Tensor, answer: Mapping[str, Any]) -> Tensor:
-        objects = answer["objects"]
+        objects = answer["objects"][::-1]  # the likeliest last, and so on top
         names = list(self.hparams["class_names"])
         boxes = torch.tensor([[o["x0"], o["y0"], o["x1"], o["y1"]] for o in objects]).view(-1, 4)
         texts = [f"{o['class']} {o['score']:.0%}" for o in objects]
