@@ -23,7 +23,11 @@ DATA: dict[str, Callable[..., ImageDataModule]] = {
 
 def is_path(name: str) -> bool:
     """Whether a name means a folder of somebody's own, and not one of our data modules."""
-    return name not in DATA and ("/" in name or "\\" in name or name.startswith((".", "~")) or Path(name).is_dir())
+    return (
+        bool(name)
+        and name not in DATA
+        and ("/" in name or "\\" in name or name.startswith((".", "~")) or Path(name).is_dir())
+    )
 
 
 def find_data(name: str) -> Callable[..., ImageDataModule]:

@@ -22,9 +22,10 @@ Batch = tuple[Tensor, Any]
 class ImageDataModule(pl.LightningDataModule):
     """Batches of normalised images for training, validation and test, the same ones after a resume.
 
-    Once constructed, a subclass publishes `tasks`, `in_channels`, `image_size`, `class_names`, `mean`, `std`,
-    `has_validation` and `has_test`. It fills `stores` (by stage: 'train', 'val', 'test') in `setup`, and may override
-    `augment`, which varies a whole batch on its device; a `SampleStore` varies its samples one by one.
+    Once constructed, a subclass publishes `tasks`, `in_channels`, `image_size`, `class_names`, `mean` and `std`, and
+    `has_training`, `has_validation` or `has_test` where that is not so. It fills `stores` (by stage: 'train', 'val',
+    'test') in `setup`, and may override `augment`, which varies a whole batch on its device; a `SampleStore` varies its
+    samples one by one.
 
     `tasks` says what its batches `(images, targets)` are for, and so what targets are:
         classify: classes (N,) int64.
@@ -44,6 +45,7 @@ class ImageDataModule(pl.LightningDataModule):
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    has_training: bool = True
     has_validation: bool = True
     has_test: bool = True
 

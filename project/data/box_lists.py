@@ -12,6 +12,7 @@ import torch
 from project.data.listing import Findings, Listing
 from project.data.tables import Rows, Strings
 
+LARGEST_SIDE = 10**6  # pixels; what is said to be larger is a slip
 WORTH_SAYING = 1.0  # pixels that a box may reach over the border by rounding alone
 
 Box = tuple[float, float, float, float]
@@ -32,6 +33,8 @@ class BoxList:
 
     def add(self, image: str, size: tuple[int, int], boxes: Sequence[tuple[int, Box]]) -> None:
         """Add an image with its boxes and their classes; `size` (H, W) is what the annotation says, 0 if nothing."""
+        if not all(0 <= side <= LARGEST_SIDE for side in size):
+            raise ValueError(f"image {image} is said to be {size[1]} x {size[0]} pixels, which cannot be: correct that")
         rows: list[tuple[float, ...]] = []
         for kind, box in boxes:
             kept = self._cut(image, size, box)

@@ -67,7 +67,7 @@ def coco_layout(root: Folder, findings: Findings) -> Layout | None:
         except (KeyError, TypeError, AttributeError) as error:
             what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{root.path}/{name} is not as COCO has it ({what})") from error
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise ValueError(f"{root.path}/{name}: {error}") from error
         listings[split] = boxes.listing(Path(root.path))
         contents[name] = ({}, folder)  # it may be large

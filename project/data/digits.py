@@ -86,6 +86,8 @@ class DigitsDataModule(ImageDataModule):
                 "a digit is at least 4 pixels high and at most as high as the image, "
                 f"got least_size {least_size}, most_size {most_size}, image_size {image_size}"
             )
+        if scene_seed < 0:
+            raise ValueError(f"scene_seed is 0 or more, got {scene_seed}")
         if not 0 <= zoom < 1:
             raise ValueError(f"zoom is a share in [0, 1), got {zoom}")
         wants_cache(cache, 0)  # a wrong word is refused now
@@ -115,7 +117,12 @@ class DigitsDataModule(ImageDataModule):
         """Get ready to make scenes; `stage` is Lightning's: fit, validate, test or predict."""
         if self.stores:
             return
-        self._mnist.setup(stage)
+        try:
+            self._mnist.setup(stage)
+        except ValueError as error:
+            raise ValueError(
+                f"val_digits has to leave some of MNIST's training images for training ({error})"
+            ) from error
         for number, (split, num) in enumerate(self.sizes.items()):
             if not num:
                 continue

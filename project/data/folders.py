@@ -44,7 +44,7 @@ class FolderDataModule(ImageDataModule):
         channels: 3 for colour, 1 for grey.
         val_size: share of the training images held out for validation, where the folder has none for it.
         test_size: share of the training images held out for testing, where the folder has none for it. With 1 and a
-            val_size of 0 all are, to measure what was trained elsewhere.
+            val_size of 0 all are, in a folder without splits, to measure what was trained elsewhere.
         classes: the classes in the order of their numbers, if not the folder's own order.
         flip: mirror half of the training images left to right.
         zoom: training images are seen nearer or farther by up to this share, at random.
@@ -80,8 +80,10 @@ class FolderDataModule(ImageDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, num_workers or 0, seed)
-        if len(image_size) not in (1, 2) or min(image_size) < 1:
-            raise ValueError(f"image_size is one number of pixels, or height and width, got {list(image_size)}")
+        if len(image_size) not in (1, 2) or min(image_size) < 2:
+            raise ValueError(
+                f"image_size is one number of pixels, or height and width, 2 or more, got {list(image_size)}"
+            )
         if channels not in STATISTICS:
             raise ValueError(f"channels is 1 for grey or 3 for colour, got {channels}")
         if not (val_size >= 0 and test_size >= 0 and val_size + test_size < 1) and (val_size, test_size) != (0, 1):
@@ -108,17 +110,13 @@ class FolderDataModule(ImageDataModule):
         self._chooses_workers = num_workers is None
         self._caches_made = False
 
-        self.layout = recognise(Path(path), classes)
-        if self.layout.task != task:
-            raise ValueError(
-                f"{path} holds {self.layout.kind} ({_counted(self.layout)}), which is for --task {self.layout.task}, "
-                f"not {task}"
-            )
+        self.layout = recognise(Path(path), classes, task=task)
         self.tasks = (task,)
         self.class_names = self.layout.class_names or COLOURS[channels]
         self.notes = self.layout.notes
         self.listings, self._how_split = held_out(self.layout, val_size, test_size)
         self.layout.splits = self.listings  # each name is kept once
+        self.has_training = "train" in self.listings
         self.has_validation, self.has_test = "val" in self.listings, "test" in self.listings
 
     def describe(self) -> str:
@@ -178,7 +176,9 @@ def held_out(layout: Layout, val_size: float, test_size: float) -> tuple[dict[st
     """
     found = dict(layout.splits)
     if test_size == 1:
-        return {"test": found.get("test", found["train"])}, "all for testing"
+        if found.keys() == {"train"}:
+            return {"test": found["train"]}, "all of them"
+        return {split: listing for split, listing in found.items() if split != "train"}, "the folder's own split"
     empty = next((split for split, listing in found.items() if not len(listing)), None)
     if empty is not None or "train" not in found:
         there = ", ".join(split for split, listing in found.items() if len(listing)) or "nothing"
@@ -212,7 +212,3 @@ def _candidates(listing: Listing) -> list[int]:
     labels = [0] * len(listing) if listing.labels is None else listing.labels.tolist()
     order.sort(key=lambda index: labels[index])
     return [index for before, index in itertools.pairwise(order) if labels[before] == labels[index]]
-
-
-def _counted(layout: Layout) -> str:
-    return ", ".join(f"{len(listing):,} {split}" for split, listing in layout.splits.items())

@@ -33,16 +33,20 @@ LAYOUTS = (
 )
 
 
-def recognise(path: Path, classes: Sequence[str] | None = None, findings: Findings | None = None) -> Layout:
+def recognise(
+    path: Path, classes: Sequence[str] | None = None, findings: Findings | None = None, task: str | None = None
+) -> Layout:
     """Return what a folder holds.
 
     Args:
         path: the folder.
         classes: names of the classes in the order of their numbers, if not the folder's own.
         findings: gets what is wrong with single files, which are left out; by default the first one is an error.
+        task: what its images are wanted for, if that is known.
 
     Raises:
-        ValueError: there is no such folder, or it has none of the layouts that are known, or something in it is wrong.
+        ValueError: there is no such folder, or it has none of the layouts that are known, or one for another task, or
+            something in it is wrong.
     """
     findings = findings or Findings()
     path = path.expanduser()
@@ -50,9 +54,14 @@ def recognise(path: Path, classes: Sequence[str] | None = None, findings: Findin
         raise ValueError(f"there is no folder {path}" if not path.exists() else f"{path} is a file, not a folder")
     root = Folder(str(path))
     for recogniser in (coco_layout, voc_layout, _masks, _pairs, _class_folders, _joined_pairs):
-        layout = recogniser(root, findings)
-        if layout is not None:
-            return layout if classes is None else _with_classes(layout, classes, root)
+        if task == "classify" and recogniser is _pairs:
+            continue  # A and B may be classes as well
+        layout = recogniser(root, findings, classes) if recogniser is _masks else recogniser(root, findings)
+        if layout is None:
+            continue
+        if task is not None and layout.task != task:
+            raise ValueError(f"{path} holds {layout.kind} ({layout.counted()}), for task {layout.task}, not {task}")
+        return layout if classes is None else _with_classes(layout, classes, root)
     raise ValueError(f"{path} holds {_contents(root)}; what can be trained on: {'; '.join(LAYOUTS)}")
 
 
@@ -69,7 +78,9 @@ def _contents(root: Folder) -> str:
         said.append("the folders " + " ".join(names[:6]) + (" ..." if len(names) > 6 else ""))
     if len(root.folders) == 1 and not images:
         inner = next(iter(root.folders.values()))
-        said[-1] = f"one folder only, {inner.name}/: if that is the data set, give {inner.path}"
+        said[-1] = (
+            f"one folder only, {inner.name}/: if that is the data set, give {inner.path}; classes are two or more"
+        )
     return ", ".join(said)
 
 
@@ -118,7 +129,7 @@ def _class_folders(root: Folder, findings: Findings) -> Layout | None:
     return Layout("class folders", "classify", names, listings, findings)
 
 
-def _masks(root: Folder, findings: Findings) -> Layout | None:
+def _masks(root: Folder, findings: Findings, classes: Sequence[str] | None = None) -> Layout | None:
     found = side_by_side(root, IMAGES, MASKS, findings)
     if not found or not any(any(masks.below()) for _, masks in found.values()):
         return None
@@ -132,20 +143,25 @@ def _masks(root: Folder, findings: Findings) -> Layout | None:
         pairs = [pair for pair in pairs if pair[1] not in lossy]
         names, belonging = zip(*pairs, strict=True) if pairs else ((), ())
         listings[split or "train"] = Listing(Path(root.path), Strings(names), Strings(belonging))
-    names, code = _mask_classes(root, listings, findings)
+    names, code = _mask_classes(root, listings, findings, classes)
     return Layout("images with masks", "segment", names, listings, findings, code)
 
 
-def _mask_classes(root: Folder, listings: dict[str, Listing], findings: Findings) -> tuple[tuple[str, ...], MaskCode]:
+def _mask_classes(
+    root: Folder, listings: dict[str, Listing], findings: Findings, classes: Sequence[str] | None
+) -> tuple[tuple[str, ...], MaskCode]:
     if "classes.txt" in root.files:
         names, colours = read_class_file(Path(root.path) / "classes.txt")
         return names, MaskCode(len(names), colours)
     paths = [listing.partner(i) for listing in listings.values() for i in range(len(listing))]
     values = values_in(paths, skip=not findings.strict)
-    if values == {0, IGNORE}:
+    if values == {0, IGNORE} and (classes is None or len(classes) == 2):
         findings.add("note", f"masks are black and white: 0 is background, {IGNORE} is object")
         return ("background", "object"), MaskCode(2, binary=True, named=False)
     num = max(values - {IGNORE}, default=0) + 1
+    if num < 2 and classes is None:
+        message = f"the masks in {root.path} hold the class 0 alone: there is nothing to tell apart"
+        findings.error("classes too few", message)
     return tuple(map(str, range(num))), MaskCode(num, named=False)
 
 

@@ -141,6 +141,10 @@ class Layout:
     findings: Findings
     mask_code: MaskCode | None = None
 
+    def counted(self) -> str:
+        """Return how many images there are, by split."""
+        return ", ".join(f"{len(listing):,} {split}" for split, listing in self.splits.items())
+
     @property
     def notes(self) -> list[str]:
         """One line for each remark."""

@@ -67,7 +67,7 @@ def voc_layout(root: Folder, findings: Findings) -> Layout | None:
 
 
 def _lists(root: Folder) -> dict[str, list[str]]:
-    """Return the stems in ImageSets/Main by split: trainval is for training where there is no train."""
+    """Return the stems in ImageSets/Main by split: where there is no train, trainval without val is for training."""
     folder = root.child("imagesets")
     folder = folder.child("main") if folder is not None else None
     found = {}
@@ -76,7 +76,9 @@ def _lists(root: Folder) -> dict[str, list[str]]:
             if folder is not None and f"{name}.txt" in folder.files and split not in found:
                 text = (Path(folder.path) / f"{name}.txt").read_text(encoding="utf-8-sig", errors="surrogateescape")
                 found[split] = [line.strip() for line in text.splitlines() if line.strip()]
-    return found if "train" in found else {}
+    if folder is not None and "train.txt" not in folder.files and {"train", "val"} <= found.keys():
+        found["train"] = [stem for stem in found["train"] if stem not in set(found["val"])]
+    return found
 
 
 def _listed(

@@ -21,7 +21,7 @@ class UNetHead(MapHead):
         strides: strides of the backbone's maps in pixels.
         num_outputs: number of classes, or of the channels of an image.
         width: channels at the image's size; each coarser step has twice as many, up to 16 times.
-        norm: normalisation of the decoder: batchnorm, instancenorm, layernorm or none.
+        norm: normalisation of the decoder: batchnorm, instancenorm or none.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class UNetHead(MapHead):
         super().__init__()
         check_positive("width", width)
         check_positive("num_outputs", num_outputs)
-        norms = ("batchnorm", "instancenorm", "layernorm", "none")
+        norms = ("batchnorm", "instancenorm", "none")
         if norm not in norms:
             raise ValueError(f"a unet's norm is one of {', '.join(norms)}, got {norm!r}")
         if len(strides) < 2 or len(set(strides)) < len(strides):

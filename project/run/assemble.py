@@ -77,6 +77,8 @@ def build(config: dict[str, Any]) -> tuple[ImageDataModule, Task]:
         settled = {"data.seed": config["seed"], "data.task": task_type.takes}
         check_derived(sections, settled)
         data = build_data(task=task_type.takes, seed=config["seed"], **sections["data"])
+        if not data.has_training:
+            raise ValueError(f"data {sections['data']['name']} has no images to train on")
         check_derived(config, {**settled, **facts(data)})
         about_data = {key.removeprefix("task."): value for key, value in facts(data).items() if key.startswith("task.")}
         options = {key: value for key, value in config["task"].items() if key != "name"}

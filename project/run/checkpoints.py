@@ -247,6 +247,12 @@ class AveragedWeights(WeightAveraging):
         super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
         self._swapped = False  # while validating, the module holds the average and the average model the module's own
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Lightning copies the module before it turns it into another type, in --precision bf16-true and the like.
+        if self._average_model is not None:
+            self._average_model.to(next(pl_module.parameters()).dtype)
+        super().on_train_start(trainer, pl_module)
+
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_validation_epoch_start(trainer, pl_module)
         self._swapped = self._average_model is not None

@@ -265,6 +265,8 @@ def _parse(option: Option, value: Any, label: str) -> Any:
     expected = type_name(option.annotation)
     if isinstance(value, str) and expected.startswith("[") and "TEXT" not in expected and "[" not in value:
         value = f"[{value}]"  # 16,32 means [16,32], which some shells want quoted
+    elif expected == "[INT, ...]" and isinstance(value, int) and not isinstance(value, bool):
+        value = [value]
     elif isinstance(value, str) and expected == "[TEXT, ...]" and not value.startswith("["):
         value = value.split(",")
     # A parser for each value: one for all options would go through all of them for each.

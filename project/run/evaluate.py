@@ -1,5 +1,6 @@
 """A checkpoint's metrics, measured again from the file alone: what scripts/evaluate.py does."""
 
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -21,8 +22,9 @@ HELP = """usage: python scripts/evaluate.py CKPT [--split test|val] [--data PATH
 
 Measure a checkpoint again on the test images of the data it was trained on, which
 the file itself names; where that has none, on the validation images. --data.root
-or --data says where they are, if not where they were then, or names other data of
-the same classes: a folder without splits is then measured whole."""
+says where they are, if not where they were then. --data names other data of the
+same classes: of a folder, its test images, or else those for validation; one without
+splits is measured whole, or with --split val what training would have held out."""
 TRAINER = ("accelerator", "devices", "precision", "limit_test_batches")
 # What the network was built for, and so what any data has to be like: by option, the hyperparameter that says it.
 ABOUT_DATA = {"image_size": "image_size", "channels": "in_channels", "classes": "class_names"}
@@ -59,16 +61,7 @@ def main(arguments: list[str]) -> None:
     if "run" not in checkpoint:
         raise UsageError(f"{path} does not say what it was trained on: it was not left by a training run")
     own = Source(path, flatten(checkpoint["run"]["config"]))
-    try:
-        fixed = _fixed(task, str(line.flags.get("data.name", own.values["data.name"])))
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    for key in fixed:
-        if key in line.flags:
-            raise UsageError(f"--{key} follows from the checkpoint: leave it out")
-    is_other_data = line.flags.get("data.name", own.values["data.name"]) != own.values["data.name"]
-    if is_other_data and "test_size" in options_of(find_data(str(line.flags["data.name"]))):
-        fixed |= {"data.val_size": 0.0, "data.test_size": 1.0}
+    fixed = _fixed(task, own, line.flags, split)
     config, _ = resolve([own, Source("command line", line.flags), Source("the checkpoint", fixed)])
     config["devices"] = line.flags.get("devices", 1)  # one process sees every image exactly once
     if "limit_test_batches" not in line.flags:
@@ -101,18 +94,43 @@ def main(arguments: list[str]) -> None:
         raise UsageError(one_line(error)) from error
     except OSError as error:
         raise RunError(one_line(error)) from error
+    for note in data.notes:
+        say(f"note: {note}")
     name = {"test": "test", "val": "validation"}[split]
     say(f"{path}: {config['task']['name']}, {config['data']['name']}, {task.images_measured:,} {name} images")
+    width = max(12, *(len(metric) + 2 for metric in metrics))
     for metric, value in metrics.items():
-        say(f"{metric:<12}{percent_or_number(metric, value)}")
+        say(f"{metric:<{width}}{percent_or_number(metric, value)}")
 
 
-def _fixed(task: Task, data_name: str) -> dict[str, Any]:
-    """Return those options of the data that the checkpoint decides: of folders, which can be read at any size."""
-    options = options_of(find_data(data_name))
+def _fixed(task: Task, own: Source, flags: dict[str, Any], split: str | None) -> dict[str, Any]:
+    """Return those options of the data that follow from the checkpoint, where it is a folder: read at any size.
+
+    Of another folder than that of training without splits of its own, all images are for testing, if nothing is said.
+
+    Raises:
+        UsageError: there is no such data, or one of these options is given.
+    """
+    before = str(own.values["data.name"])
+    name = str(flags.get("data.name", before))
+    try:
+        options = options_of(find_data(name))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     if not ABOUT_DATA.keys() <= options.keys():
         return {}
-    return {f"data.{option}": task.hparams[name] for option, name in ABOUT_DATA.items()}
+    fixed = {f"data.{option}": task.hparams[hparam] for option, hparam in ABOUT_DATA.items()}
+    for key in fixed:
+        if key in flags:
+            raise UsageError(f"--{key} follows from the checkpoint: leave it out")
+    if Path(name).expanduser().resolve() == Path(before).expanduser().resolve():
+        flags.pop("data.name", None)  # the same in other words: its split holds
+    elif split == "val":
+        shares = ("data.val_size", "data.test_size")
+        fixed |= {key: own.values[key] for key in shares if key in own.values and key not in flags}
+    elif not {"data.val_size", "data.test_size"} & flags.keys():
+        fixed |= {"data.val_size": 0.0, "data.test_size": 1.0}
+    return fixed
 
 
 def _check_fits(task: Task, data: ImageDataModule) -> None:

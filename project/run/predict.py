@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--invert", action="store_true", help="swap light and dark before looking")
     parser.add_argument("--least_score", type=float, metavar="NUMBER", help="leave out objects less certain than that")
-    parser.add_argument("--batch_size", type=int, default=256, metavar="INT", help="images looked at at once [256]")
+    parser.add_argument("--batch_size", type=int, default=32, metavar="INT", help="images looked at at once [32]")
     parser.add_argument("--device", default=None, help="cpu, cuda or mps; by default the best there is")
     given = parser.parse_args(arguments)
     if given.output is not None:
@@ -126,7 +127,7 @@ class Predictions:
         batch_size: images looked at at once.
     """
 
-    def __init__(self, task: Any, invert: bool = False, batch_size: int = 256) -> None:
+    def __init__(self, task: Any, invert: bool = False, batch_size: int = 32) -> None:
         self.task = task
         self.invert = invert
         self.batch_size = batch_size
@@ -198,13 +199,18 @@ class Drawings:
     """A folder of pictures: each image with its answer drawn in, and where there is a mask, that as well.
 
     Raises:
-        UsageError: the folder cannot be made.
+        UsageError: the folder cannot be made, or one of the images would be overwritten.
     """
 
     def __init__(self, task: Any, folder: Path, paths: list[Path]) -> None:
         self.task = task
         self.folder = folder
         self.names = _distinct_names(paths)
+        given = {path.resolve() for path in paths}
+        for name in self.names.values():
+            for file in (f"{name}.png", f"{name}_mask.png"):
+                if (folder / file).resolve() in given:
+                    raise UsageError(f"--output {folder}: {file} there is one of the images; choose another folder")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -240,10 +246,15 @@ def _distinct_names(paths: list[Path]) -> dict[Path, str]:
     names: dict[Path, str] = {}
     taken: set[str] = set()
     for path in paths:
-        options = (path.stem if i == 1 else f"{path.stem}-{i}" for i in range(1, len(paths) + 2))
-        names[path] = next(name for name in options if name not in taken)
+        options = (path.stem if i == 1 else f"{path.stem}-{i}" for i in itertools.count(1))
+        names[path] = next(name for name in options if not taken & {name, f"{name}_mask"})
         taken |= {names[path], f"{names[path]}_mask"}
     return names
+
+
+def _text(path: Path) -> str:
+    """Return a path as text that can be written, also where its name is no text in this system's encoding."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def write_table(task: Any, predictions: list[Prediction], path: Path) -> None:
@@ -253,11 +264,11 @@ def write_table(task: Any, predictions: list[Prediction], path: Path) -> None:
         RunError: the file cannot be written.
     """
     if path.suffix.lower() == ".json":
-        entries = [{"image": str(p.path), **p.answer, "looks_inverted": p.looks_inverted} for p in predictions]
+        entries = [{"image": _text(p.path), **p.answer, "looks_inverted": p.looks_inverted} for p in predictions]
         text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
     else:
         rows = [
-            {"image": str(p.path), **row, "looks_inverted": p.looks_inverted}
+            {"image": _text(p.path), **row, "looks_inverted": p.looks_inverted}
             for p in predictions
             for row in task.rows(p.answer)
         ]

@@ -14,9 +14,8 @@ REFRESH_STEPS = 20  # redrawing more often is work that nobody sees
 
 
 def is_of_a_class(name: str) -> bool:
-    """Whether a metric is that of one class: test/iou_cat, but not test/map_50."""
-    name = name.rpartition("/")[2]
-    return name.startswith(("iou_", "map_")) and name != "map_50"
+    """Whether a metric is that of one class: test/iou/cat, but not test/miou."""
+    return name.count("/") > 1
 
 
 def percent_or_number(name: str, value: float) -> str:

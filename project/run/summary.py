@@ -1,6 +1,7 @@
 """What remains of a run: summary.json, and the closing lines on the screen."""
 
 import json
+import math
 import os
 import platform
 import resource
@@ -73,7 +74,14 @@ def peak_memory_mb(device: torch.device) -> float:
 
 def write_summary(summary: Mapping[str, Any], folder: Path) -> None:
     """Write summary.json."""
-    write_text(json.dumps(summary, indent=2) + "\n", folder / "summary.json")
+    write_text(json.dumps(_finite(summary), indent=2, allow_nan=False) + "\n", folder / "summary.json")
+
+
+def _finite(value: Any) -> Any:
+    """Put null where there is no number: JSON has neither nan nor infinity."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def closing_lines(summary: Mapping[str, Any], folder: Path | None) -> list[str]:
@@ -101,9 +109,9 @@ def _by_class(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
     measured = sorted(((value, name) for name, value in metrics.items() if is_of_a_class(name)), reverse=True)
     if not measured:
         return []
-    measure = measured[0][1].rpartition("/")[2].partition("_")[0]
+    measure = measured[0][1].split("/")[1]
     # A class and its number stay together where a line ends.
-    each = [f"{name.partition('_')[2]} {100 * value:.1f} %".replace(" ", NO_BREAK) for value, name in measured]
+    each = [f"{name.split('/', 2)[2]} {100 * value:.1f} %".replace(" ", NO_BREAK) for value, name in measured]
     if len(each) > MOST_CLASSES:
         half = MOST_CLASSES // 2
         each = [*each[:half], "...", *each[-half:]]

@@ -173,13 +173,16 @@ class Task(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["task"] = self.task_name
-        checkpoint["epoch_means"] = {"names": self._tracked, "sums": self._summed_over_processes()}
+        # Of each process, so that a resumed epoch's means are added up in the order of an uninterrupted one.
+        sums: Any = None if self._sums is None else self.all_gather(self._sums)
+        if sums is not None:
+            sums = sums.view(self.trainer.world_size, -1)
+        checkpoint["epoch_means"] = {"names": self._tracked, "sums": sums}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # The means of a resumed epoch cover the whole of it: one process goes on from the sum of all.
         self._tracked = checkpoint["epoch_means"]["names"]
         sums = checkpoint["epoch_means"]["sums"]
-        self._sums = sums if sums is None or self.global_rank == 0 else torch.zeros_like(sums)
+        self._sums = sums if sums is None else sums[self.global_rank] if self.global_rank < len(sums) else None
 
     def _summed_over_processes(self) -> Tensor | None:
         if self._sums is None:
@@ -246,7 +249,7 @@ class Task(pl.LightningModule):
         raise NotImplementedError
 
     def measured_by_class(self) -> dict[str, Any]:
-        """Return what the test measures of each class, by name."""
+        """Return what the test measures of each class, by MEASURE/CLASS."""
         return {}
 
     def answers(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:

@@ -132,7 +132,7 @@ class LitDetector(Task):
         precision = self._computed()
         numbers, values = precision["classes"].view(-1).tolist(), precision["map_per_class"].view(-1).tolist()
         names = self.hparams["class_names"]
-        return {f"map_{names[k]}": value for k, value in zip(numbers, values, strict=True) if value >= 0}
+        return {f"map/{names[k]}": value for k, value in zip(numbers, values, strict=True) if value >= 0}
 
     def _computed(self) -> dict[str, Tensor]:
         if self._precision is None:

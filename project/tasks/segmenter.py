@@ -123,7 +123,7 @@ class LitSegmenter(Task):
     def measured_by_class(self) -> dict[str, Any]:
         names = self.hparams["class_names"]
         each = iou_of_counts(self.counts.compute()).tolist()
-        return {f"iou_{name}": value for name, value in zip(names, each, strict=True) if value == value}  # not nan
+        return {f"iou/{name}": value for name, value in zip(names, each, strict=True) if value == value}  # not nan
 
     def answers(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
         """Return for each image the share of its pixels of each class that it shows, and its `mask`."""

@@ -106,6 +106,7 @@ def test_ground_and_digits_by_hand():
         ({"num_train": 0}, "1 or more scenes for training and test"),
         ({"least_size": 50}, "a digit is at least 4 pixels high"),
         ({"zoom": 1.0}, r"zoom is a share in \[0, 1\)"),
+        ({"scene_seed": -1}, "scene_seed is 0 or more"),
         ({"cache": "disk"}, "cache is auto, ram or none, got 'disk'"),
     ],
 )

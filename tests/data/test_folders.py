@@ -225,7 +225,7 @@ def test_notes_of_the_layout_are_there_to_be_printed(tmp_path):
     [
         ({"batch_size": 0}, "batch_size must be 1 or more, got 0"),
         ({"num_workers": -1}, "num_workers must be 0 or more, got -1"),
-        ({"image_size": []}, r"image_size is one number of pixels, or height and width, got \[\]"),
+        ({"image_size": []}, r"image_size is one number of pixels, or height and width, 2 or more, got \[\]"),
         ({"image_size": [1, 2, 3]}, "image_size is one number"),
         ({"image_size": [0]}, "image_size is one number"),
         ({"channels": 2}, "channels is 1 for grey or 3 for colour, got 2"),
@@ -252,7 +252,7 @@ def test_wrong_options_are_refused_in_one_line(tmp_path, options, message):
 
 def test_the_task_that_a_folder_is_for_is_named(tmp_path):
     write_coco(tmp_path)
-    with pytest.raises(ValueError, match=r"holds COCO \(24 train\), which is for --task detect, not segment"):
+    with pytest.raises(ValueError, match=r"holds COCO \(24 train\), for task detect, not segment"):
         FolderDataModule(str(tmp_path), "segment")
     with pytest.raises(ValueError, match="there is no folder"):
         FolderDataModule(str(tmp_path / "nowhere"), "segment")

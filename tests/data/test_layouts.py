@@ -471,3 +471,51 @@ def test_a_listing_of_some_of_its_images_keeps_what_belongs_to_them(tmp_path):
     assert list(part.images) == [listing.images[5], listing.images[0]] and part.image(0) == listing.image(5)
     assert torch.equal(part.boxes[0], listing.boxes[5]) and torch.equal(part.boxes[1], listing.boxes[0])
     assert part.sizes.tolist() == [[48, 40]] * 2 and part.labels is None and part.partners is None
+
+
+def test_of_vocs_lists_trainval_without_val_is_for_training(tmp_path):
+    write_voc(tmp_path, split=True)
+    lists = tmp_path / "ImageSets" / "Main"
+    trained, held_out = ((lists / f"{name}.txt").read_text() for name in ("train", "val"))
+    (lists / "trainval.txt").write_text(trained + held_out)
+    (lists / "train.txt").unlink()
+    splits = recognise(tmp_path).splits
+    assert {split: len(listing) for split, listing in splits.items()} == {"train": 12, "val": 6, "test": 6}
+    (lists / "trainval.txt").unlink()
+    assert recognise(tmp_path).splits.keys() == {"val", "test"}  # enough to measure on
+
+
+def test_a_and_b_may_be_classes_where_those_are_wanted(tmp_path):
+    write_pairs(tmp_path)
+    assert recognise(tmp_path).task == "translate"
+    assert recognise(tmp_path, task="classify").class_names == ("A", "B")
+    with pytest.raises(ValueError, match="holds pairs of images in A and B .24 train., for task translate, not detect"):
+        recognise(tmp_path, task="detect")
+
+
+def test_masks_of_0_and_255_are_black_and_white_only_where_two_classes_are_meant(tmp_path):
+    write_masks(tmp_path, classes=False)
+    for path in (tmp_path / "masks").iterdir():
+        with Image.open(path) as mask:
+            values = np.array(mask)
+        Image.fromarray(np.where(values > 0, 255, 0).astype(np.uint8)).save(path)
+    assert recognise(tmp_path).mask_code.binary and recognise(tmp_path, ["ground", "thing"]).mask_code.binary
+    assert not recognise(tmp_path, ["0", "1", "2"]).mask_code.binary
+    for path in (tmp_path / "masks").iterdir():
+        Image.fromarray(np.zeros_like(values)).save(path)
+    with pytest.raises(ValueError, match="hold the class 0 alone: there is nothing to tell apart"):
+        recognise(tmp_path)
+
+
+@pytest.mark.parametrize("width", ["99999999999", "-5"])
+def test_a_size_that_cannot_be_is_refused(tmp_path, width):
+    write_voc(tmp_path / "voc")
+    path = tmp_path / "voc" / "Annotations" / "3.xml"
+    path.write_text(path.read_text().replace("<width>40<", f"<width>{width}<"))
+    with pytest.raises(ValueError, match=rf"3.png is said to be {width} x 48 pixels, which cannot be"):
+        recognise(tmp_path / "voc")
+    write_coco(tmp_path / "coco")
+    path = tmp_path / "coco" / "annotations" / "instances.json"
+    path.write_text(path.read_text().replace('"width": 40', '"width": Infinity', 1))
+    with pytest.raises(ValueError, match="instances.json"):
+        recognise(tmp_path / "coco")

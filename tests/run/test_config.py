@@ -150,6 +150,8 @@ def test_numbers_in_files_may_have_exponents(tmp_path):
     path.write_text("optim: {lr: 1e-3}\nbackbone: mlp\n")
     config, _ = resolve([read_config_file(str(path))])
     assert config["optim"]["lr"] == 0.001 and config["backbone"]["name"] == "mlp"
+    path.write_text("data: {name: ., image_size: 32}\n")
+    assert resolve([read_config_file(str(path))])[0]["data"]["image_size"] == [32]
 
 
 def test_flat_and_nested_are_inverses():

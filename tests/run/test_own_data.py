@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -134,10 +136,81 @@ def test_other_data_of_the_same_classes_is_measured_whole(capsys):
     Path("other/red").rename("other/purple")
     with pytest.raises(UsageError, match="has the class purple, which is not among the classes wanted"):
         evaluate.main(["checkpoints/a/best.ckpt", "--data", "other"])
+    evaluate.main(["checkpoints/a/best.ckpt", "--data", "./own"])  # the same folder: what was held out, not all of it
+    assert ", 5 validation images" in capsys.readouterr().out
+    Path("own").rename("moved")
+    evaluate.main(["checkpoints/a/best.ckpt", "--data", "moved", "--split", "val"])
+    assert "moved, 5 validation images" in capsys.readouterr().out
+    evaluate.main(["checkpoints/a/best.ckpt", "--data", "moved", "--data.test_size", "0.5"])
+    assert "moved, 12 test images" in capsys.readouterr().out
+    Path("moved").rename("own")
     with pytest.raises(UsageError, match=r"--data.image_size follows from the checkpoint: leave it out"):
         evaluate.main(["checkpoints/a/best.ckpt", "--data.image_size", "32"])
     with pytest.raises(UsageError, match="data own has no test images"):
         evaluate.main(["checkpoints/a/best.ckpt", "--split", "test"])
+
+
+@pytest.mark.parametrize("writer", [write_class_folders, write_coco])
+def test_other_data_with_splits_of_its_own_is_measured_on_those(capsys, writer):
+    task = "classify" if writer is write_class_folders else "detect"
+    writer(Path("own"))
+    run(task, "--name", "a", "--data.num_workers", "0")
+    writer(Path("other"), split=True)
+    evaluate.main(["checkpoints/a/best.ckpt", "--data", "other"])
+    assert "other, 6 test images" in capsys.readouterr().out
+    for path in Path("other").rglob("*test*"):  # now there is no test
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    evaluate.main(["checkpoints/a/best.ckpt", "--data", "other"])
+    assert "other, 6 validation images" in capsys.readouterr().out
+
+
+def test_a_class_may_have_a_name_that_looks_like_a_measure():
+    write_voc(Path("own"), split=True)
+    for path in Path("own/Annotations").iterdir():
+        path.write_text(path.read_text().replace("blue", "50"))
+    run("detect", "--name", "a", "--data.num_workers", "0")
+    metrics = read_summary("a")["metrics"]
+    assert {"test/map_50", "test/map/50", "test/map/red"} <= metrics.keys()
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_averaged_weights_have_the_type_of_the_others(precision):
+    write_voc(Path("own"))
+    run("detect", "--name", "a", "--data.num_workers", "0", "--precision", precision, "--max_epochs", "1")
+    train.main(["--ckpt_path", "last", "--max_epochs", "2"])
+    assert read_summary("a")["status"] == "finished"
+
+
+def test_without_objects_to_validate_on_the_summary_has_null_and_the_newest_weights_are_kept():
+    write_coco(Path("own"), split=True)
+    for split in ("val", "test"):
+        path = Path(f"own/annotations/instances_{split}.json")
+        path.write_text(json.dumps({**json.loads(path.read_text()), "annotations": []}))
+    run("detect", "--name", "a", "--data.num_workers", "0")
+    summary = json.loads(Path("checkpoints/a/summary.json").read_text(), parse_constant=pytest.fail)
+    assert summary["metrics"]["val/map"] is None and Path("checkpoints/a/best.ckpt").exists()
+
+
+def test_images_are_never_overwritten_by_their_drawings():
+    write_masks(Path("own"))
+    run("segment", "--name", "a", "--data.num_workers", "0")
+    before = Path("own/images/3.png").read_bytes()
+    with pytest.raises(UsageError, match=r"--output own/images: .*png there is one of the images"):
+        predict.main(["checkpoints/a/best.ckpt", "own/images", "--output", "own/images"])
+    assert Path("own/images/3.png").read_bytes() == before
+    for name in ("x_mask", "x"):
+        shutil.copy("own/images/3.png", f"{name}.png")
+    predict.main(["checkpoints/a/best.ckpt", "x_mask.png", "x.png", "--output", "drawn"])
+    assert len(list(Path("drawn").glob("*.png"))) == 4
+
+
+def test_a_name_that_is_no_text_can_be_written():
+    write_class_folders(Path("own"))
+    run("classify", "--name", "a", "--data.num_workers", "0")
+    shutil.copy("own/red/2.png", os.fsdecode(b"odd \xff.png"))
+    for table in ("out.csv", "out.json"):
+        predict.main(["checkpoints/a/best.ckpt", os.fsdecode(b"odd \xff.png"), "--output", table])
+        assert "odd" in Path(table).read_text()
 
 
 def test_the_class_order_travels_in_the_checkpoint():
@@ -160,8 +233,11 @@ def test_a_file_that_breaks_while_training_is_named_in_one_line(workers):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--task", "detect"], "own holds class folders .*, which is for --task classify, not detect"),
+        (["--task", "detect"], "own holds class folders .*, for task classify, not detect"),
         (["--data", "./nowhere"], "there is no folder nowhere"),
+        (["--data", ""], "unknown data ''"),
+        (["--data.val_size", "0", "--data.test_size", "1"], "data own has no images to train on"),
+        (["--data.image_size", "1"], "image_size is one number of pixels, or height and width, 2 or more"),
         (["--data.mosaic", "0.5"], "mosaic is for detect, and the task is classify"),
         (["--data.imagesize", "64"], "unknown option --data.imagesize for data own; did you mean --data.image_size"),
         (["--data.path", "other"], "unknown option --data.path"),

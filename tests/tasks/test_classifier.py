@@ -95,3 +95,20 @@ def test_wrong_options_are_refused_when_it_is_built():
         LitClassifier(label_smoothing=1.5)
     with pytest.raises(ValueError, match="optimiser sgd has no option 'momentun'; did you mean momentum"):
         LitClassifier(optim={"name": "sgd", "momentun": 0.1})
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_each_process_goes_on_from_its_own_sums(monkeypatch, rank):
+    """Added up in another order, the means of a resumed epoch would differ in the last digit."""
+    task = LitClassifier()
+    task.trainer = quiet_trainer()
+    task.track(4, loss=torch.tensor(0.5))
+    other = torch.tensor([7.0, 3.0])
+    monkeypatch.setattr(type(task.trainer), "world_size", 2)
+    monkeypatch.setattr(task, "all_gather", lambda sums: torch.stack([sums, other]))
+    checkpoint = {}
+    task.on_save_checkpoint(checkpoint)
+    again = LitClassifier()
+    monkeypatch.setattr(LitClassifier, "global_rank", rank)
+    again.on_load_checkpoint(checkpoint)
+    assert again._sums.tolist() == [[2.0, 4.0], [7.0, 3.0]][rank]

@@ -41,7 +41,7 @@ def test_average_precision_by_hand():
     # COCO looks at 101 points of recall: 51 of them are at most 1/2. The overlap of 0.82 counts up to 0.80 of
     # 0.50, 0.55, ... 0.95: at 7 of 10.
     assert values["map_50"].item() == pytest.approx((1 + 51 / 101) / 2, abs=1e-3)
-    assert each == pytest.approx({"map_a": 1.0, "map_b": 0.7 * 51 / 101}, abs=1e-3)
+    assert each == pytest.approx({"map/a": 1.0, "map/b": 0.7 * 51 / 101}, abs=1e-3)
     assert values["map"].item() == pytest.approx((1 + 0.7 * 51 / 101) / 2, abs=1e-3)
 
 

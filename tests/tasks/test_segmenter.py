@@ -37,7 +37,7 @@ def test_measures_are_over_all_pixels_of_all_batches_and_ignored_ones_do_not_cou
     measured = task.measured()
     assert measured["acc"].item() == pytest.approx(5 / 6)
     assert measured["miou"].item() == pytest.approx((3 / 4 + 2 / 3) / 2)
-    assert task.measured_by_class() == pytest.approx({"iou_a": 3 / 4, "iou_b": 2 / 3})
+    assert task.measured_by_class() == pytest.approx({"iou/a": 3 / 4, "iou/b": 2 / 3})
 
 
 @pytest.mark.parametrize("dice", [0.0, 1.0])
