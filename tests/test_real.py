@@ -44,3 +44,15 @@ def test_the_quick_benchmark_measures_every_row(tmp_path, data):
         assert all(value > 0 for value in [*row["ours"], *row["theirs"]])
         assert len(row["ours"]) == 1 and len(row["theirs"]) == (0 if alone else 1)
     assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "measure", "least"), [("segment", "test/miou", 0.4), ("detect", "test/map_50", 0.5)])
+def test_scenes_of_real_digits_are_learned(tmp_path, data, task, measure, least):
+    """A fraction of what a run does by default, in a minute each."""
+    command = [sys.executable, ROOT / "scripts" / "train.py", "--task", task, "--data.root", data, "--name", "a"]
+    command += ["--data.num_train", 3000, "--data.num_val", 100, "--data.num_test", 200, "--max_epochs", 2]
+    done = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "checkpoints" / "a" / "summary.json").read_text())["metrics"][measure] > least
