@@ -67,13 +67,12 @@ class RandomZoom:
 
 
 class Varied:
-    """What is done to a training sample: mosaic, zoom, flip, colour; see `SampleStore`.
+    """What is done to a training sample: mosaic, zoom, flip; see `SampleStore`.
 
     Args:
         size: (H, W) of what comes out.
         zoom: images are seen nearer or farther by up to this share, at random.
         flip: mirror half of the images left to right.
-        colour: change of the image's brightness, contrast and saturation, by up to this share either way.
         mosaic: share of the samples that are joined from four.
         mosaic_epochs: epochs after which no mosaic is made any more, so that training ends on what images look like.
         num: number of samples, from which a mosaic's other three are drawn.
@@ -84,7 +83,6 @@ class Varied:
         size: tuple[int, int],
         zoom: float = 0.0,
         flip: bool = False,
-        colour: float = 0.0,
         mosaic: float = 0.0,
         mosaic_epochs: float = math.inf,
         num: int = 0,
@@ -93,7 +91,6 @@ class Varied:
         self.out = RandomZoom(size, 1 / MOSAIC_OUT / (1 + zoom), 1.0)
         self.size = size
         self.flip = v2.RandomHorizontalFlip(0.5) if flip else None
-        self.colour = v2.ColorJitter(brightness=colour, contrast=colour, saturation=colour) if colour else None
         self.mosaic = mosaic
         self.mosaic_epochs = mosaic_epochs
         self.num = num
@@ -104,10 +101,7 @@ class Varied:
             sample = self._seen(join_four([read(i) for i in (index, *others)]), self.out)
         else:
             sample = self._seen(read(index), self.zoom)
-        if self.flip is not None:
-            sample = self.flip(*sample)
-        image, target = sample
-        return (image if self.colour is None else self.colour(image)), target
+        return sample if self.flip is None else self.flip(*sample)
 
     def _seen(self, sample: Any, zoom: RandomZoom) -> Any:
         image, target = sample

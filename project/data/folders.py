@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from project.data.augment import Varied
@@ -17,6 +18,7 @@ from project.data.listing import Layout, Listing
 from project.data.sampler import EpochBatchSampler
 from project.data.samples import SampleStore
 from project.machine import available_cores
+from project.ops.images import vary_colour
 
 SPLIT_SEED = 0  # which images are held out; never changes, so that runs compare
 MOST_WORKERS = 8  # loading processes of each training process
@@ -133,9 +135,13 @@ class FolderDataModule(ImageDataModule):
         for split, listing in self.listings.items():
             source = file_source(self.layout, listing, self.in_channels)
             augment = None
-            if split == "train" and (self.flip or self.zoom or self.colour or self.mosaic):
-                augment = Varied(self.image_size, self.zoom, self.flip, self.colour, self.mosaic, num=len(listing))
+            if split == "train" and (self.flip or self.zoom or self.mosaic):
+                augment = Varied(self.image_size, self.zoom, self.flip, self.mosaic, num=len(listing))
             self.stores[split] = SampleStore(source, self.image_size, augment=augment, seed=self.seed)
+
+    def augment(self, images_u8: Tensor, generator: torch.Generator) -> Tensor:
+        # A batch at a time, on its device: one by one, it would take as long as reading the file.
+        return vary_colour(images_u8, generator, self.colour) if self.colour else images_u8
 
     def train_dataloader(self) -> DataLoader[Batch]:
         store = self.stores["train"]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -165,16 +166,16 @@ def fit_image(image: Image.Image, size: Sequence[int], original: Sequence[int] |
     `original` is the size that decides about proportions, if not that of `image`.
     """
     (high, wide), (top, left) = placed(original or (image.height, image.width), size)
+    values = np.array(image)
+    pixels = torch.from_numpy(values if values.ndim == 3 else values[:, :, None]).permute(2, 0, 1)
     if image.size != (wide, high):
-        image = image.resize((wide, high), Image.Resampling.BILINEAR)
-    pixels = np.array(image)
-    pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        # Three times as fast as PIL's, and the same but for a rounding here and there.
+        pixels = F.interpolate(pixels[None], size=(high, wide), mode="bilinear", antialias=True)[0]
     if (high, wide) == tuple(size):
-        return torch.from_numpy(np.ascontiguousarray(pixels))
-    canvas = np.empty((len(pixels), *size), np.uint8)
-    canvas[:] = _border_tone(pixels)[:, None, None]
+        return pixels.contiguous()
+    canvas = _border_tone(pixels)[:, None, None].repeat(1, *size)
     canvas[:, top : top + high, left : left + wide] = pixels
-    return torch.from_numpy(canvas)
+    return canvas
 
 
 def fit_mask(ids: np.ndarray, size: Sequence[int]) -> Tensor:
@@ -187,10 +188,10 @@ def fit_mask(ids: np.ndarray, size: Sequence[int]) -> Tensor:
     return canvas
 
 
-def _border_tone(pixels: np.ndarray) -> np.ndarray:
-    """Return the median (C,) of the border of an image (C, H, W)."""
-    border = np.concatenate([pixels[:, 0], pixels[:, -1], pixels[:, :, 0], pixels[:, :, -1]], axis=1)
-    return np.median(border, axis=1).astype(np.uint8)
+def _border_tone(pixels: Tensor) -> Tensor:
+    """Return the median (C,) of the border of an image (C, H, W) of uint8."""
+    border = torch.cat([pixels[:, 0], pixels[:, -1], pixels[:, :, 0], pixels[:, :, -1]], dim=1)
+    return torch.from_numpy(np.median(border.numpy(), axis=1).astype(np.uint8))
 
 
 def looks_inverted(image_u8: Tensor, mean: Sequence[float]) -> bool:

@@ -1,4 +1,4 @@
-"""Image arithmetic on batches: bytes to normalised floats, small random shifts, turns and zooms.
+"""Image arithmetic on batches: bytes to normalised floats, small random shifts, turns and zooms, other colours.
 
 N images, C channels, (H, W) size in pixels.
 """
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue look; source: ITU-R BT.601
 
 
 def normalise(images_u8: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -66,3 +68,33 @@ def jitter(
         theta.view(num, 2, 3).to(images.device, non_blocking=True), list(images.shape), align_corners=False
     )
     return F.grid_sample(images.float(), grid, align_corners=False)
+
+
+def vary_colour(images_u8: Tensor, generator: torch.Generator, strength: float) -> Tensor:
+    """Change brightness, contrast and saturation of each image, by a random factor each.
+
+    Factors are drawn on the CPU from `generator`, so that every device sees the same ones.
+
+    Args:
+        images_u8: (N, C, H, W) uint8; saturation is that of images with three channels.
+        generator: a CPU generator.
+        strength: factors are from 1 - strength to 1 + strength, in [0, 1].
+
+    Returns:
+        (N, C, H, W) float in 0..255.
+    """
+    factors = 1 + strength * (2 * torch.rand(3, len(images_u8), 1, 1, 1, generator=generator) - 1)
+    brightness, contrast, saturation = factors.to(images_u8.device, non_blocking=True)
+    images = images_u8 * brightness
+    mean = _grey(images).mean(dim=(2, 3), keepdim=True)
+    images = torch.lerp(mean, images, contrast)
+    if images.shape[1] == len(LUMA):
+        images = torch.lerp(_grey(images), images, saturation)
+    return images.clamp(0, 255)
+
+
+def _grey(images: Tensor) -> Tensor:
+    """Return how bright images (N, C, H, W) look: (N, 1, H, W)."""
+    if images.shape[1] != len(LUMA):
+        return images
+    return sum(images[:, i : i + 1] * share for i, share in enumerate(LUMA))  # type: ignore[return-value]

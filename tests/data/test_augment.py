@@ -77,12 +77,6 @@ def test_masks_are_zoomed_with_their_image_and_have_no_class_around_it():
         assert ((mask == 1) == block)[mask != IGNORE].float().mean() > 0.9
 
 
-def test_colour_changes_the_image_and_nothing_else():
-    image, target = vary(Varied(SIZE, colour=0.5), 2)
-    assert not torch.equal(image, painted(2)[0]) and torch.equal(target["boxes"], painted(2)[1]["boxes"])
-    assert image.dtype == torch.uint8
-
-
 def test_pairs_move_together_and_keep_what_belongs_to_the_target():
     def pair(index):
         image, _ = painted(index)

@@ -33,7 +33,7 @@ class Made:
 
 
 def store(cache=None, seed=3, **options):
-    options = {"zoom": 0.5, "flip": True, "colour": 0.3, "mosaic": 0.5, "num": 8, **options}
+    options = {"zoom": 0.5, "flip": True, "mosaic": 0.5, "num": 8, **options}
     return SampleStore(Made(), SIZE, cache, Varied(SIZE, **options), seed)
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from project.ops.images import jitter, normalise
+from project.ops.images import jitter, normalise, vary_colour
 
 
 def generator(seed=0):
@@ -48,3 +48,37 @@ def test_each_image_gets_its_own_amount_and_the_generator_decides():
     first, again, other = (jitter(images[:1].expand(8, -1, -1, -1), generator(s), 2, 10, 0.1) for s in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert not torch.equal(first[0], first[1])
+
+
+def coloured(strength=0.5, seed=0, images=None):
+    images = torch.randint(60, 190, (6, 3, 8, 9), dtype=torch.uint8) if images is None else images
+    return images, vary_colour(images, torch.Generator().manual_seed(seed), strength)
+
+
+def test_colours_are_varied_image_by_image_and_the_same_for_a_seed():
+    images, first = coloured()
+    assert first.shape == images.shape and first.min() >= 0 and first.max() <= 255
+    assert torch.equal(first, coloured(images=images)[1]) and not torch.equal(first, coloured(seed=1, images=images)[1])
+    same = images[:1].expand(6, -1, -1, -1)
+    assert len({image.numpy().tobytes() for image in coloured(images=same)[1]}) == 6
+    torch.testing.assert_close(coloured(0.0, images=images)[1], images.float())
+
+
+def test_brightness_contrast_and_saturation_by_hand():
+    """With a factor of 0.5 each: half as bright, half as far from the mean, half as far from grey."""
+    images = torch.tensor([100, 200, 40, 60, 80, 120], dtype=torch.uint8).view(1, 3, 1, 2)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "rand", lambda *shape, generator: torch.zeros(*shape))
+        varied = vary_colour(images, torch.Generator(), 0.5)
+    half = images.float() / 2
+    luma = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    mean = (half * luma).sum(dim=1).mean()
+    contrasted = mean + (half - mean) / 2
+    grey = (contrasted * luma).sum(dim=1, keepdim=True)
+    torch.testing.assert_close(varied, grey + (contrasted - grey) / 2)
+
+
+def test_grey_images_have_brightness_and_contrast():
+    images, varied = coloured(images=torch.randint(60, 190, (4, 1, 8, 9), dtype=torch.uint8))
+    assert varied.shape == images.shape and not torch.equal(varied, images.float())
