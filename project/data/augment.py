@@ -14,6 +14,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from project.ops.boxes import area
 from project.ops.segmentation import IGNORE
 
 GREY = 114  # what is laid around images: dark grey, as detectors do
@@ -112,7 +113,9 @@ class Varied:
         if isinstance(target, Mapping):
             scale = self.size[0] / part.high * self.size[1] / part.wide
             boxes = zoom.show(target["boxes"], part)
-            return seen, keep_seen(boxes, target["labels"], areas(target["boxes"]) * scale, self.size)
+            return seen, keep_seen(
+                boxes, target["labels"], area(target["boxes"].as_subclass(Tensor)) * scale, self.size
+            )
         return seen, zoom.show(target, part) if isinstance(target, tv_tensors.TVTensor) else target
 
 
@@ -135,12 +138,6 @@ def objects(boxes: Tensor, labels: Tensor, size: Sequence[int]) -> dict[str, Ten
     return {"boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(size[0], size[1])), "labels": labels}
 
 
-def areas(boxes: Tensor) -> Tensor:
-    """Return the area of each box: (M, 4) xyxy -> (M,)."""
-    boxes = boxes.as_subclass(Tensor)
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-
-
 def keep_seen(boxes: Tensor, labels: Tensor, whole: Tensor, size: Sequence[int]) -> dict[str, Tensor]:
     """Cut boxes (M, 4) xyxy off at the border of `size` = (H, W); keep those of which enough is left.
 
@@ -149,7 +146,7 @@ def keep_seen(boxes: Tensor, labels: Tensor, whole: Tensor, size: Sequence[int])
     limit = torch.tensor([size[1], size[0], size[1], size[0]])
     cut = boxes.as_subclass(Tensor).clamp(min=torch.zeros(4), max=limit)
     sides = torch.minimum(cut[:, 2] - cut[:, 0], cut[:, 3] - cut[:, 1])
-    kept = (areas(cut) >= LEAST_SEEN * whole) & (sides >= LEAST_PIXELS)
+    kept = (area(cut) >= LEAST_SEEN * whole) & (sides >= LEAST_PIXELS)
     return objects(cut[kept], labels[kept], size)
 
 

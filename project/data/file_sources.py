@@ -11,12 +11,13 @@ from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 
-from project.data.augment import areas, objects
+from project.data.augment import objects
 from project.data.cache import Planes, Spec
 from project.data.image_files import TURNS, fit_image, fit_mask, read_fitted, read_halves, read_image
 from project.data.listing import Layout, Listing
 from project.data.mask_files import MaskCode, read_mask
 from project.data.samples import Sample, Size, Source
+from project.ops.boxes import area
 from project.ops.fitting import fit_boxes
 
 ALIKE = 0.02  # how far the proportions of two images that belong together may differ
@@ -150,7 +151,7 @@ class BoxFiles:
             boxes = turn_boxes(boxes, orientation, original)
         limit = boxes.new_tensor([original[1], original[0]]).repeat(2)
         boxes = boxes.clamp(min=boxes.new_zeros(4), max=limit)
-        return torch.cat([boxes, classes], dim=1)[areas(boxes) > 0]
+        return torch.cat([boxes, classes], dim=1)[area(boxes) > 0]
 
     def sample(self, index: int, planes: Planes, size: Size) -> Sample:
         *original, orientation = planes[1].tolist()

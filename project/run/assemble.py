@@ -10,7 +10,7 @@ from project.checkpoint_file import read_checkpoint
 from project.data import ImageDataModule, build_data
 from project.registry import closest
 from project.run.config import check_derived
-from project.run.errors import RunError, UsageError
+from project.run.errors import RunError, UsageError, one_line
 from project.run.folder import Resumed
 from project.run.options import SECTIONS, trainer_options
 from project.tasks import TASKS, Task
@@ -90,7 +90,7 @@ def build(config: dict[str, Any]) -> tuple[ImageDataModule, Task]:
     except ValueError as error:
         raise UsageError(str(error)) from error
     except OSError as error:
-        raise RunError(" ".join(str(error).split())) from error
+        raise RunError(one_line(error)) from error
     return data, task
 
 

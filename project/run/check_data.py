@@ -9,7 +9,7 @@ from pathlib import Path
 from project.data.checks import Checked, check_folder
 from project.data.listing import Finding
 from project.run.arguments import Parser
-from project.run.errors import RunError, UsageError
+from project.run.errors import RunError, UsageError, printable
 
 WIDTH = 80
 SHOWN_CLASSES = 40
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
     except ValueError as error:
         raise RunError(str(error)) from error
     for line in report(checked):
-        print(_printable(line).rstrip())
+        print(printable(line).rstrip())
     errors = sum(finding.count for finding in checked.layout.findings.of("error"))
     if errors:
         raise RunError(f"training on {path} would fail: {errors} error{'s' * (errors != 1)}, see above")
@@ -107,8 +107,3 @@ def _said(finding: Finding) -> Iterator[str]:
         )
     if finding.count > len(finding.files) > 0:
         yield " " * 11 + "..."
-
-
-def _printable(line: str) -> str:
-    """Return a line with names in it as one line, whatever characters are in these."""
-    return "".join(c if c.isprintable() else "?" for c in line)

@@ -40,6 +40,11 @@ def one_line(error: BaseException) -> str:
     return " ".join(text.split())
 
 
+def printable(text: object) -> str:
+    """Return text, such as the name of a file, as one line, whatever characters are in it."""
+    return "".join(c if c.isprintable() else "?" for c in str(text))
+
+
 def main(module: str) -> None:
     """Run a module's `main` on the command line's arguments, and end the process with its status."""
     status = run(module)

@@ -19,7 +19,7 @@ from project.data.image_files import Picture, find_images, looks_inverted, read_
 from project.machine import settle_threads
 from project.ops.pictures import class_colour
 from project.run.arguments import Parser
-from project.run.errors import RunError, UsageError
+from project.run.errors import RunError, UsageError, one_line, printable
 from project.tasks import load_task
 
 INVERTED = "looks inverted: try --invert"
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> None:
         task = load_task(given.checkpoint, given.device or best_device())
         paths = find_images(given.images)
     except (OSError, ValueError, RuntimeError, AssertionError) as error:
-        raise UsageError(" ".join(str(error).split())) from error
+        raise UsageError(one_line(error)) from error
     if given.least_score is not None:
         if "least_score" not in task.hparams:
             raise UsageError(f"--least_score is for objects, and this checkpoint's task is {task.task_name}")
@@ -162,7 +162,7 @@ class Screen:
 
     def __init__(self, columns: Mapping[str, str], paths: list[Path]) -> None:
         self.columns = columns
-        self.width = max(5, *(len(_printable(path)) for path in paths))
+        self.width = max(5, *(len(printable(path)) for path in paths))
         cells = [f"{name:<12}" if kind == "text" else f"{name:>{_width(name)}}" for name, kind in columns.items()]
         print(f"{'image':<{self.width}}  {' '.join(cells)}")
 
@@ -170,7 +170,7 @@ class Screen:
         """Print the rows of one image."""
         note = f"  {INVERTED}" if prediction.looks_inverted else ""
         for row in rows:
-            line = f"{_printable(prediction.path):<{self.width}}  {self._cells(row)}"
+            line = f"{printable(prediction.path):<{self.width}}  {self._cells(row)}"
             print(f"{line.rstrip()}{note}")
 
     def _cells(self, row: Mapping[str, Any]) -> str:
@@ -188,11 +188,6 @@ class Screen:
 
 def _width(name: str) -> int:
     return max(8, len(name))
-
-
-def _printable(path: object) -> str:
-    """Return a path in one line, whatever characters are in it."""
-    return "".join(c if c.isprintable() else "?" for c in str(path))
 
 
 class Drawings:

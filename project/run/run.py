@@ -245,7 +245,7 @@ class Run:
                 default_root_dir=str(self.folder),
             )
         except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
-            raise UsageError(" ".join(str(error).split())) from error
+            raise UsageError(one_line(error)) from error
         started = int(os.environ.get("WORLD_SIZE", "1"))
         if "TORCHELASTIC_RUN_ID" in os.environ and started != trainer.world_size:
             asked = f"--devices {os.environ['LOCAL_WORLD_SIZE']} --num_nodes {os.environ['GROUP_WORLD_SIZE']}"
