@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from project.data.base import ImageDataModule
+from project.data.digit_pairs import DigitPairsDataModule
 from project.data.digits import DigitsDataModule
 from project.data.folders import FolderDataModule
 from project.data.mnist import MNISTDataModule
@@ -18,6 +19,7 @@ from project.registry import check_options, look_up, options_of
 DATA: dict[str, Callable[..., ImageDataModule]] = {
     "mnist": MNISTDataModule,
     "digits": DigitsDataModule,
+    "digit_pairs": DigitPairsDataModule,
 }
 
 

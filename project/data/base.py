@@ -31,7 +31,8 @@ class ImageDataModule(pl.LightningDataModule):
         classify: classes (N,) int64.
         segment: masks (N, H, W) int64 of classes, 255 for pixels that do not count.
         detect: for each image a mapping of `boxes` (M, 4) xyxy in pixels and `labels` (M,) int64; M may be 0.
-        translate: images (N, C, H, W).
+        translate: images (N, K, H, W) of K channels, which `class_names` names; normalised only to 0..1. `upscale` says
+            how many times its side the source was enlarged by repeating pixels, if it was.
 
     Args:
         batch_size: images a batch and process.
@@ -45,6 +46,7 @@ class ImageDataModule(pl.LightningDataModule):
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    upscale: int = 1
     has_training: bool = True
     has_validation: bool = True
     has_test: bool = True
@@ -81,8 +83,9 @@ class ImageDataModule(pl.LightningDataModule):
             generator = torch.Generator().manual_seed(mix(self.seed, step, self.trainer.global_rank))
             images = self.augment(images, generator)
         images = normalise(images, self.mean, self.std)
-        if isinstance(targets, Tensor) and targets.dtype == torch.uint8:  # masks, an eighth as large until here
-            targets = targets.long()
+        if isinstance(targets, Tensor) and targets.dtype == torch.uint8:  # smaller until here
+            is_mask = targets.ndim == 3
+            targets = targets.long() if is_mask else targets.float() / 255
         # In --precision 64, bf16-true and the like the network has another type than float32.
         return images if self.trainer is None else self.trainer.precision_plugin.convert_input(images), targets
 

@@ -165,24 +165,26 @@ class PairFiles:
     Args:
         listing: the files, with partners if there are two.
         channels: 1 for grey images, 3 for colour.
+        target_channels: the same for what they are to become.
     """
 
-    def __init__(self, listing: Listing, channels: int) -> None:
+    def __init__(self, listing: Listing, channels: int, target_channels: int) -> None:
         self.listing = listing
         self.channels = channels
+        self.target_channels = target_channels
 
     def __len__(self) -> int:
         return len(self.listing)
 
     def specs(self, size: Size) -> list[Spec]:
-        return [((self.channels, *size), torch.uint8)] * 2
+        return [((channels, *size), torch.uint8) for channels in (self.channels, self.target_channels)]
 
     def read(self, index: int, size: Size) -> Planes:
         path = self.listing.image(index)
         if self.listing.partners is None:
-            return [fit_image(half, size) for half in read_halves(path, self.channels)]
+            return [fit_image(half, size) for half in read_halves(path, (self.channels, self.target_channels))]
         source = read_fitted(path, self.channels, size)
-        target = read_image(self.listing.partner(index), self.channels)
+        target = read_image(self.listing.partner(index), self.target_channels)
         self.check_sizes(index, source.size, (target.height, target.width))
         return [source.pixels, fit_image(target, size, source.size)]
 
@@ -202,13 +204,17 @@ class PairFiles:
         return tv_tensors.Image(planes[0]), tv_tensors.Image(planes[1])
 
 
-def file_source(layout: Layout, listing: Listing, channels: int) -> Source:
-    """Return the source of a layout's images."""
+def file_source(layout: Layout, listing: Listing, channels: int, target_channels: int | None = None) -> Source:
+    """Return the source of a layout's images, with 1 channel or 3; `target_channels` is that of a pair's second one."""
     if layout.mask_code is not None:
         return MaskFiles(listing, channels, layout.mask_code)
     if listing.labels is not None:
         return ClassFiles(listing, channels)
-    return PairFiles(listing, channels) if listing.boxes is None else BoxFiles(listing, channels)
+    return (
+        PairFiles(listing, channels, target_channels or channels)
+        if listing.boxes is None
+        else BoxFiles(listing, channels)
+    )
 
 
 def is_of_turned(stated: Sequence[int], size: Sequence[int], orientation: int) -> bool:

@@ -35,7 +35,7 @@ class FolderDataModule(ImageDataModule):
     """Batches of the images in a folder, whose layout is recognised: see `project.data.layouts`.
 
     Batches are `(images, targets)`: normalised float (N, C, H, W), and what the task wants: classes (N,), masks
-    (N, H, W), a list of boxes and labels, or images (N, C, H, W) for pairs, of which the first is the source. Images
+    (N, H, W), a list of boxes and labels, or images (N, K, H, W) for pairs, of which the first is the source. Images
     are fitted into one size, with their proportions kept, and varied one by one in training.
 
     Args:
@@ -44,6 +44,7 @@ class FolderDataModule(ImageDataModule):
         image_size: pixels that images are fitted into: one number for a square, or height and width.
         batch_size: images a batch and process.
         channels: 3 for colour, 1 for grey.
+        target_channels: the same for what images are translated to. By default as many as channels.
         val_size: share of the training images held out for validation, where the folder has none for it.
         test_size: share of the training images held out for testing, where the folder has none for it. With 1 and a
             val_size of 0 all are, in a folder without splits, to measure what was trained elsewhere.
@@ -51,7 +52,7 @@ class FolderDataModule(ImageDataModule):
         flip: mirror half of the training images left to right.
         zoom: training images are seen nearer or farther by up to this share, at random.
         colour: training images change in brightness, contrast and saturation by up to this share, at random. By
-            default 0.2, and 0 for translation.
+            default 0.2; for translation 0, and otherwise that of the source alone.
         mosaic: share of the training images that are joined from four, for detection only. By default 0.5 for that.
         mosaic_until: share of the epochs after which nothing is joined any more.
         cache: keep decoded images in memory: ram always, none never, auto where there is plenty.
@@ -69,6 +70,7 @@ class FolderDataModule(ImageDataModule):
         image_size: Sequence[int] = (224,),
         batch_size: int = 32,
         channels: int = 3,
+        target_channels: int | None = None,
         val_size: float = 0.2,
         test_size: float = 0.0,
         classes: list[str] | None = None,
@@ -88,6 +90,10 @@ class FolderDataModule(ImageDataModule):
             )
         if channels not in STATISTICS:
             raise ValueError(f"channels is 1 for grey or 3 for colour, got {channels}")
+        if target_channels is not None and task != "translate":
+            raise ValueError(f"target_channels is for translate, and the task is {task}: leave it out")
+        if target_channels not in (None, *STATISTICS):
+            raise ValueError(f"target_channels is 1 for grey or 3 for colour, got {target_channels}")
         if not (val_size >= 0 and test_size >= 0 and val_size + test_size < 1) and (val_size, test_size) != (0, 1):
             raise ValueError(
                 f"val_size and test_size are shares of the images, together below 1, got {val_size} and {test_size}"
@@ -114,7 +120,8 @@ class FolderDataModule(ImageDataModule):
 
         self.layout = recognise(Path(path), classes, task=task)
         self.tasks = (task,)
-        self.class_names = self.layout.class_names or COLOURS[channels]
+        self.target_channels = target_channels or channels
+        self.class_names = self.layout.class_names or COLOURS[self.target_channels]
         self.notes = self.layout.notes
         self.listings, self._how_split = held_out(self.layout, val_size, test_size)
         self.layout.splits = self.listings  # each name is kept once
@@ -133,7 +140,7 @@ class FolderDataModule(ImageDataModule):
         if self.stores:
             return
         for split, listing in self.listings.items():
-            source = file_source(self.layout, listing, self.in_channels)
+            source = file_source(self.layout, listing, self.in_channels, self.target_channels)
             augment = None
             if split == "train" and (self.flip or self.zoom or self.mosaic):
                 augment = Varied(self.image_size, self.zoom, self.flip, self.mosaic, num=len(listing))

@@ -89,21 +89,24 @@ def look_at(path: Path) -> Look:
     return Look((image.height, image.width), mode, orientation)
 
 
-def read_halves(path: Path, channels: int) -> tuple[Image.Image, Image.Image]:
+def read_halves(path: Path, channels: Sequence[int]) -> tuple[Image.Image, Image.Image]:
     """Read a file of two images side by side, as `read_image` does, and return the left one and the right one.
+
+    `channels` says, for each of them, 1 (grey) or 3 (colour).
 
     Raises:
         ValueError: the file is not a whole image, or cannot be halved; names it.
     """
-    both = read_image(path, channels)
+    both = read_image(path, max(channels))
     if both.width % 2:
         raise ValueError(f"{path} is {both.width} pixels wide: two images side by side take an even number")
     half = both.width // 2
-    return both.crop((0, 0, half, both.height)), both.crop((half, 0, both.width, both.height))
+    left, right = both.crop((0, 0, half, both.height)), both.crop((half, 0, both.width, both.height))
+    return _with_channels(left, channels[0]), _with_channels(right, channels[1])
 
 
-def read_fitted(path: Path, channels: int, size: Sequence[int]) -> Picture:
-    """Read an image and fit it into `size` = (H, W), as `read_image` and `fit_image` do.
+def read_fitted(path: Path, channels: int, size: Sequence[int] | None) -> Picture:
+    """Read an image and fit it into `size` = (H, W), as `read_image` and `fit_image` do; None is its own size.
 
     A JPEG is decoded no larger than need be, at a half, a quarter or an eighth of its size, which is several times as
     fast for a large photograph.
@@ -114,6 +117,7 @@ def read_fitted(path: Path, channels: int, size: Sequence[int]) -> Picture:
     with opened(path) as file:
         orientation = _orientation(file)
         wide, high = file.size[::-1] if orientation >= 5 else file.size
+        size = (high, wide) if size is None else size
         needed, _ = placed((high, wide), size)
         file.draft(None, needed if orientation >= 5 else needed[::-1])
         image = _upright(file, channels)
@@ -147,6 +151,10 @@ def _upright(file: Image.Image, channels: int) -> Image.Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return _with_channels(image, channels)
+
+
+def _with_channels(image: Image.Image, channels: int) -> Image.Image:
     return image.convert("L" if channels == 1 else "RGB")
 
 

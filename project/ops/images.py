@@ -20,6 +20,12 @@ def normalise(images_u8: Tensor, mean: Sequence[float], std: Sequence[float]) ->
     return (images_u8 * scale).sub_(shift)
 
 
+def denormalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Turn normalised images (N, C, H, W) back into floats in 0..1."""
+    scale, shift = _scale_and_shift(tuple(mean), tuple(std), images.device)
+    return (images.float() + shift) / (255 * scale)
+
+
 @functools.cache
 @torch.inference_mode(False)
 def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:

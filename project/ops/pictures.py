@@ -3,14 +3,18 @@
 Images are uint8 (3, H, W), and come back as such.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
+LEAST_SHOWN = 96  # pixels a side of an image on a contact sheet
+WIDEST = 1200  # pixels of a contact sheet, if two images do not take more
+GAP, LABEL = 2, 60  # pixels between its images, and for the titles of its rows
 # Colours that are told apart in most kinds of colour blindness. Source: Okabe and Ito 2008, jfly.uni-koeln.de/color.
 COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
 
@@ -20,6 +24,33 @@ def class_colour(number: int) -> tuple[int, int, int]:
     shade = 0.7 ** (number // len(COLOURS))
     red, green, blue = (round(value * shade) for value in COLOURS[number % len(COLOURS)])
     return red, green, blue
+
+
+def to_image(pixels: Tensor) -> Image.Image:
+    """Return an image in colour or grey of uint8 (3, H, W) or (1, H, W)."""
+    values = pixels.permute(1, 2, 0).contiguous().numpy()
+    return Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
+
+
+def contact_sheet(rows: Mapping[str, Tensor]) -> Tensor:
+    """Return a picture (3, h, w) of uint8 with a row for each title and a column for each sample.
+
+    Small images are enlarged by whole factors, without smoothing; of large ones, fewer are shown.
+
+    Args:
+        rows: by title, uint8 (N, 3, H, W), all of the same size.
+    """
+    height, width = next(iter(rows.values())).shape[-2:]
+    factor = max(1, LEAST_SHOWN // max(height, width))
+    most = max(2, WIDEST // (width * factor))
+    lines = []
+    for title, images in rows.items():
+        cells = images[:most].repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
+        cells = F.pad(cells, (0, GAP, 0, GAP), value=255)
+        line = torch.cat(list(cells), dim=2)
+        label = draw_caption(torch.full((3, line.shape[1], LABEL), 255, dtype=torch.uint8), title)
+        lines.append(torch.cat([label, line], dim=2))
+    return torch.cat(lines, dim=1)
 
 
 def draw_boxes(image: Tensor, boxes: Tensor, labels: Sequence[int], texts: Sequence[str]) -> Tensor:

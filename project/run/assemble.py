@@ -8,7 +8,7 @@ import torch
 
 from project.checkpoint_file import read_checkpoint
 from project.data import ImageDataModule, build_data
-from project.registry import closest
+from project.registry import closest, options_of
 from project.run.config import check_derived
 from project.run.errors import RunError, UsageError, one_line
 from project.run.folder import Resumed
@@ -80,7 +80,7 @@ def build(config: dict[str, Any]) -> tuple[ImageDataModule, Task]:
         if not data.has_training:
             raise ValueError(f"data {sections['data']['name']} has no images to train on")
         check_derived(config, {**settled, **facts(data)})
-        about_data = {key.removeprefix("task."): value for key, value in facts(data).items() if key.startswith("task.")}
+        about_data = facts_for(task_type, data)
         options = {key: value for key, value in config["task"].items() if key != "name"}
         parts = {section: config[section] for section in ("backbone", "head", "optim")}
         task = task_type(**about_data, **parts, **options)
@@ -134,10 +134,17 @@ def facts(data: ImageDataModule) -> dict[str, Any]:
         "task.image_size": data.image_size,
         "task.mean": data.mean,
         "task.std": data.std,
+        "task.upscale": data.upscale,
         "backbone.in_channels": data.in_channels,
         "backbone.image_size": data.image_size,
         "head.num_outputs": len(data.class_names),
     }
+
+
+def facts_for(task_type: type[Task], data: ImageDataModule) -> dict[str, Any]:
+    """Return what a task wants to know of the data, by the name of its parameter."""
+    known = {key.removeprefix("task."): value for key, value in facts(data).items() if key.startswith("task.")}
+    return {name: value for name, value in known.items() if name in options_of(task_type)}
 
 
 def trainer_arguments(config: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from project.checkpoint_file import read_checkpoint
 from project.data import ImageDataModule, build_data, find_data
 from project.machine import settle_threads
 from project.registry import look_up, options_of
-from project.run.assemble import check_values
+from project.run.assemble import check_values, facts_for
 from project.run.config import Source, flatten, plain, read_command_line, resolve
 from project.run.errors import RunError, UsageError, one_line
 from project.run.progress import percent_or_number, say
@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> None:
         say(f"note: {note}")
     name = {"test": "test", "val": "validation"}[split]
     say(f"{path}: {config['task']['name']}, {config['data']['name']}, {task.images_measured:,} {name} images")
-    width = max(12, *(len(metric) + 2 for metric in metrics))
+    width = max(12, *(len(metric) + 1 for metric in metrics))
     for metric, value in metrics.items():
         say(f"{metric:<{width}}{percent_or_number(metric, value)}")
 
@@ -120,6 +120,8 @@ def _fixed(task: Task, own: Source, flags: dict[str, Any], split: str | None) ->
     if not ABOUT_DATA.keys() <= options.keys():
         return {}
     fixed = {f"data.{option}": task.hparams[hparam] for option, hparam in ABOUT_DATA.items()}
+    if task.takes == "translate":  # its classes are the channels of an image
+        fixed["data.target_channels"] = len(fixed.pop("data.classes"))
     for key in fixed:
         if key in flags:
             raise UsageError(f"--{key} follows from the checkpoint: leave it out")
@@ -139,7 +141,7 @@ def _check_fits(task: Task, data: ImageDataModule) -> None:
     Raises:
         ValueError: names what differs.
     """
-    for name in ("class_names", "in_channels", "image_size", "mean", "std"):
-        own, given = plain(task.hparams[name]), plain(getattr(data, name))
+    for name, given in facts_for(type(task), data).items():
+        own, given = plain(task.hparams[name]), plain(given)
         if own != given:
             raise ValueError(f"the data's {name} {given} are not the checkpoint's {own}")

@@ -40,6 +40,7 @@ DERIVED: dict[str, str] = {
     "task.image_size": "the data",
     "task.mean": "the data",
     "task.std": "the data",
+    "task.upscale": "the data",
     "head.channels": "the backbone",
     "head.strides": "the backbone",
 }

@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor
 from project.checkpoint_file import write_text
 from project.data.image_files import Picture, find_images, looks_inverted, read_fitted, read_image
 from project.machine import settle_threads
-from project.ops.pictures import class_colour
+from project.ops.pictures import class_colour, to_image
 from project.run.arguments import Parser
 from project.run.errors import RunError, UsageError, one_line, printable
 from project.tasks import load_task
@@ -25,6 +26,7 @@ from project.tasks import load_task
 INVERTED = "looks inverted: try --invert"
 TABLES = (".csv", ".json")
 NOTHING = "nothing found"
+PIXELS = ("mask", "image")  # what of an answer goes into a file of its own
 
 
 def main(arguments: list[str]) -> None:
@@ -43,6 +45,11 @@ def main(arguments: list[str]) -> None:
         help="write the table to a .csv or .json file; or to a folder, with a picture of each answer",
     )
     parser.add_argument("--invert", action="store_true", help="swap light and dark before looking")
+    parser.add_argument(
+        "--fit",
+        action="store_true",
+        help="for a task that takes whole images: scale them to the size trained on, and what is made of them back",
+    )
     parser.add_argument("--least_score", type=float, metavar="NUMBER", help="leave out objects less certain than that")
     parser.add_argument("--batch_size", type=int, default=32, metavar="INT", help="images looked at at once [32]")
     parser.add_argument("--device", default=None, help="cpu, cuda or mps; by default the best there is")
@@ -65,8 +72,10 @@ def main(arguments: list[str]) -> None:
         if "least_score" not in task.hparams:
             raise UsageError(f"--least_score is for objects, and this checkpoint's task is {task.task_name}")
         task.hparams["least_score"] = given.least_score
+    if given.fit and not task.takes_any_size:
+        raise UsageError(f"--fit is for tasks that take whole images; task {task.task_name} has them fitted anyway")
 
-    predictions = Predictions(task, given.invert, given.batch_size)
+    predictions = Predictions(task, given.invert, given.batch_size, whole=task.takes_any_size and not given.fit)
     folder = None if given.output is None or _is_table(given.output) else Drawings(task, Path(given.output), paths)
     answers = []
     screen = Screen(task.columns, paths)
@@ -74,7 +83,7 @@ def main(arguments: list[str]) -> None:
         screen.show(prediction, task.rows(prediction.answer))
         if folder is not None:
             folder.add(prediction)
-        answers.append(prediction._replace(answer={k: v for k, v in prediction.answer.items() if k != "mask"}))
+        answers.append(prediction._replace(answer={k: v for k, v in prediction.answer.items() if k not in PIXELS}))
     if given.output is not None:
         table = Path(given.output) if folder is None else Path(given.output) / "predictions.csv"
         write_table(task, answers, table)
@@ -124,35 +133,58 @@ class Predictions:
     Args:
         task: a task in evaluation mode, on its device.
         invert: whether light and dark are swapped before the task looks.
-        batch_size: images looked at at once.
+        batch_size: images looked at at once; of larger ones than the task was trained on, fewer.
+        whole: whether images are looked at as large as they are, and not fitted into the task's size.
     """
 
-    def __init__(self, task: Any, invert: bool = False, batch_size: int = 32) -> None:
+    def __init__(self, task: Any, invert: bool = False, batch_size: int = 32, whole: bool = False) -> None:
         self.task = task
         self.invert = invert
         self.batch_size = batch_size
+        self.whole = whole
         self.unreadable: list[str] = []
 
     def of(self, paths: list[Path]) -> Iterator[Prediction]:
-        """Yield a prediction for each image that could be read; the others are noted in `unreadable`."""
+        """Yield a prediction for each image that could be read; the others are noted in `unreadable`.
+
+        Raises:
+            RunError: there is no memory for an image, or the network cannot take its size.
+        """
+        for batch in self._batches(paths):
+            yield from self._answers(batch)
+
+    def _batches(self, paths: list[Path]) -> Iterator[list[tuple[Path, Picture]]]:
+        """Yield images of one size, as many as are looked at at once."""
         hparams = self.task.hparams
-        for start in range(0, len(paths), self.batch_size):
-            read: list[tuple[Path, Picture]] = []
-            for path in paths[start : start + self.batch_size]:
-                try:
-                    picture = read_fitted(path, hparams["in_channels"], hparams["image_size"])
-                except ValueError as error:
-                    self.unreadable.append(str(error))
-                    continue
-                read.append((path, picture._replace(pixels=255 - picture.pixels) if self.invert else picture))
-            if read:
-                yield from self._answers(read)
+        most = self.batch_size * math.prod(hparams["image_size"])  # pixels
+        batch: list[tuple[Path, Picture]] = []
+        for path in paths:
+            try:
+                picture = read_fitted(path, hparams["in_channels"], None if self.whole else hparams["image_size"])
+            except ValueError as error:
+                self.unreadable.append(str(error))
+                continue
+            shape = picture.pixels.shape
+            if batch and (shape != batch[0][1].pixels.shape or (len(batch) + 1) * shape[1] * shape[2] > most):
+                yield batch
+                batch = []
+            batch.append((path, picture._replace(pixels=255 - picture.pixels) if self.invert else picture))
+        if batch:
+            yield batch
 
     @torch.inference_mode()
     def _answers(self, read: list[tuple[Path, Picture]]) -> Iterator[Prediction]:
         images = torch.stack([picture.pixels for _, picture in read]).to(self.task.device)
         sizes = [picture.size for _, picture in read]
-        answers = self.task.answers(self.task.preprocess(images), sizes)
+        try:
+            answers = self.task.answers(self.task.preprocess(images), sizes)
+        except torch.OutOfMemoryError as error:
+            raise RunError(f"out of memory at {read[0][0]}: try a smaller --batch_size") from error
+        except (AssertionError, RuntimeError, ValueError) as error:
+            if not self.whole:
+                raise
+            high, wide = sizes[0]
+            raise RunError(f"{read[0][0]}, {wide} x {high} pixels: {one_line(error)}; try --fit") from error
         for (path, picture), answer in zip(read, answers, strict=True):
             yield Prediction(path, answer, looks_inverted(picture.pixels, self.task.hparams["mean"]))
 
@@ -191,7 +223,7 @@ def _width(name: str) -> int:
 
 
 class Drawings:
-    """A folder of pictures: each image with its answer drawn in, and where there is a mask, that as well.
+    """A folder of pictures: each image with its answer drawn in, and the mask if there is one; or the image made of it.
 
     Raises:
         UsageError: the folder cannot be made, or one of the images would be overwritten.
@@ -217,11 +249,13 @@ class Drawings:
         Raises:
             RunError: a picture cannot be written.
         """
-        image = torch.from_numpy(np.array(read_image(prediction.path, 3))).permute(2, 0, 1).contiguous()
         name = self.names[prediction.path]
         try:
-            drawn = self.task.draw(image, prediction.answer)
-            Image.fromarray(drawn.permute(1, 2, 0).numpy()).save(self.folder / f"{name}.png")
+            drawn = prediction.answer.get("image")
+            if drawn is None:
+                image = torch.from_numpy(np.array(read_image(prediction.path, 3))).permute(2, 0, 1).contiguous()
+                drawn = self.task.draw(image, prediction.answer)
+            to_image(drawn).save(self.folder / f"{name}.png")
             if "mask" in prediction.answer:
                 self._save_mask(prediction.answer["mask"], self.folder / f"{name}_mask.png")
         except OSError as error:

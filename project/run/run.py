@@ -34,6 +34,7 @@ from project.run.guard import FiniteGuard
 from project.run.processes import die_with_parent, is_main_process, is_started_by_another, join_again
 from project.run.profiler import NoProfiler
 from project.run.progress import Bar, EpochLines, StepMetrics, on_terminal, say
+from project.run.samples import SamplePictures
 from project.run.stops import StopSignals, leave_handlers_to_us, requeue
 from project.run.summary import closing_lines, git_state, hardware, peak_memory_mb, versions, write_summary
 from project.run.tracking import MetricsCsv, Tracker, choose_mode, new_run_id, redact, redacted_command
@@ -224,7 +225,7 @@ class Run:
         callbacks.append(EpochLines())
         loggers: list[Logger] = []
         if not self.rehearsal:
-            callbacks.append(self.checkpoints)
+            callbacks += [SamplePictures(self.folder), self.checkpoints]
             loggers = [self.csv, *([self.tracker] if self.tracker is not None else [])]
         if not self.data.has_validation:
             arguments["limit_val_batches"] = 0

@@ -101,7 +101,8 @@ def closing_lines(summary: Mapping[str, Any], folder: Path | None) -> list[str]:
     if folder is not None:
         rows.append(("folder", f"{folder}/"))
         rows.append(("use it", f"python scripts/predict.py {folder}/best.ckpt IMAGES"))
-    return [f"{label:<12}{text}" for label, text in rows]
+    width = max(12, *(len(label) + 1 for label, _ in rows))
+    return [f"{label:<{width}}{text}" for label, text in rows]
 
 
 def _by_class(metrics: Mapping[str, float]) -> list[tuple[str, str]]:

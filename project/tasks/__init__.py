@@ -8,11 +8,13 @@ from project.tasks.base import Task
 from project.tasks.classifier import LitClassifier
 from project.tasks.detector import LitDetector
 from project.tasks.segmenter import LitSegmenter
+from project.tasks.translator import LitTranslator
 
 TASKS: dict[str, type[Task]] = {
     "classify": LitClassifier,
     "segment": LitSegmenter,
     "detect": LitDetector,
+    "translate": LitTranslator,
 }
 
 

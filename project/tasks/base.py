@@ -36,6 +36,7 @@ class Task(pl.LightningModule):
     recipe: ClassVar[Mapping[str, Any]]
     # What holds instead for other data than the recipe's. Of that data it can say `batch_size`, which all have.
     elsewhere: ClassVar[Mapping[str, Any]] = {}
+    takes_any_size: ClassVar[bool] = False  # whether it is asked about whole images, and not about fitted ones
     columns: ClassVar[Mapping[str, str]]  # of the table of predictions: 'text', 'percent' or 'pixels', by name
     backbone: Backbone
     head: Any  # a Head of the kind that the task needs
@@ -253,10 +254,11 @@ class Task(pl.LightningModule):
         return {}
 
     def answers(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
-        """Return what a person wants to know of each image, as plain values; a `mask` (H, W), uint8, may be among them.
+        """Return what a person wants to know of each image, as plain values; besides, there may be a `mask` (H, W) of
+        class numbers or an `image` (K, H, W), both of uint8.
 
         Args:
-            images: normalised (N, C, h, w), fitted to the task's `image_size`.
+            images: normalised (N, C, h, w), fitted to the task's `image_size`; or whole, for one that takes any size.
             sizes: (H, W) of each in its file; positions in an answer are in pixels of that.
         """
         raise NotImplementedError
@@ -264,6 +266,15 @@ class Task(pl.LightningModule):
     def rows(self, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return an answer as rows of a table with at least the task's `columns`."""
         raise NotImplementedError
+
+    def side_by_side(self, images: Tensor, targets: Any) -> dict[str, Tensor]:
+        """Return pictures (N, 3, H, W) of uint8 to look at beside each other, by title, for a batch; or none.
+
+        Args:
+            images: normalised (N, C, H, W).
+            targets: what belongs to them.
+        """
+        return {}
 
     def draw(self, image: Tensor, answer: Mapping[str, Any]) -> Tensor:
         """Return a picture of an answer on its image: uint8 (3, H, W) to uint8 (3, H, W)."""

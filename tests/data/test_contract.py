@@ -8,7 +8,11 @@ from project.tasks import TASKS
 from tests.own_data import write_class_folders, write_coco, write_masks, write_pairs, write_voc
 
 # Options that make the stand-in for MNIST enough; an entry of DATA that is not here is tried as it is.
-SMALL = {"mnist": {"val_size": 60}, "digits": {"num_train": 12, "num_val": 6, "num_test": 6, "val_digits": 60}}
+SMALL = {
+    "mnist": {"val_size": 60},
+    "digits": {"num_train": 12, "num_val": 6, "num_test": 6, "val_digits": 60},
+    "digit_pairs": {"val_size": 60},
+}
 FOLDERS = {
     "classes": (write_class_folders, "classify"),
     "masks": (write_masks, "segment"),
@@ -76,7 +80,8 @@ def test_batches_are_what_its_task_takes(made):
                 assert target["labels"].dtype == torch.int64 and (target["labels"] < num_classes).all()
                 assert (target["boxes"][:, 2:] > target["boxes"][:, :2]).all()
         else:
-            assert targets.shape == images.shape
+            assert targets.shape == (num, num_classes, *data.image_size) and targets.dtype == torch.float32
+            assert 0 <= targets.min() < targets.max() <= 1
 
 
 def test_the_same_seed_gives_the_same_batches_and_each_epoch_others(made):

@@ -142,7 +142,7 @@ def test_a_picture_is_upright_and_says_how_it_lay(tmp_path, orientation):
 
 def test_a_file_that_is_no_image_is_named_by_each_way_to_read_it(tmp_path):
     (tmp_path / "a.jpg").write_text("text")
-    for read in (lambda p: read_fitted(p, 3, (8, 8)), look_at, lambda p: read_halves(p, 3)):
+    for read in (lambda p: read_fitted(p, 3, (8, 8)), look_at, lambda p: read_halves(p, (3, 3))):
         with pytest.raises(ValueError, match=r"a.jpg cannot be read as an image"):
             read(tmp_path / "a.jpg")
 
@@ -159,6 +159,6 @@ def test_masks_are_fitted_like_images_and_keep_their_numbers():
 
 
 def test_halves_are_left_and_right(tmp_path):
-    left, right = read_halves(photograph(tmp_path / "a.jpg", (32, 64)), 3)
+    left, right = read_halves(photograph(tmp_path / "a.jpg", (32, 64)), (3, 3))
     assert left.size == right.size == (32, 32)
     assert np.asarray(left).mean() < 60 and np.asarray(right).mean() > 190

@@ -1,0 +1,122 @@
+"""Pairs of images made from MNIST: something to translate, without a download of its own.
+
+N images, (H, W) = (28, 28) pixels.
+"""
+
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from project.data.base import ImageDataModule
+from project.data.mnist import MNISTDataModule
+from project.data.store import ImageStore
+
+Kind = Literal["restore", "fill"]
+INK = 128  # brightness from which on a pixel is part of the digit, in its outline
+
+
+class DigitPairsDataModule(ImageDataModule):
+    """Batches `(source, target)` of grey digits: float (N, 1, 28, 28), the source normalised, the target in 0..1.
+
+    The target is MNIST's digit. With `restore` the source is that digit at a lower resolution and with noise, enlarged
+    again by repeating pixels; with `fill` it is the outline around the digit. A source follows from (pair_seed, split,
+    index) alone. Training, validation and test show different digits: MNIST's training images, those of them held out,
+    and its test images.
+
+    Args:
+        root: folder that holds MNIST/raw/ with the four files, or will.
+        download: fetch files that are missing or damaged; if false, they must be there.
+        batch_size: images a batch and process.
+        val_size: how many of the 60,000 training images are held out for validation, 0 for none.
+        kind: restore: low resolution and noise to clean; fill: outlines to digits.
+        factor: to restore: how many times smaller the source is, along each side; a divisor of 28.
+        noise: to restore: standard deviation of the noise on the source, of values in 0..1.
+        pair_seed: determines the noise.
+        num_workers: processes that load batches; with images in memory 0 is fastest.
+        seed: determines the order of training.
+    """
+
+    tasks = ("translate",)
+    in_channels = 1
+    image_size = (28, 28)
+    class_names = ("grey",)
+    mean = (0.1307,)
+    std = (0.3081,)
+
+    def __init__(
+        self,
+        root: str = "data",
+        download: bool = True,
+        batch_size: int = 100,
+        val_size: int = 5000,
+        kind: Kind = "restore",
+        factor: int = 2,
+        noise: float = 0.1,
+        pair_seed: int = 0,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, num_workers, seed)
+        if kind not in get_args(Kind):
+            raise ValueError(f"kind is {' or '.join(get_args(Kind))}, got {kind!r}")
+        if factor not in (1, 2, 4, 7, 14):
+            raise ValueError(f"factor is a divisor of 28 pixels: 1, 2, 4, 7 or 14, got {factor}")
+        if not 0 <= noise <= 1:
+            raise ValueError(f"noise is a deviation in 0..1, got {noise}")
+        if pair_seed < 0:
+            raise ValueError(f"pair_seed is 0 or more, got {pair_seed}")
+        self.kind, self.factor, self.noise, self.pair_seed = kind, factor, noise, pair_seed
+        self.upscale = factor if kind == "restore" else 1
+        self.has_validation = val_size > 0
+        self._mnist = MNISTDataModule(root, download, val_size=val_size)
+
+    def prepare_data(self) -> None:
+        """Fetch MNIST's files if need be; Lightning calls this in one process of each machine.
+
+        Raises:
+            FileNotFoundError: the files could not be had; says what to put where.
+        """
+        if not self.stores:
+            self._mnist.prepare_data()
+
+    def setup(self, stage: str) -> None:
+        """Make the pairs; `stage` is Lightning's: fit, validate, test or predict."""
+        if self.stores:
+            return
+        self._mnist.setup(stage)
+        for number, split in enumerate(("train", "val", "test")):
+            if split in self._mnist.stores:
+                digits = self._mnist.stores[split].images
+                self.stores[split] = ImageStore(self._source(digits, number), digits)
+        self._mnist.stores = {}
+
+    def _source(self, digits: Tensor, split: int) -> Tensor:
+        """Return what digits (N, 1, 28, 28) of uint8 are to be made from, in the same shape and type."""
+        if self.kind == "fill":
+            return outline(digits)
+        generator = np.random.default_rng([self.pair_seed, split])
+        small = F.avg_pool2d(digits.float(), self.factor)
+        # In the order of the images: how many there are changes nothing for the others.
+        noise = generator.standard_normal(tuple(small.shape), dtype=np.float32)
+        small = small.add_(torch.from_numpy(noise), alpha=255 * self.noise).round_().clamp_(0, 255).to(torch.uint8)
+        return small.repeat_interleave(self.factor, dim=2).repeat_interleave(self.factor, dim=3)
+
+    def describe(self) -> str:
+        sizes = ", ".join(f"{len(store):,} {split}" for split, store in self.stores.items())
+        side = 28 // self.factor
+        restored = f"MNIST's digits at {side}x{side} pixels with noise of {self.noise:g}, and clean"
+        what = restored if self.kind == "restore" else "outlines of MNIST's digits, and the digits"
+        return f"{what}: {sizes or 'not read yet'}"
+
+
+def outline(digits: Tensor) -> Tensor:
+    """Return a line one pixel wide, of 255 on 0, around the ink of digits (N, 1, H, W) of uint8."""
+    ink = (digits >= INK).to(torch.uint8)
+    # Of a uint8 image the largest of each pixel's neighbours, without turning it into floats.
+    padded = F.pad(ink, (1, 1, 1, 1))
+    rows = torch.maximum(torch.maximum(padded[:, :, :-2], padded[:, :, 1:-1]), padded[:, :, 2:])
+    grown = torch.maximum(torch.maximum(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:])
+    return (grown - ink) * 255

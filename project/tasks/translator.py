@@ -1,0 +1,253 @@
+"""Image-to-image translation: from a source image to the target image that belongs to it.
+
+N images, C channels of a source, K of a target, (H, W) size in pixels.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric
+
+from project.ops import fidelity
+from project.ops.adversarial import ADVERSARIES, discriminator_accuracy
+from project.ops.fitting import unfit_map
+from project.ops.images import denormalise
+from project.registry import look_up
+from project.tasks.base import Task
+from project.tasks.discriminator import PatchDiscriminator
+
+MEASURES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {  # of each image
+    "psnr": fidelity.psnr,
+    "ssim": fidelity.ssim,
+    "l1": lambda output, target: (output - target).abs().mean(dim=(1, 2, 3)),
+}
+EXTRA = ("loss", "edges", "true_edges")
+
+
+class LitTranslator(Task):
+    """A backbone and a head that returns an image, alone or against a discriminator; logs loss, PSNR, SSIM and L1.
+
+    Batches are `(source, target)`: normalised float (N, C, H, W), and float (N, K, H, W) in 0..1. The output is in 0..1
+    as well, and so is all that a loss or a measure sees. The test also measures the source itself, where nothing would
+    be done, and what bicubic interpolation makes of it where it was enlarged.
+
+    With an adversary, both networks are in one optimiser and learn from one sum, of which each part reaches the weights
+    of its own network alone. A step of Adam or gradient descent looks at each weight by itself, so that is what two
+    optimisers would do, both given the images that the generator made before the step. What holds for any training
+    then holds for this one: a batch is one step, gradients are accumulated, scaled and clipped (those of each network
+    by their own norm), and one file has all there is to go on from.
+
+    Args:
+        class_names: the name of each channel of the target.
+        in_channels: channels of the source.
+        image_size: (H, W) of the images in pixels.
+        mean: mean of each channel, of values in 0..1, that was subtracted from the source.
+        std: standard deviation of each channel that the source was divided by.
+        upscale: how many times its side the source was enlarged by repeating pixels.
+        backbone: `name` of a backbone and its options.
+        head: `name` of a head and its options.
+        optim: `name` of an optimiser, its options, and those of `training_options`.
+        reconstruction: loss between output and target: l1 or l2.
+        adversary: loss of a discriminator besides: none, least_squares or hinge.
+        adversary_weight: weight of the discriminator's opinion, that of the reconstruction being 1.
+        discriminator_widths: channels after each halving of the size in the discriminator.
+        discriminator_norm: its normalisation: batch, group, instance or none.
+    """
+
+    task_name = "translate"
+    takes = "translate"
+    needs = "a map of the image's size"
+    best_metric = "val/psnr"
+    best_is_highest = True
+    recipe: ClassVar[Mapping[str, Any]] = {
+        "data.name": "digit_pairs",
+        "data.batch_size": 100,
+        "backbone.name": "cnn",
+        "backbone.widths": [16, 32],
+        "backbone.kernel_size": 3,
+        "head.name": "unet",
+        "head.width": 16,
+        "optim.name": "adamw",
+        "optim.lr": 0.01,
+        "max_epochs": 3,
+    }
+    elsewhere: ClassVar[Mapping[str, Any]] = {
+        "data.batch_size": 8,
+        "backbone.widths": [16, 32, 64, 128, 128],
+        "optim.lr": 0.002,
+        "max_epochs": 50,
+    }
+    columns: ClassVar[Mapping[str, str]] = {"output": "text"}
+    takes_any_size = True
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        in_channels: int = 3,
+        image_size: Sequence[int] = (256, 256),
+        mean: Sequence[float] = (0.485, 0.456, 0.406),
+        std: Sequence[float] = (0.229, 0.224, 0.225),
+        upscale: int = 1,
+        backbone: Mapping[str, Any] | None = None,
+        head: Mapping[str, Any] | None = None,
+        optim: Mapping[str, Any] | None = None,
+        reconstruction: Literal["l1", "l2"] = "l1",
+        adversary: Literal["none", "least_squares", "hinge"] = "none",
+        adversary_weight: float = 0.01,
+        discriminator_widths: Sequence[int] = (32, 64),
+        discriminator_norm: str = "instance",
+    ) -> None:
+        super().__init__()
+        if not 0 < adversary_weight < float("inf"):
+            raise ValueError(
+                f"adversary_weight is above 0, got {adversary_weight}; use adversary none for no adversary"
+            )
+        if min(image_size) < fidelity.LEAST_SIDE:
+            raise ValueError(
+                f"translation needs images of at least {fidelity.LEAST_SIDE} pixels a side, got {list(image_size)}"
+            )
+        self.set_up(
+            class_names=class_names,
+            in_channels=in_channels,
+            image_size=image_size,
+            mean=mean,
+            std=std,
+            upscale=upscale,
+            backbone=backbone,
+            head=head,
+            optim=optim,
+            reconstruction=reconstruction,
+            adversary=adversary,
+            adversary_weight=adversary_weight,
+            discriminator_widths=list(discriminator_widths),
+            discriminator_norm=discriminator_norm,
+        )
+        self.reconstruction = look_up("reconstruction", reconstruction, fidelity.RECONSTRUCTIONS)
+        self.adversary = None if adversary == "none" else look_up("adversary", adversary, ADVERSARIES)
+        self.discriminator: PatchDiscriminator | None = None
+        if self.adversary is not None:
+            discriminator = PatchDiscriminator(in_channels + len(class_names), discriminator_widths, discriminator_norm)
+            self.discriminator = discriminator.to(memory_format=torch.channels_last)
+        compared = ("", "source_", *(("bicubic_",) if upscale > 1 else ()))
+        names = [f"{prefix}{name}" for prefix in compared for name in MEASURES]
+        # Each is a mean over images; a ModuleDict takes them to the device with everything else.
+        self.means: Mapping[str, MeanMetric] = nn.ModuleDict(  # type: ignore[assignment]
+            {name: MeanMetric(nan_strategy="disable") for name in [*names, *EXTRA]}
+        )
+        self._compares = False  # whether the source and what bicubic interpolation makes of it are measured, too
+
+    def translate(self, images: Tensor) -> Tensor:
+        """Return images (N, K, H, W) in 0..1 for normalised sources (N, C, H, W) of any size.
+
+        They are made larger on the right and below, as far as the network's coarsest map asks for, and cut back.
+        """
+        height, width = images.shape[-2:]
+        coarsest = self.backbone.strides[-1]
+        below, right = -height % coarsest, -width % coarsest
+        if below or right:
+            images = F.pad(images, (0, right, 0, below), mode="replicate")
+        return self(images)[..., :height, :width].float().sigmoid()
+
+    def source_of(self, images: Tensor) -> Tensor:
+        """Return sources (N, C, H, W) in 0..1 as they were before they were normalised."""
+        return denormalise(images, self.hparams["mean"], self.hparams["std"])
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, targets = batch
+        output = self.translate(images)
+        loss = self.reconstruction(output, targets, self.source_of(images))
+        if self.adversary is None or self.discriminator is None:
+            self.track(len(images), loss=loss)
+            return loss
+        # Weights that are not to be learnt from this: the gradient passes through them, to the generator.
+        frozen = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
+        opinion = functional_call(self.discriminator, frozen, (images, output))
+        generator = loss + self.hparams["adversary_weight"] * self.adversary.generator_loss(opinion)
+        both = self.discriminator(torch.cat([images, images]), torch.cat([targets, output.detach()]))
+        real, made = both.chunk(2)
+        discriminator = self.adversary.discriminator_loss(real, made)
+        total = generator + discriminator
+        accuracy = discriminator_accuracy(real, made, self.adversary.threshold)
+        self.track(
+            len(images),
+            loss=total,
+            reconstruction=loss,
+            generator=generator,
+            discriminator=discriminator,
+            discriminator_acc=accuracy,
+        )
+        return total
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients of each network by themselves: a steep one of one network is no reason to slow the other.
+
+        Lightning calls this once the scaling of fp16 is undone.
+        """
+        if self.discriminator is None or not gradient_clip_val or gradient_clip_algorithm == "value":
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        for parts in ((self.backbone, self.head), (self.discriminator,)):
+            weights = [weight for part in parts for weight in part.parameters()]
+            nn.utils.clip_grad_norm_(weights, gradient_clip_val)
+
+    def measure(self, images: Tensor, targets: Tensor) -> None:
+        output, source = self.translate(images), self.source_of(images)
+        self.means["loss"].update(self.reconstruction(output, targets, source), len(images))
+        self.means["edges"].update(fidelity.edge_energy(output))
+        self.means["true_edges"].update(fidelity.edge_energy(targets))
+        compared = {"": output}
+        if self._compares:
+            compared["source_"] = fidelity.as_channels(source, targets.shape[1])
+            if (factor := self.hparams["upscale"]) > 1:
+                compared["bicubic_"] = fidelity.as_channels(fidelity.enlarged(source, factor), targets.shape[1])
+        for prefix, image in compared.items():
+            for name, measure in MEASURES.items():
+                self.means[f"{prefix}{name}"].update(measure(image, targets))
+
+    def reset_measures(self) -> None:
+        for mean in self.means.values():
+            mean.reset()
+        # They stay the same from epoch to epoch, so they are measured when training is over.
+        self._compares = self._trainer is None or self._trainer.state.fn != TrainerFn.FITTING
+
+    def measured(self) -> dict[str, Any]:
+        values = {
+            name: mean
+            for name, mean in self.means.items()
+            if name not in ("edges", "true_edges") and (self._compares or "_" not in name)
+        }
+        sharpness = (self.means["edges"].compute() / self.means["true_edges"].compute()).sqrt()
+        return {**values, "sharpness": sharpness}
+
+    def answers(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+        """Return for each image the `image` (K, H, W), uint8, that was made of it, of the size of its file."""
+        found = []
+        for output, size in zip(self.translate(images), sizes, strict=True):
+            if output.shape[-2:] != size:
+                fitted = unfit_map(output, size)[None]
+                output = F.interpolate(fitted, size=size, mode="bilinear", antialias=True)[0]
+            made = (255 * output).round().to(torch.uint8).cpu()
+            found.append({"width": size[1], "height": size[0], "image": made})
+        return found
+
+    def rows(self, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [{"output": f"{answer['width']} x {answer['height']}"}]
+
+    def draw(self, image: Tensor, answer: Mapping[str, Any]) -> Tensor:
+        made: Tensor = answer["image"]
+        return made.expand(3, -1, -1)
+
+    def side_by_side(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        shown = {"source": self.source_of(images), "output": self.translate(images), "target": targets}
+        return {title: (255 * fidelity.as_channels(image, 3)).round().to(torch.uint8) for title, image in shown.items()}
