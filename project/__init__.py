@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from project.backbones import build_backbone
+    from project.data.digit_pairs import DigitPairsDataModule
     from project.data.digits import DigitsDataModule
     from project.data.folders import FolderDataModule
     from project.data.mnist import MNISTDataModule
@@ -16,15 +17,18 @@ if TYPE_CHECKING:
     from project.tasks.classifier import LitClassifier
     from project.tasks.detector import LitDetector
     from project.tasks.segmenter import LitSegmenter
+    from project.tasks.translator import LitTranslator
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "DigitPairsDataModule": "project.data.digit_pairs",
     "DigitsDataModule": "project.data.digits",
     "FolderDataModule": "project.data.folders",
     "LitClassifier": "project.tasks.classifier",
     "LitDetector": "project.tasks.detector",
     "LitSegmenter": "project.tasks.segmenter",
+    "LitTranslator": "project.tasks.translator",
     "MNISTDataModule": "project.data.mnist",
     "build_backbone": "project.backbones",
     "build_head": "project.heads",
@@ -32,11 +36,13 @@ _HOME = {
 }
 
 __all__ = [
+    "DigitPairsDataModule",
     "DigitsDataModule",
     "FolderDataModule",
     "LitClassifier",
     "LitDetector",
     "LitSegmenter",
+    "LitTranslator",
     "MNISTDataModule",
     "build_backbone",
     "build_head",

@@ -78,16 +78,20 @@ def main(arguments: list[str]) -> None:
     predictions = Predictions(task, given.invert, given.batch_size, whole=task.takes_any_size and not given.fit)
     folder = None if given.output is None or _is_table(given.output) else Drawings(task, Path(given.output), paths)
     answers = []
+    thrown_away = 0
     screen = Screen(task.columns, paths)
     for prediction in predictions.of(paths):
         screen.show(prediction, task.rows(prediction.answer))
         if folder is not None:
             folder.add(prediction)
+        thrown_away += folder is None and "image" in prediction.answer
         answers.append(prediction._replace(answer={k: v for k, v in prediction.answer.items() if k not in PIXELS}))
     if given.output is not None:
         table = Path(given.output) if folder is None else Path(given.output) / "predictions.csv"
         write_table(task, answers, table)
         print(f"written: {given.output}{'' if folder is None else f' ({len(answers)} pictures, predictions.csv)'}")
+    if thrown_away:
+        print("note: images were made and thrown away; --output FOLDER keeps them", file=sys.stderr)
     inverted = sum(prediction.looks_inverted for prediction in answers)
     if inverted:
         print(

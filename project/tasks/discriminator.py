@@ -14,7 +14,7 @@ from project.backbones.blocks import build_norm, check_positive
 class PatchDiscriminator(nn.Module):
     """Scores each patch of an image, given what it was made from: a chain of convolutions that halve the size.
 
-    With two widths a patch has 22 pixels a side, with three 46. Source: Isola et al. 2017, arXiv:1611.07004, where the
+    With two widths a patch has 18 pixels a side, with three 38. Source: Isola et al. 2017, arXiv:1611.07004, where the
     last two convolutions do not halve; here only the last one does not, which suits smaller images.
 
     Args:
@@ -28,8 +28,10 @@ class PatchDiscriminator(nn.Module):
         check_positive("discriminator_widths", list(widths))
         layers: list[nn.Module] = []
         for i, (before, after) in enumerate(zip([in_channels, *widths], widths, strict=False)):
-            layers.append(nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1))
-            if i > 0:
+            normalised = i > 0 and norm != "none"
+            # A bias in front of a normalisation is cancelled by it.
+            layers.append(nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1, bias=not normalised))
+            if normalised:
                 layers.append(build_norm(norm, after))
             layers.append(nn.LeakyReLU(0.2))
         layers.append(nn.Conv2d(widths[-1], 1, kernel_size=3, padding=1))

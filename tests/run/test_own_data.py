@@ -10,18 +10,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from project import LitTranslator
 from project.checkpoint_file import read_checkpoint
 from project.run import evaluate, predict, train
 from project.run.checkpoints import RunCheckpoints
 from project.run.compare import differences
 from project.run.errors import RunError, UsageError
-from tests.own_data import write_class_folders, write_coco, write_masks, write_voc
+from project.run.progress import percent_or_number
+from tests.own_data import write_class_folders, write_coco, write_masks, write_pairs, write_voc
 from tests.runs import read_metrics, read_summary
 
 QUICK = ["--wandb", "disabled", "--precision", "32-true", "--data.image_size", "48", "--data.batch_size", "6"]
 SMALL = ["--backbone.widths", "8,16,16", "--backbone.kernel_size", "3", "--max_epochs", "2"]
-WRITERS = {"classify": write_class_folders, "segment": write_masks, "detect": write_voc}
-BEST = {"classify": "acc", "segment": "miou", "detect": "map"}
+WRITERS = {"classify": write_class_folders, "segment": write_masks, "detect": write_voc, "translate": write_pairs}
+BEST = {"classify": "acc", "segment": "miou", "detect": "map", "translate": "psnr"}
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +55,8 @@ def pixels(path):
         ("detect", write_voc, {"split": True}),
         ("detect", write_coco, {}),
         ("detect", write_coco, {"split": True}),
+        ("translate", write_pairs, {"split": True}),
+        ("translate", write_pairs, {"joined": True}),
     ],
 )
 def test_every_layout_trains_and_its_checkpoint_measures_the_same_again(capsys, task, writer, options):
@@ -68,7 +72,7 @@ def test_every_layout_trains_and_its_checkpoint_measures_the_same_again(capsys, 
     out = capsys.readouterr().out
     line = next(line for line in out.splitlines() if line.startswith(f"{split}/{BEST[task]} "))
     expected = summary["metrics"][f"test/{BEST[task]}"] if split == "test" else summary["best"]["value"]
-    assert f"{100 * expected:.2f} %" in line
+    assert percent_or_number(f"{split}/{BEST[task]}", expected) in line
     assert (", 6 test images" if split == "test" else ", 5 validation images") in out  # of 24
 
 
@@ -117,9 +121,52 @@ def test_predictions_are_drawn_and_tabled(capsys, task):
     predict.main(["checkpoints/a/best.ckpt", "some", "--output", "out.json", *least])
     entries = json.loads(Path("out.json").read_text())
     assert len(entries) == 2 and all("mask" not in entry for entry in entries)
+    assert [entry["image"] for entry in entries] == ["some/tall.jpg", "some/wide é.png"]
+    assert ("--output FOLDER keeps them" in capsys.readouterr().err) == (task == "translate")
     if task == "detect":
         for found in entries[1]["objects"]:
             assert 0 <= found["x0"] <= found["x1"] <= 90 and 0 <= found["y0"] <= found["y1"] <= 30
+
+
+def test_images_are_translated_as_large_as_they_are_or_scaled_to_the_size_trained_on():
+    write_pairs(Path("own"))
+    run("translate", "--name", "a", "--data.num_workers", "0", "--data.target_channels", "1", "--max_epochs", "4")
+    predict.main(["checkpoints/a/best.ckpt", "own/A", "--output", "whole", "--batch_size", "5"])
+    predict.main(["checkpoints/a/best.ckpt", "own/A", "--output", "fitted", "--fit"])
+    whole, fitted = (np.stack([pixels(f"{name}/{i}.png") for i in range(24)]) for name in ("whole", "fitted"))
+    assert whole.shape == fitted.shape == (24, 48, 40)  # as in their files, and grey
+    assert 0 < np.abs(whole.astype(float) - fitted).mean() < 25  # 40 x 48 was fitted into 48 x 48: much the same
+    evaluate.main(["checkpoints/a/best.ckpt", "--data", str(write_pairs(Path("other"), num=8))])
+    write_class_folders(Path("classes"))
+    run("classify", "--name", "b", "--data", "classes", "--data.num_workers", "0", "--max_epochs", "1")
+    with pytest.raises(UsageError, match="--fit is for tasks that take whole images; task classify has them fitted"):
+        predict.main(["checkpoints/b/best.ckpt", "own/A", "--fit"])
+
+
+def test_an_image_that_the_network_cannot_take_is_named(monkeypatch):
+    write_pairs(Path("own"), num=8)
+    run("translate", "--name", "a", "--data.num_workers", "0", "--max_epochs", "1")
+
+    def refuse(self, images):
+        raise ValueError("only 48 x 48")
+
+    monkeypatch.setattr(LitTranslator, "translate", refuse)
+    with pytest.raises(RunError, match=r"own/A/0.png, 40 x 48 pixels: only 48 x 48; try --fit"):
+        predict.main(["checkpoints/a/best.ckpt", "own/A"])
+
+
+def test_samples_are_pictured_as_training_goes_on():
+    write_pairs(Path("own"), split=True)
+    run("translate", "--name", "a", "--data.num_workers", "0", "--max_epochs", "12", "--limit_train_batches", "1")
+    names = sorted(path.name for path in Path("checkpoints/a/samples").iterdir())
+    assert names == sorted([*(f"epoch-{n}.png" for n in (*range(1, 10), 10)), "test.png"])
+    assert pixels("checkpoints/a/samples/test.png").shape[0] == 3 * (2 * 48 + 2)  # rows of images, enlarged twice
+    whole = read_checkpoint("checkpoints/a/last.ckpt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LitTranslator, "side_by_side", lambda self, images, targets: {})
+        run("translate", "--name", "b", "--data.num_workers", "0", "--max_epochs", "12", "--limit_train_batches", "1")
+    assert not Path("checkpoints/b/samples").exists()
+    assert differences(whole, read_checkpoint("checkpoints/b/last.ckpt")) == []  # pictures change nothing
 
 
 def test_other_data_of_the_same_classes_is_measured_whole(capsys):

@@ -23,6 +23,10 @@ SETUPS = {
     "often-validated": ["--val_check_interval", "0.3", "--optim.ema", "0.9"],
     "seldom-validated": ["--check_val_every_n_epoch", "2"],
     "not-validated": ["--data.val_size", "60", "--limit_val_batches", "0"],
+    "adversary": [
+        *("--task", "translate", "--task.adversary", "least_squares", "--optim.beta1", "0.5", "--optim.ema", "0.9"),
+        *("--backbone.dropout", "0.2", "--gradient_clip_val", "0.5", "--accumulate_grad_batches", "2"),
+    ],
     "limited": ["--limit_train_batches", "7", "--optim", "sgd"],
 }
 
