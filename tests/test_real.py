@@ -38,12 +38,26 @@ def test_the_quick_benchmark_measures_every_row(tmp_path, data):
     done = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     rows = json.loads((tmp_path / "b.json").read_text())["rows"]
-    assert len(rows) == 11 and all(row["what"] in done.stdout for row in rows)
+    assert len(rows) == 12 and all(row["what"] in done.stdout for row in rows)
     for row in rows:
         alone = row["what"] == "fast recipe, whole process"
         assert all(value > 0 for value in [*row["ours"], *row["theirs"]])
         assert len(row["ours"]) == 1 and len(row["theirs"]) == (0 if alone else 1)
     assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [[], ["--task.adversary", "least_squares", "--optim.beta1", 0.5]])
+def test_real_digits_are_restored(tmp_path, data, more):
+    """A fifth of what a run does by default, in half a minute."""
+    command = [sys.executable, ROOT / "scripts" / "train.py", "--task", "translate", "--data.root", data, "--name", "a"]
+    command += ["--limit_train_batches", 300, "--max_epochs", 1, *more]
+    done = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "checkpoints" / "a" / "summary.json").read_text())["metrics"]
+    assert metrics["test/psnr"] > metrics["test/bicubic_psnr"] + 3 and metrics["test/ssim"] > 0.85
+    assert metrics["test/bicubic_psnr"] > metrics["test/source_psnr"]
 
 
 @pytest.mark.real

@@ -229,6 +229,19 @@ def own_files(bench: Bench) -> list[Row]:
     return [read, memory]
 
 
+def adversary(bench: Bench) -> list[Row]:
+    """Training a translator against a discriminator, and the same one alone."""
+    batches = QUICK_BATCHES if bench.quick else 300
+    row = Row(f"an adversary, {batches} batches, against none", "s", goal=2.5)
+    config = ["--config", ROOT / "configs" / "pix2pix.yaml", "--max_epochs", 1, "--limit_train_batches", batches]
+    config += ["--limit_val_batches", 1, "--limit_test_batches", 1]  # of training alone
+    bench.in_turn(
+        lambda i: row.ours.append(bench.train(*config, "--seed", i)["seconds"]["fit"]),
+        lambda i: row.theirs.append(bench.train(*config, "--seed", i, "--task.adversary", "none")["seconds"]["fit"]),
+    )
+    return [row]
+
+
 def growth(bench: Bench) -> list[Row]:
     """Time and memory of an epoch as the data grow, and with a second process."""
     rows = [row for images in (10_000, 60_000, 240_000) for row in _with_images(bench, images)]
@@ -270,6 +283,7 @@ PARTS: dict[str, Callable[[Bench], list[Row]]] = {
     "start": start_up,
     "predict": prediction,
     "files": own_files,
+    "adversary": adversary,
     "growth": growth,
 }
 LONG = ("growth",)  # left out by --quick

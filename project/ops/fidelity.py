@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from project.ops.images import grey
+
 LEAST_ERROR = 1e-10  # a mean squared error below this counts as this: 100 dB for images that are equal
 LEAST_SIDE = 11  # pixels of an image that SSIM's window fits into
 
@@ -57,10 +59,10 @@ def edge_energy(images: Tensor) -> Tensor:
 
 
 def as_channels(images: Tensor, channels: int) -> Tensor:
-    """Return images with 1 or 3 channels with `channels` of them: grey ones repeated, or colours averaged."""
+    """Return images (N, C, H, W) as they are if they have `channels` channels, else in grey, repeated so often."""
     if images.shape[1] == channels:
         return images
-    return images.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
+    return grey(images).mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
 
 
 def enlarged(source: Tensor, factor: int) -> Tensor:

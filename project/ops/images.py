@@ -92,15 +92,15 @@ def vary_colour(images_u8: Tensor, generator: torch.Generator, strength: float) 
     factors = 1 + strength * (2 * torch.rand(3, len(images_u8), 1, 1, 1, generator=generator) - 1)
     brightness, contrast, saturation = factors.to(images_u8.device, non_blocking=True)
     images = images_u8 * brightness
-    mean = _grey(images).mean(dim=(2, 3), keepdim=True)
+    mean = grey(images).mean(dim=(2, 3), keepdim=True)
     images = torch.lerp(mean, images, contrast)
     if images.shape[1] == len(LUMA):
-        images = torch.lerp(_grey(images), images, saturation)
+        images = torch.lerp(grey(images), images, saturation)
     return images.clamp(0, 255)
 
 
-def _grey(images: Tensor) -> Tensor:
-    """Return how bright images (N, C, H, W) look: (N, 1, H, W)."""
+def grey(images: Tensor) -> Tensor:
+    """Return how bright images in colour (N, 3, H, W) look: (N, 1, H, W). Others are returned as they are."""
     if images.shape[1] != len(LUMA):
         return images
     return sum(images[:, i : i + 1] * share for i, share in enumerate(LUMA))  # type: ignore[return-value]

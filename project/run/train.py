@@ -59,7 +59,7 @@ def quieten() -> None:
         ".*does not have many workers.*",  # the images are in memory
         ".*dataloader is not resumable.*",  # ours is: its data module keeps the position
         ".*smaller than the logging interval.*",
-        ".*It is recommended to use `self.log\\('train/.*",  # these are joined over the processes already
+        ".*It is recommended to use `self.log\\('(train|val|test)/.*",  # a task's are joined over the processes already
         "You defined a `validation_step` but have no `val_dataloader`.*",  # asked for with --data.val_size 0
         ".*is not supported by the model summary.*",
     ):

@@ -97,7 +97,7 @@ class LitTranslator(Task):
         backbone: Mapping[str, Any] | None = None,
         head: Mapping[str, Any] | None = None,
         optim: Mapping[str, Any] | None = None,
-        reconstruction: Literal["l1", "l2"] = "l1",
+        reconstruction: str = "l1",
         adversary: Literal["none", "least_squares", "hinge"] = "none",
         adversary_weight: float = 0.01,
         discriminator_widths: Sequence[int] = (32, 64),

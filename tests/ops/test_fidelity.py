@@ -30,10 +30,10 @@ def test_blurred_edges_have_less_energy_and_equal_plain_differences():
     assert ratio.item() == pytest.approx(5 * 0.2**2)
 
 
-def test_channels_are_repeated_or_averaged():
-    colours = torch.tensor([0.0, 0.3, 0.9]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
+def test_grey_is_repeated_and_colours_become_grey():
+    colours = torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
     assert torch.equal(fidelity.as_channels(colours, 3), colours)
-    torch.testing.assert_close(fidelity.as_channels(colours, 1), torch.full((1, 1, 2, 2), 0.4))
+    torch.testing.assert_close(fidelity.as_channels(colours, 1), torch.full((1, 1, 2, 2), 0.587))
     assert torch.equal(fidelity.as_channels(colours[:, :1], 3), torch.zeros(1, 3, 2, 2))
 
 
