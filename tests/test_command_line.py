@@ -40,12 +40,17 @@ def test_errors_are_lines_not_tracebacks(folder, arguments, status, message):
     assert done.stderr.startswith("error: ") and message in done.stderr and "Traceback" not in done.stderr
 
 
-def test_help_shows_ours_first_then_the_trainers_most_used_and_the_rest_on_request(folder):
+def test_help_is_a_screen_and_says_the_rest_on_request(folder):
     page = run_script("train", "--help", cwd=folder).stdout
-    assert page.index("--name") < page.index("--backbone.widths") < page.index("--max_epochs")
-    assert "--detect_anomaly" not in page and max(map(len, page.splitlines())) <= 80
-    assert "--detect_anomaly" in run_script("train", "--help", "all", cwd=folder).stdout
-    assert "--backbone.stem" in run_script("train", "--backbone", "inception", "--help", cwd=folder).stdout
+    assert all(flag in page for flag in ("--task", "--data", "--backbone", "--max_epochs", "--name", "--ckpt_path"))
+    assert len(page.splitlines()) <= 24 and max(map(len, page.splitlines())) <= 80
+    everything = run_script("train", "--help", "all", cwd=folder).stdout
+    assert all(flag in everything for flag in ("--detect_anomaly", "--save_every_steps", "--optim.ema", "--head.grid"))
+    assert max(map(len, everything.splitlines())) <= 80
+    page = run_script("train", "--backbone", "inception", "--help", "backbone", cwd=folder).stdout
+    assert "--backbone.stem" in page and "--optim.lr" not in page
+    done = run_script("train", "--help", "backbon", cwd=folder)
+    assert done.returncode == 2 and "did you mean backbone?" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_two_processes_share_a_run(folder):

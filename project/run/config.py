@@ -50,7 +50,7 @@ class CommandLine:
     flags: dict[str, Any] = field(default_factory=dict)
     config_files: list[str] = field(default_factory=list)
     positional: list[str] = field(default_factory=list)
-    wants_help: str | None = None  # 'some', 'all' or None
+    wants_help: str | None = None  # the topic asked for, '' for the short page, None for no help
     print_config: bool = False
 
 
@@ -80,7 +80,7 @@ def read_command_line(argv: Sequence[str], positional: bool = False) -> CommandL
         while tokens and not equals and not tokens[0].startswith("--") and (not values or key == "config"):
             values.append(tokens.pop(0))
         if key == "help":
-            line.wants_help = "all" if values == ["all"] else "some"
+            line.wants_help = values[0] if values else ""
         elif key == "config":
             if not values:
                 raise UsageError("--config needs the path of a YAML file")
@@ -295,10 +295,14 @@ def _unknown(key: str, label: str, options: Mapping[str, Option], names: Mapping
 
 
 def help_for(line: CommandLine) -> str:
-    """Return the help page for the names that a command line chooses."""
+    """Return the help page for the names that a command line chooses.
+
+    Raises:
+        UsageError: there is no such name, or no such topic of help.
+    """
     names = _names([Source("command line", line.flags)])
     try:
-        return help_page(names, _recipe(names).values, line.wants_help == "all")
+        return help_page(names, _recipe(names).values, line.wants_help or "")
     except ValueError as error:
         raise UsageError(str(error)) from error
 

@@ -13,7 +13,7 @@ from project.registry import look_up, options_of
 from project.run.assemble import check_values, facts_for
 from project.run.config import Source, flatten, plain, read_command_line, resolve
 from project.run.errors import RunError, UsageError, one_line
-from project.run.progress import percent_or_number, say
+from project.run.progress import measured_rows, say
 from project.run.train import quieten
 from project.tasks import TASKS, Task
 
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
     """
     quieten()
     line = read_command_line(arguments, positional=True)
-    if line.wants_help:
+    if line.wants_help is not None:
         print(HELP)
         return
     if len(line.positional) != 1:
@@ -98,9 +98,10 @@ def main(arguments: list[str]) -> None:
         say(f"note: {note}")
     name = {"test": "test", "val": "validation"}[split]
     say(f"{path}: {config['task']['name']}, {config['data']['name']}, {task.images_measured:,} {name} images")
-    width = max(12, *(len(metric) + 1 for metric in metrics))
-    for metric, value in metrics.items():
-        say(f"{metric:<{width}}{percent_or_number(metric, value)}")
+    rows = measured_rows(metrics)
+    width = max(12, *(len(metric) + 1 for metric, _ in rows))
+    for metric, text in rows:
+        say(f"{metric:<{width}}{text}")
 
 
 def _fixed(task: Task, own: Source, flags: dict[str, Any], split: str | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from lightning.pytorch import Trainer
 from project.backbones import BACKBONES, find_backbone
 from project.data import DATA, find_data
 from project.heads import HEADS
-from project.registry import look_up
+from project.registry import closest, look_up
 from project.tasks import TASKS
 from project.tasks.optim import OPTIMISERS, training_options
 
@@ -61,7 +61,12 @@ OWNED = {
     "model_registry": "models are kept in checkpoints/NAME",
     "inference_mode": "evaluation always runs without gradients",
 }
-# The Trainer flags that the help page always shows, in our words.
+HELP_TOPICS = ("run", *SECTIONS, "trainer", "all")
+MOST_USED = (  # what the short help page shows
+    *("max_epochs", "data.batch_size", "optim.lr", "precision", "accelerator", "devices"),
+    *("name", "seed", "ckpt_path", "init_from", "wandb", "config"),
+)
+# The Trainer flags that are most used, in our words.
 TRAINER_HELP = {
     "max_epochs": "epochs to train for",
     "accelerator": "cpu, gpu, mps, or auto for the best there is",
@@ -91,7 +96,7 @@ RUN_OPTIONS = [
     Option("name", str | None, None, "name of the run and of its folder in checkpoints/"),
     Option("seed", int, 0, "seed of weights, order, augmentation and dropout"),
     Option("wandb", Literal["auto", "online", "offline", "disabled"], "auto", "tracking by Weights & Biases"),
-    Option("ckpt_path", str | None, None, "resume: 'last' for the newest run, or the path of a last.ckpt"),
+    Option("ckpt_path", str | None, None, "resume: 'last' for the newest run, or a last.ckpt"),
     Option("save_every_steps", int | None, None, "also save last.ckpt every so many steps"),
     Option("save_every_minutes", float | None, None, "also save last.ckpt every so many minutes"),
     Option("timeout_minutes", float, 10.0, "how long processes wait for one of them that hangs"),
@@ -100,7 +105,7 @@ RUN_OPTIONS = [
     ),
     Option("init_from", str | None, None, "start from every matching weight of this checkpoint"),
 ]
-CONFIG_OPTION = Option("config", str, None, "YAML files with any of these options")
+CONFIG_OPTION = Option("config", str, None, "YAML files of options; flags win, and later files")
 PRINT_OPTION = Option("print_config", bool, None, "print the whole resolved configuration and stop")
 
 
@@ -185,35 +190,51 @@ def type_name(annotation: Any) -> str:
     return {bool: "true|false", str: "TEXT", int: "INT", float: "NUMBER"}.get(annotation, "VALUE")
 
 
-def help_page(names: Mapping[str, str], recipe: Mapping[str, Any], everything: bool) -> str:
-    """Return the help page for the names chosen: ours first, the Trainer's most used next, the rest when asked."""
-    trainer = {option.key: option for option in trainer_options()}
-    trainer["max_epochs"] = dataclasses.replace(trainer["max_epochs"], default=recipe["max_epochs"])
-    rest = [option for key, option in trainer.items() if key not in TRAINER_HELP]
-    lines = [
-        "usage: python scripts/train.py [--FLAG VALUE ...]",
-        "",
-        "Train, test and record a model; with no flag, a small CNN on MNIST. Flags win",
-        "over --config files, later files over earlier ones, both over a resumed run.",
-        "",
-        "run",
-        *_rows(RUN_OPTIONS),
-        *_rows([CONFIG_OPTION, PRINT_OPTION]),
-    ]
+def help_page(names: Mapping[str, str], recipe: Mapping[str, Any], topic: str) -> str:
+    """Return the help page on a topic for the names chosen: a screen of the most used, a section, or everything.
+
+    Raises:
+        ValueError: there is no such topic, or nothing of such a name.
+    """
+    if topic not in ("", *HELP_TOPICS):
+        raise ValueError(f"--help {topic}: it is about {', '.join(HELP_TOPICS)}{closest(topic, HELP_TOPICS)}")
+    by_key = {option.key: option for option in [*trainer_options(), *RUN_OPTIONS, CONFIG_OPTION]}
+    pages: dict[str, list[str]] = {"run": ["run", *_rows([*RUN_OPTIONS, CONFIG_OPTION, PRINT_OPTION])]}
     for section in SECTIONS:
         options = [
             dataclasses.replace(option, default=recipe.get(option.key, option.default))
             for option in section_options(section, names[section])
             if option.key not in DERIVED
         ]
-        lines += ["", f"--{section} {names[section]}   (choose from {_choices(section)})", *_rows(options)]
-    lines += ["", "Lightning's Trainer, most used", *_rows(trainer[key] for key in TRAINER_HELP)]
-    if everything:
-        lines += ["", "Lightning's Trainer, the rest", *_rows(rest)]
-    else:
-        lines += ["", f"{len(rest)} more flags of the Trainer: --help all"]
-        lines += ["options of another backbone: --backbone NAME --help"]
-    return "\n".join(lines)
+        by_key |= {option.key: option for option in options}
+        pages[section] = [f"--{section} {names[section]}   (choose from {_choices(section)})", *_rows(options)]
+    by_key["max_epochs"] = dataclasses.replace(by_key["max_epochs"], default=recipe["max_epochs"])
+    trainer = [by_key[option.key] for option in trainer_options()]
+    used = [option for key in TRAINER_HELP for option in trainer if option.key == key]
+    rest = [option for option in trainer if option.key not in TRAINER_HELP]
+    pages["trainer"] = [
+        "Lightning's Trainer, most used",
+        *_rows(used),
+        "",
+        "Lightning's Trainer, the rest",
+        *_rows(rest),
+    ]
+    if topic == "all":
+        return "\n\n".join("\n".join(page) for page in pages.values())
+    if topic:
+        return "\n".join(pages[topic])
+    sections = [f"  {f'--{section} {names[section]}':<24}{_choices(section)}" for section in SECTIONS]
+    most_used = [by_key[key] for key in MOST_USED if key in by_key]
+    return "\n".join(
+        [
+            "usage: python scripts/train.py [--FLAG VALUE ...]",
+            "",
+            "Train, test and record a model; with no flag, a small CNN on MNIST.",
+            *sections,
+            *_rows(most_used, column=26, types=False),
+            f"More: --help {'|'.join(HELP_TOPICS)}",
+        ]
+    )
 
 
 def _choices(section: str) -> str:
@@ -224,11 +245,11 @@ def _choices(section: str) -> str:
     return ", ".join(NAMED[section])
 
 
-def _rows(options: Iterable[Option], column: int = 31) -> list[str]:
+def _rows(options: Iterable[Option], column: int = 31, types: bool = True) -> list[str]:
     width = min(shutil.get_terminal_size((80, 24)).columns, 110)
     rows = []
     for option in options:
-        flag = f"  --{option.key} {type_name(option.annotation)}"
+        flag = f"  --{option.key}" + (f" {type_name(option.annotation)}" if types else "")
         text = option.help + ("" if option.default is None else f" [{_shown(option.default)}]")
         body = textwrap.wrap(text, width - column) or [""]
         if len(flag) < column:

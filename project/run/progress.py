@@ -1,8 +1,10 @@
 """What a run says while it trains: a bar on a terminal, a line an epoch everywhere, numbers for the loggers."""
 
 import os
+import shutil
 import sys
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -10,6 +12,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, RichProgressBar
 
 from project.run.processes import is_main_process
 
+SHARES = ("acc", "miou", "map", "map_50", "discriminator_acc")  # metrics that are shares of 1
 REFRESH_STEPS = 20  # redrawing more often is work that nobody sees
 
 
@@ -20,9 +23,24 @@ def is_of_a_class(name: str) -> bool:
 
 def percent_or_number(name: str, value: float) -> str:
     """Write a metric as a person reads it: shares as percentages, others with four significant digits."""
-    if name.rpartition("/")[2] in ("acc", "miou", "map", "map_50") or is_of_a_class(name):
+    if name.rpartition("/")[2] in SHARES or is_of_a_class(name):
         return f"{100 * value:.2f} %"
     return f"{value:.4g}"
+
+
+def measured_rows(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Return metrics and their values as a person reads them; test/source_psnr stands beside test/psnr."""
+    beside: dict[str, list[str]] = {name: [] for name in metrics}
+    for name, value in metrics.items():
+        split, _, measure = name.rpartition("/")
+        who, _, measure = measure.rpartition("_")
+        if who and f"{split}/{measure}" in beside and not is_of_a_class(name):
+            beside[f"{split}/{measure}"].append(f"{who} {percent_or_number(f'{split}/{measure}', value)}")
+            del beside[name]
+    return [
+        (name, percent_or_number(name, metrics[name]) + (f"   ({', '.join(others)})" if others else ""))
+        for name, others in beside.items()
+    ]
 
 
 def say(text: str) -> None:
@@ -35,7 +53,7 @@ def say(text: str) -> None:
 
 
 class Bar(RichProgressBar):
-    """Lightning's bar, with the loss of the step and the newest validation metric beside it."""
+    """Lightning's bar, with the loss of the step and the newest value of the task's best metric beside it."""
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=REFRESH_STEPS, leave=False)
@@ -48,9 +66,9 @@ class Bar(RichProgressBar):
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         shown = {} if self._loss is None else {"loss": f"{self._loss:.4f}"}
-        for name, value in trainer.callback_metrics.items():
-            if name.startswith("val/") and not name.endswith("loss"):  # more would not fit in 80 columns
-                shown[name] = percent_or_number(name, float(value))
+        best = str(pl_module.best_metric)
+        if best in trainer.callback_metrics:  # more would not fit in 80 columns
+            shown[best] = percent_or_number(best, float(trainer.callback_metrics[best]))
         return shown
 
     def _get_train_description(self, current_epoch: int) -> str:
@@ -59,7 +77,7 @@ class Bar(RichProgressBar):
 
 
 class EpochLines(Checkpoint):
-    """Prints one line for each epoch.
+    """Prints one line for each epoch, under a header: as many metrics as fit, the most telling ones first.
 
     A `Checkpoint` only because Lightning calls those last, when all of the epoch's metrics are there.
     """
@@ -67,6 +85,7 @@ class EpochLines(Checkpoint):
     def __init__(self) -> None:
         self._start = 0.0
         self._validated = False  # in this epoch
+        self._columns: list[str] = []
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._validated = True
@@ -79,14 +98,46 @@ class EpochLines(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
-        words = [f"epoch {trainer.current_epoch + 1}" + (f"/{total}" if total else "")]
+        count = f"epoch {trainer.current_epoch + 1}" + (f"/{total}" if total else "")
         # Read in every process: the metrics are joined over all of them at this moment.
-        for name, value in sorted(trainer.callback_metrics.items()):
-            if self._validated or not name.startswith("val/"):
-                words.append(f"{name} {percent_or_number(name, float(value))}")
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if not self._validated:
+            values = {name: value for name, value in values.items() if not name.startswith("val/")}
         self._validated = False
-        words.append(f"{time.perf_counter() - self._start:.1f} s")
-        say("  ".join(words))
+        margin = len(f"epoch {total}/{total}" if total else "epoch 1,000")
+        columns = fitting(most_telling(values, str(pl_module.best_metric)), margin)
+        if not set(columns) <= set(self._columns):  # the first line, or the first with a validation
+            self._columns = columns
+            say("  ".join([" " * margin, *(f"{name:>{_width(name)}}" for name in columns), "seconds"]))
+        shown = {name: percent_or_number(name, values[name]) if name in values else "" for name in self._columns}
+        cells = [f"{text:>{_width(name)}}" for name, text in shown.items()]
+        say("  ".join([f"{count:<{margin}}", *cells, f"{time.perf_counter() - self._start:>7.1f}"]))
+
+
+def most_telling(names: Iterable[str], best: str) -> list[str]:
+    """Return metrics in the order in which a person looks at them: losses, the best metric, the rest."""
+    first = ["train/loss", "val/loss", best]
+    rest = sorted(names, key=lambda name: (not name.startswith("val/"), name))
+    return [name for name in [*first, *(name for name in rest if name not in first)] if name in names]
+
+
+def fitting(names: Sequence[str], margin: int) -> list[str]:
+    """Return the first of the names whose columns fit on a line of the terminal, or on one of 80 where there is none.
+
+    `margin` is what stands before them in columns.
+    """
+    room = shutil.get_terminal_size((80, 24)).columns - margin - 9  # the seconds
+    kept: list[str] = []
+    for name in names:
+        room -= _width(name) + 2
+        if room < 0 and kept:
+            break
+        kept.append(name)
+    return kept
+
+
+def _width(name: str) -> int:
+    return max(len(name), 8)
 
 
 class StepMetrics(Callback):

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from project.checkpoint_file import write_text
-from project.run.progress import is_of_a_class, percent_or_number
+from project.run.progress import is_of_a_class, measured_rows, percent_or_number
 
 NO_BREAK = "\u00a0"
 MOST_CLASSES = 24  # of which each is on the screen; summary.json has all
@@ -86,10 +86,8 @@ def _finite(value: Any) -> Any:
 
 def closing_lines(summary: Mapping[str, Any], folder: Path | None) -> list[str]:
     """Return what a person wants to know when a run is over; a rehearsal has no folder."""
-    rows = []
-    for name, value in summary["metrics"].items():
-        if name.startswith("test/") and not is_of_a_class(name):
-            rows.append((name, percent_or_number(name, value)))
+    metrics = {k: v for k, v in summary["metrics"].items() if k.startswith("test/") and not is_of_a_class(k)}
+    rows = measured_rows(metrics)
     rows += _by_class(summary["metrics"])
     best = summary["best"]
     if best["value"] is not None:

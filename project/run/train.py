@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> None:
         RunError: the run failed.
     """
     line = read_command_line(arguments)
-    if line.wants_help:
+    if line.wants_help is not None:
         print(help_for(line))
         return
     quieten()
