@@ -117,7 +117,8 @@ def facts(task: Task, checkpoint: Mapping[str, Any], path: str) -> list[str]:
     if best.get("best_value") is not None:
         value = percent_or_number(best["metric"], float(best["best_value"]))
         parts.append(f"best {best['metric']} {value}, epoch {best['best_epoch'] + 1}")
-    return [f"Classes: {', '.join(names[:MOST_NAMES])}{more}", ", ".join([*parts, path])]
+    classes = [] if task.takes == "translate" else [f"Classes: {', '.join(names[:MOST_NAMES])}{more}"]
+    return [*classes, ", ".join([*parts, path])]
 
 
 def example_images(task: Task, config: Mapping[str, Any], folder: Path) -> list[Path]:

@@ -20,6 +20,7 @@ from project.run.predict import NOTHING, Predictions, draw
 from project.tasks import Task
 
 MOST_SHOWN = 5  # classes of a dropped image
+LEAST_SIDE = 480  # pixels of a picture with texts
 WIDEST = 1200  # pixels of a picture on the page; predict.py writes it whole
 MOST_TEXT = 2**20  # characters of a drawing, which takes some thousands
 MOST_SIDE = 1024  # pixels of it
@@ -90,7 +91,7 @@ class Answers:
         if "probabilities" in answer:
             best = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
             return None, _bars(best[:MOST_SHOWN]) + text
-        picture = draw(self.task, found[0])
+        picture = draw(self.task, found[0], LEAST_SIDE)
         picture.thumbnail((WIDEST, WIDEST))
         return picture, self._table(answer) + text
 

@@ -91,7 +91,7 @@ STYLE = """
 .seen { display: flex; align-items: center; gap: 10px; margin-top: 14px; }
 .seen img { width: 84px; image-rendering: pixelated; border-radius: 4px; }
 .text table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-.text th, .text td { padding: 3px 14px 3px 0; text-align: left; }
+.text th, .text td { padding: 4px 18px 4px 0; text-align: left; border-bottom: 1px solid #8884; }
 .text td i { display: inline-block; width: 14px; height: 14px; margin-right: 8px; border-radius: 3px; }
 .picture img { object-fit: contain; width: 100%; height: 100%; }
 """
@@ -174,7 +174,7 @@ def _image(answers: Answers, examples: list[Path]) -> None:
                 buttons=["download", "fullscreen"],
                 visible=has_picture,
             )
-            text = gr.HTML(elem_classes="text")
+            text = gr.HTML(elem_classes="text", apply_default_css=False, padding=True)
 
     def look(
         file: Mapping[str, Any] | None, invert: bool, fit: bool, least_score: float

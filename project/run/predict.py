@@ -136,13 +136,21 @@ class Prediction(NamedTuple):
     looks_inverted: bool
 
 
-def draw(task: Any, prediction: Prediction) -> Image.Image:
-    """Return the picture of an answer: the image that was made, or the file's with the answer drawn in."""
-    drawn = prediction.answer.get("image")
-    if drawn is None:
-        image = torch.from_numpy(np.array(read_image(prediction.path, 3))).permute(2, 0, 1).contiguous()
-        drawn = task.draw(image, prediction.answer)
-    return to_image(drawn)
+def draw(task: Any, prediction: Prediction, least_side: int = 0) -> Image.Image:
+    """Return the picture of an answer: the image that was made, or the file's with the answer drawn in.
+
+    A smaller image with objects is enlarged to about `least_side` pixels, so that what is written there can be read.
+    """
+    answer = prediction.answer
+    if "image" in answer:
+        return to_image(answer["image"])
+    image = torch.from_numpy(np.array(read_image(prediction.path, 3))).permute(2, 0, 1).contiguous()
+    factor = least_side // max(image.shape)
+    if factor > 1 and "objects" in answer:
+        image = image.repeat_interleave(factor, dim=1).repeat_interleave(factor, dim=2)
+        sides = ("x0", "y0", "x1", "y1")
+        answer = {"objects": [{**o, **{side: factor * o[side] for side in sides}} for o in answer["objects"]]}
+    return to_image(task.draw(image, answer))
 
 
 class Predictions:
