@@ -57,13 +57,26 @@ def main(arguments: list[str]) -> None:
         task = look_up("task", checkpoint["task"], TASKS).from_checkpoint(checkpoint, given.device or best_device())
     except (OSError, ValueError, RuntimeError, AssertionError) as error:
         raise UsageError(one_line(error)) from error
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     with tempfile.TemporaryDirectory(prefix="demo-") as folder:
         page, look = make_page(task, checkpoint, given.checkpoint, Path(folder))
         try:
-            port = free_port(given.host, given.port)
+            port = _launch(page, given.host, given.port, look)
+            say(f"http://{given.host}:{port} shows {given.checkpoint}; Ctrl-C ends it")
+            threading.Event().wait()
+        finally:
+            page.close(verbose=False)
+
+
+def _launch(page: Any, host: str, first: int, look: Mapping[str, Any]) -> int:
+    """Serve the page at the first free port from `first` on, and return that."""
+    port = first
+    while True:
+        port = free_port(host, port, first + PORTS)
+        try:
             page.launch(
-                server_name=given.host,
+                server_name=host,
                 server_port=port,
                 share=False,
                 quiet=True,
@@ -72,12 +85,9 @@ def main(arguments: list[str]) -> None:
                 footer_links=[],
                 **look,
             )
-            say(f"http://{given.host}:{port} shows {given.checkpoint}; Ctrl-C ends it")
-            threading.Event().wait()
-        except OSError as error:
-            raise RunError(one_line(error)) from error
-        finally:
-            page.close(verbose=False)
+            return port
+        except OSError:  # another program was quicker
+            port += 1
 
 
 def _stop(number: int, frame: Any) -> NoReturn:
@@ -142,17 +152,17 @@ def example_images(task: Task, config: Mapping[str, Any], folder: Path) -> list[
     return paths
 
 
-def free_port(host: str, first: int) -> int:
-    """Return the first free port from `first` on.
+def free_port(host: str, first: int, end: int) -> int:
+    """Return the first free port from `first` on, before `end`.
 
     Raises:
         RunError: there is none, or the host is not this machine.
     """
-    reason = ""
-    for port in range(first, min(first + PORTS, 65536)):
+    reason = "no port left"
+    for port in range(first, min(end, 65536)):
         try:
             with socket.create_server((host, port)):
                 return port
         except OSError as error:
             reason = error.strerror or str(error)
-    raise RunError(f"--host {host} --port {first}: nothing free there, {PORTS} ports tried ({reason})")
+    raise RunError(f"--host {host} --port: nothing is free there before {end} ({reason})")

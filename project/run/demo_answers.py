@@ -20,7 +20,7 @@ from project.run.predict import NOTHING, Predictions, draw
 from project.tasks import Task
 
 MOST_SHOWN = 5  # classes of a dropped image
-LEAST_SIDE = 480  # pixels of a picture with texts
+LEAST_SIDE = 400  # pixels of a picture with texts
 WIDEST = 1200  # pixels of a picture on the page; predict.py writes it whole
 MOST_TEXT = 2**20  # characters of a drawing, which takes some thousands
 MOST_SIDE = 1024  # pixels of it

@@ -91,9 +91,9 @@ STYLE = """
 .seen { display: flex; align-items: center; gap: 10px; margin-top: 14px; }
 .seen img { width: 84px; image-rendering: pixelated; border-radius: 4px; }
 .text table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-.text th, .text td { padding: 4px 18px 4px 0; text-align: left; border-bottom: 1px solid #8884; }
+.text th, .text td { padding: 4px 18px 4px 0; text-align: left; border-bottom: 1px solid #8884; white-space: nowrap; }
 .text td i { display: inline-block; width: 14px; height: 14px; margin-right: 8px; border-radius: 3px; }
-.picture img { object-fit: contain; width: 100%; height: 100%; }
+.picture img { object-fit: contain; width: 100%; height: 100%; padding-top: 28px; }
 """
 SHARP = ".picture img { image-rendering: pixelated; }"  # images of a few pixels, enlarged
 
@@ -169,7 +169,7 @@ def _image(answers: Answers, examples: list[Path]) -> None:
                 label="What it shows" if answers.task.task_name != "translate" else "What is made of it",
                 interactive=False,
                 format="png",
-                height=320,
+                height=420,
                 elem_classes="picture",
                 buttons=["download", "fullscreen"],
                 visible=has_picture,

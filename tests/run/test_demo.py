@@ -222,9 +222,11 @@ def test_without_gradio_one_line_says_how_to_get_it(monkeypatch):
 def test_a_port_that_is_taken_is_passed_over():
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-        assert demo.free_port("127.0.0.1", port) > port
-    with pytest.raises(RunError, match="--host 192.0.2.1 .*nothing free there"):
-        demo.free_port("192.0.2.1", 7860)
+        assert demo.free_port("127.0.0.1", port, port + 100) > port
+        with pytest.raises(RunError, match="nothing is free there before"):
+            demo.free_port("127.0.0.1", port, port + 1)
+    with pytest.raises(RunError, match="--host 192.0.2.1 "):
+        demo.free_port("192.0.2.1", 7860, 7870)
 
 
 @contextlib.contextmanager
@@ -245,12 +247,12 @@ def served(folder, *arguments):
 
 
 @needs_gradio
-def test_ctrl_c_ends_it_and_leaves_nothing(trained):
+def test_ctrl_c_ends_it_and_leaves_nothing_of_what_was_uploaded(trained):
     with served(trained, CKPT) as (process, _):
         assert list((trained / "temporary").iterdir())
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
-        assert process.wait(timeout=30) == 130 and rest == "interrupted\n"
+        assert process.wait(timeout=30) == 130 and rest == "stopped by SIGINT\n"
     assert not list((trained / "temporary").iterdir())
 
 
