@@ -76,6 +76,8 @@ class Answers:
             fit: whether an image is scaled to the size trained on, also for a task that takes any.
             least_score: leave out objects less certain than that.
         """
+        if not path.is_file():
+            return None, _note(f"{printable(name)} was deleted after a while: drop it in again.")
         predictions = Predictions(self.task, invert, whole=self.task.takes_any_size and not fit)
         try:
             with self.lock:
