@@ -4,6 +4,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+DEMO = ["gradio>=6.31,<7"]
 HERE = Path(__file__).parent
 LINES = (HERE / "requirements.txt").read_text(encoding="utf-8").splitlines()
 REQUIREMENTS = [need for line in LINES if (need := line.partition("#")[0].strip())]
@@ -19,7 +20,10 @@ setup(
     packages=find_packages(include=["project", "project.*"]),
     install_requires=REQUIREMENTS,
     extras_require={
+        "demo": DEMO,
         "dev": [
+            *DEMO,
+            "playwright>=1.50",  # drives a browser that is there already, if any
             "pytest>=8",
             "ruff>=0.15,<1",
             "mypy>=1.15",

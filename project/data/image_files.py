@@ -6,7 +6,7 @@ C channels, (H, W) size in pixels.
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -125,7 +125,7 @@ def read_fitted(path: Path, channels: int, size: Sequence[int] | None) -> Pictur
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path | BinaryIO) -> Iterator[Image.Image]:
     """Open an image file, as long as the context lasts; what goes wrong meanwhile names it.
 
     Raises:

@@ -56,8 +56,7 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     if given.output is not None:
         _check_output(given.output)
-    if given.device is not None and given.device.partition(":")[0] not in ("cpu", "cuda", "mps"):
-        raise UsageError(f"--device {given.device}: expected cpu, cuda or mps")
+    check_device(given.device)
     if given.batch_size < 1:
         raise UsageError(f"--batch_size is 1 or more, got {given.batch_size}")
     if given.least_score is not None and not 0 < given.least_score < 1:
@@ -116,6 +115,16 @@ def _check_output(output: str) -> None:
         raise UsageError(f"--output {output}: expected a name that ends in .csv or .json, or that of a folder")
 
 
+def check_device(device: str | None) -> None:
+    """Refuse a --device that is none.
+
+    Raises:
+        UsageError: says what was expected.
+    """
+    if device is not None and device.partition(":")[0] not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"--device {device}: expected cpu, cuda or mps")
+
+
 def best_device() -> str:
     """Return the fastest kind of device that this machine has."""
     if torch.cuda.is_available():
@@ -129,6 +138,23 @@ class Prediction(NamedTuple):
     path: Path
     answer: dict[str, Any]
     looks_inverted: bool
+
+
+def draw(task: Any, prediction: Prediction, least_side: int = 0) -> Image.Image:
+    """Return the picture of an answer: the image that was made, or the file's with the answer drawn in.
+
+    A smaller image with objects is enlarged to about `least_side` pixels, so that what is written there can be read.
+    """
+    answer = prediction.answer
+    if "image" in answer:
+        return to_image(answer["image"])
+    image = torch.from_numpy(np.array(read_image(prediction.path, 3))).permute(2, 0, 1).contiguous()
+    factor = least_side // max(image.shape)
+    if factor > 1 and "objects" in answer:
+        image = image.repeat_interleave(factor, dim=1).repeat_interleave(factor, dim=2)
+        sides = ("x0", "y0", "x1", "y1")
+        answer = {"objects": [{**o, **{side: factor * o[side] for side in sides}} for o in answer["objects"]]}
+    return to_image(task.draw(image, answer))
 
 
 class Predictions:
@@ -255,11 +281,7 @@ class Drawings:
         """
         name = self.names[prediction.path]
         try:
-            drawn = prediction.answer.get("image")
-            if drawn is None:
-                image = torch.from_numpy(np.array(read_image(prediction.path, 3))).permute(2, 0, 1).contiguous()
-                drawn = self.task.draw(image, prediction.answer)
-            to_image(drawn).save(self.folder / f"{name}.png")
+            draw(self.task, prediction).save(self.folder / f"{name}.png")
             if "mask" in prediction.answer:
                 self._save_mask(prediction.answer["mask"], self.folder / f"{name}_mask.png")
         except OSError as error:

@@ -1,0 +1,168 @@
+"""A page on this machine to try a checkpoint on: what scripts/demo.py does."""
+
+import importlib.util
+import os
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from project.checkpoint_file import read_checkpoint
+from project.data import build_data, find_data
+from project.machine import settle_threads
+from project.ops.pictures import to_image
+from project.registry import look_up, options_of
+from project.run.arguments import Parser
+from project.run.demo_answers import Answers
+from project.run.errors import RunError, Stopped, UsageError, one_line
+from project.run.predict import best_device, check_device
+from project.run.progress import percent_or_number, say
+from project.tasks import TASKS, Task
+
+EXAMPLES = 5
+MOST_DRAWN = 64  # pixels a side of images small enough to be drawn
+MOST_NAMES = 30  # classes that are named
+PORTS = 100  # tried one after the other
+# Nothing is asked of anybody outside: no statistics, no look for newer versions, no way through a proxy to ourselves.
+ALONE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "NO_PROXY": "*", "no_proxy": "*"}
+
+
+def main(arguments: list[str]) -> None:
+    """Serve the page until Ctrl-C.
+
+    Raises:
+        UsageError: the command line makes no sense, or the checkpoint cannot be read.
+        RunError: Gradio is not installed, or no port is free.
+        Stopped: a signal asked for the end.
+    """
+    parser = Parser(prog="demo.py", description="A page in the browser to try a checkpoint on.")
+    parser.add_argument("checkpoint", help="a best.ckpt")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 lets others in [127.0.0.1]")
+    parser.add_argument("--port", type=int, default=7860, metavar="INT", help="the first free one from there on [7860]")
+    parser.add_argument("--device", default=None, help="cpu, cuda or mps; by default the best there is")
+    given = parser.parse_args(arguments)
+    check_device(given.device)
+    if not 1 <= given.port <= 65535:
+        raise UsageError(f"--port is a number from 1 to 65535, got {given.port}")
+    if importlib.util.find_spec("gradio") is None:
+        raise RunError('the page needs Gradio: pip install -e ".[demo]"')
+    settle_threads(1)
+    try:
+        checkpoint = read_checkpoint(given.checkpoint)
+        task = look_up("task", checkpoint["task"], TASKS).from_checkpoint(checkpoint, given.device or best_device())
+    except (OSError, ValueError, RuntimeError, AssertionError) as error:
+        raise UsageError(one_line(error)) from error
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    with tempfile.TemporaryDirectory(prefix="demo-") as folder:
+        page, look = make_page(task, checkpoint, given.checkpoint, Path(folder))
+        try:
+            port = _launch(page, given.host, given.port, look)
+            say(f"http://{given.host}:{port} shows {given.checkpoint}; Ctrl-C ends it")
+            threading.Event().wait()
+        finally:
+            page.close(verbose=False)
+
+
+def _launch(page: Any, host: str, first: int, look: Mapping[str, Any]) -> int:
+    """Serve the page at the first free port from `first` on, and return that."""
+    port = first
+    while True:
+        port = free_port(host, port, first + PORTS)
+        try:
+            page.launch(
+                server_name=host,
+                server_port=port,
+                share=False,
+                quiet=True,
+                prevent_thread_lock=True,
+                ssr_mode=False,
+                footer_links=[],
+                **look,
+            )
+            return port
+        except OSError:  # another program was quicker
+            port += 1
+
+
+def _stop(number: int, frame: Any) -> NoReturn:
+    raise Stopped(number)
+
+
+def make_page(task: Task, checkpoint: Mapping[str, Any], path: str, folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Return the page of a checkpoint, and the arguments for its launch that say how it looks.
+
+    Args:
+        task: the checkpoint's task, on its device.
+        checkpoint: what was read from the file.
+        path: the file.
+        folder: where images lie as long as they are needed.
+    """
+    os.environ |= {**ALONE, "GRADIO_TEMP_DIR": str(folder)}
+    # Only now: it reads these as it is imported, and takes seconds.
+    from project.run.demo_page import BIGGEST, build_page, look_of
+
+    size = task.hparams["image_size"]
+    draw = task.task_name == "classify" and task.hparams["in_channels"] == 1 and max(size) <= MOST_DRAWN
+    config = checkpoint.get("run", {}).get("config", {})
+    data = Path(config["data"]["name"]).absolute().name if config else ""
+    title = f"{task.task_name}: {data}" if data else task.task_name
+    shown = build_page(Answers(task), title, facts(task, checkpoint, path), draw, example_images(task, config, folder))
+    return shown, {**look_of(size), "max_file_size": BIGGEST}
+
+
+def facts(task: Task, checkpoint: Mapping[str, Any], path: str) -> list[str]:
+    """Return lines on what a checkpoint is: its classes; its network, how good it is, and its file."""
+    names = task.hparams["class_names"]
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    parts = [f"{task.hparams['backbone']['name']} + {task.hparams['head']['name']}"]
+    height, width = task.hparams["image_size"]
+    parts.append(f"{width} x {height} pixels, {'grey' if task.hparams['in_channels'] == 1 else 'colour'}")
+    best = checkpoint.get("callbacks", {}).get("RunCheckpoints", {})
+    if best.get("best_value") is not None:
+        value = percent_or_number(best["metric"], float(best["best_value"]))
+        parts.append(f"best {best['metric']} {value}, epoch {best['best_epoch'] + 1}")
+    classes = [] if task.takes == "translate" else [f"Classes: {', '.join(names[:MOST_NAMES])}{more}"]
+    return [*classes, ", ".join([*parts, path])]
+
+
+def example_images(task: Task, config: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Write a few test images of the data that a checkpoint was trained on; none where they are not at hand."""
+    if not config:
+        return []
+    try:
+        here = {"download": False, "cache": "none", "num_workers": 0}
+        taken = options_of(find_data(config["data"]["name"]))
+        options = {**config["data"], **{key: value for key, value in here.items() if key in taken}}
+        data = build_data(task=task.takes, seed=config["seed"], **options)
+        data.prepare_data()
+        data.setup("test")
+        store = data.stores["test" if data.has_test else "val"]
+        images = store.__getitems__(range(min(EXAMPLES, len(store))))[0]
+    except (OSError, ValueError, KeyError):
+        return []
+    paths = [folder / f"{i + 1}.png" for i in range(len(images))]
+    for image, path in zip(images, paths, strict=True):
+        to_image(torch.as_tensor(image)).save(path)
+    return paths
+
+
+def free_port(host: str, first: int, end: int) -> int:
+    """Return the first free port from `first` on, before `end`.
+
+    Raises:
+        RunError: there is none, or the host is not this machine.
+    """
+    reason = "no port left"
+    for port in range(first, min(end, 65536)):
+        try:
+            with socket.create_server((host, port)):
+                return port
+        except OSError as error:
+            reason = error.strerror or str(error)
+    raise RunError(f"--host {host} --port: nothing is free there before {end} ({reason})")

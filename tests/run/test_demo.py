@@ -1,0 +1,324 @@
+import base64
+import contextlib
+import importlib.util
+import io
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from project.checkpoint_file import read_checkpoint, write_checkpoint
+from project.run import demo
+from project.run.demo_answers import Answers
+from project.run.errors import RunError, UsageError
+from project.run.predict import Predictions
+from project.tasks import TASKS, load_task
+from tests.tiny import QUICK, start_script
+
+CKPT = "checkpoints/a/best.ckpt"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_gradio = pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="needs Gradio: the extra [demo]")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a checkpoint trained on the stand-in, where digit k is a bar at a place of its own."""
+    from project.data.mnist import MNISTDataModule
+    from project.run import train
+    from tests.tiny import TINY_SUMS, write_tiny
+
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        write_tiny(folder / "data")
+        patch.chdir(folder)
+        patch.setattr(MNISTDataModule, "sums", TINY_SUMS)
+        train.main([*QUICK, "--name", "a", "--max_epochs", "4"])
+    return folder
+
+
+def small(name):
+    """Return a small task, untrained."""
+    torch.manual_seed(0)
+    about = {"class_names": ["<a>", "b", "c"], "in_channels": 3, "image_size": (40, 48)}
+    about |= {"mean": [0.4] * 3, "std": [0.3] * 3}
+    task = TASKS[name](**about, backbone={"name": "cnn", "widths": [4, 8, 8]}).eval()
+    for part in task.head.modules():
+        if hasattr(part, "box"):  # untrained, it would find nothing
+            torch.nn.init.zeros_(part.box.bias)
+            torch.nn.init.zeros_(part.classes.bias)
+            task.hparams["least_score"] = 0.1
+    return task
+
+
+@pytest.fixture(params=TASKS)
+def task(request):
+    return small(request.param)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def address(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def bar(digit):
+    drawing = np.zeros((280, 280), np.uint8)
+    drawing[40:240, 40 + 20 * digit : 60 + 20 * digit] = 250
+    return address(drawing)
+
+
+def likeliest(html):
+    """Return the class of the longest bar."""
+    bars = html.split('<div class="bar">')[1:]
+    return max(bars, key=lambda text: float(text.split("<em>")[1].split(" %")[0])).split("<b>")[1].split("</b>")[0]
+
+
+def test_a_drawing_is_answered_class_by_class_with_what_the_network_sees(trained):
+    answers = Answers(load_task(trained / CKPT))
+    for digit in (2, 7):
+        html = answers.of_drawing({"image": bar(digit), "centre": False})
+        assert likeliest(html) == str(digit)
+        assert [text[0] for text in html.split("<b>")[1:]] == list("0123456789")
+        picture = html.split('src="data:image/png;base64,')[1].split('"')[0]
+        seen = np.array(Image.open(io.BytesIO(base64.b64decode(picture))))
+        assert seen.shape == (28, 28) and seen[14].argmax() in (4 + 2 * digit, 5 + 2 * digit)
+    centred = [answers.of_drawing({"image": bar(digit), "centre": True}) for digit in (2, 7)]
+    assert centred[0] == centred[1]
+
+
+@pytest.mark.parametrize("image", ["", "http://elsewhere/a.png", "data:image/png;base64,AAAA", None, 3])
+def test_what_is_no_drawing_is_said_to_be_none(trained, image):
+    assert "This is no drawing." in Answers(load_task(trained / CKPT)).of_drawing({"image": image})
+
+
+def test_a_huge_drawing_is_refused(trained):
+    huge = address(np.zeros((2000, 2000), np.uint8))
+    assert "This is no drawing." in Answers(load_task(trained / CKPT)).of_drawing({"image": huge})
+
+
+def test_an_image_is_answered_as_predict_does(task, photo):
+    picture, html = Answers(task).of_file(photo, "photo.png")
+    (prediction,) = Predictions(task, whole=task.takes_any_size).of([photo])
+    assert "<a>" not in html
+    if "probabilities" in prediction.answer:
+        assert picture is None and likeliest(html) == prediction.answer["class"].replace("<a>", "&lt;a&gt;")
+        return
+    assert picture.width / picture.height == pytest.approx(70 / 50)
+    if "image" in prediction.answer:
+        assert np.array_equal(np.array(picture), prediction.answer["image"].permute(1, 2, 0).numpy())
+    first = str(next(iter(task.rows(prediction.answer)[0].values()))).replace("<a>", "&lt;a&gt;")
+    assert first in html
+
+
+def test_a_broken_image_is_one_line_on_the_page(task, tmp_path):
+    path = tmp_path / "kept as.png"
+    path.write_text("text")
+    picture, html = Answers(task).of_file(path, "<my>.png")
+    assert picture is None and html.count("<p") == 1 and "&lt;my&gt;.png cannot be read as an image" in html
+    assert str(tmp_path) not in html
+    assert "drop it in again" in Answers(task).of_file(tmp_path / "gone.png", "gone.png")[1]
+
+
+@pytest.mark.parametrize("task", ["detect"], indirect=True)
+def test_the_least_score_decides_how_many_objects_are_shown(task, photo):
+    few, many = (Answers(task).of_file(photo, "a", least_score=score)[1].count("<tr>") for score in (0.95, 0.1))
+    assert few < many
+
+
+# In a process of its own, as Gradio leaves event loops open.
+PAGES = """
+import json, sys
+from pathlib import Path
+from project.checkpoint_file import read_checkpoint
+from project.run import demo
+from project.tasks import load_task
+
+photo, *paths = sys.argv[1:]
+for path in paths:
+    page, _ = demo.make_page(load_task(path), read_checkpoint(path), path, Path(path).parent)
+    (look,) = [function.fn for function in page.fns.values() if function.name == "look"]
+    assert look(None, False, False, 0.3) == (None, "")
+    picture, html = look({"path": photo, "orig_name": "photo.png"}, False, False, 0.1)
+    kinds = [block.get_block_name() for block in page.blocks.values()]
+    print(json.dumps([picture and picture.size, html, kinds, page.title, page.analytics_enabled]))
+"""
+
+
+@needs_gradio
+def test_there_is_a_page_for_every_task_and_its_function_answers(photo, tmp_path):
+    tasks = {name: small(name) for name in TASKS}
+    for name, task in tasks.items():
+        content = {"task": name, "hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}
+        write_checkpoint(content, tmp_path / f"{name}.ckpt")
+    paths = [str(tmp_path / f"{name}.ckpt") for name in tasks]
+    command = [sys.executable, "-c", PAGES, str(photo), *paths]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    for (name, task), line in zip(tasks.items(), done.stdout.splitlines(), strict=True):
+        size, html, kinds, title, analytics = json.loads(line)
+        picture, expected = Answers(task).of_file(photo, "photo.png")
+        assert html == expected and size == (picture and list(picture.size))
+        assert title == name and analytics is False
+        assert "tabs" not in kinds and "dataset" not in kinds  # it is not small and grey, and there are no examples
+
+
+def test_examples_are_test_images_of_the_data_if_that_is_at_hand(trained, tmp_path, monkeypatch):
+    from project.data.mnist import MNISTDataModule
+    from tests.tiny import TINY_SUMS
+
+    monkeypatch.setattr(MNISTDataModule, "sums", TINY_SUMS)
+    monkeypatch.chdir(trained)
+    checkpoint = read_checkpoint(CKPT)
+    task, config = load_task(CKPT), checkpoint["run"]["config"]
+    paths = demo.example_images(task, config, tmp_path)
+    assert len(paths) == demo.EXAMPLES
+    assert [next(Predictions(task).of([path])).answer["class"] for path in paths] == list("01234")
+    assert demo.example_images(task, {}, tmp_path) == []
+    assert demo.example_images(task, {**config, "data": {**config["data"], "root": "nowhere"}}, tmp_path) == []
+
+
+def test_the_page_says_what_the_checkpoint_is(trained):
+    checkpoint = read_checkpoint(trained / CKPT)
+    lines = " ".join(demo.facts(load_task(trained / CKPT), checkpoint, CKPT))
+    assert "Classes: 0, 1, 2" in lines and "cnn + dense" in lines and "best val/acc" in lines and CKPT in lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: checkpoint"),
+        (["nowhere.ckpt"], "there is no checkpoint nowhere.ckpt"),
+        (["a.ckpt", "--device", "meta"], "--device meta: expected cpu, cuda or mps"),
+        (["a.ckpt", "--port", "0"], "--port is a number from 1 to 65535, got 0"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(arguments, message, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
+    with pytest.raises(UsageError, match=message):
+        demo.main(arguments)
+
+
+def test_without_gradio_one_line_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(RunError, match=r'needs Gradio: pip install -e "\.\[demo\]"'):
+        demo.main(["a.ckpt"])
+
+
+def test_a_port_that_is_taken_is_passed_over():
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        assert demo.free_port("127.0.0.1", port, port + 100) > port
+        with pytest.raises(RunError, match="nothing is free there before"):
+            demo.free_port("127.0.0.1", port, port + 1)
+    with pytest.raises(RunError, match="--host 192.0.2.1 "):
+        demo.free_port("192.0.2.1", 7860, 7870)
+
+
+@contextlib.contextmanager
+def served(folder, *arguments):
+    """Serve a checkpoint in a process of its own; yield that and its address."""
+    (folder / "temporary").mkdir(exist_ok=True)
+    process = start_script("demo", *arguments, cwd=folder, TMPDIR=str(folder / "temporary"))
+    watch = threading.Timer(100, process.kill)
+    watch.start()
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("http://127.0.0.1:"), line + process.stdout.read()
+        yield process, line.split()[0]
+    finally:
+        watch.cancel()
+        process.kill()
+        process.communicate()
+
+
+@needs_gradio
+def test_ctrl_c_ends_it_and_leaves_nothing_of_what_was_uploaded(trained):
+    with served(trained, CKPT) as (process, _):
+        assert list((trained / "temporary").iterdir())
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+        assert process.wait(timeout=30) == 130 and rest == "stopped by SIGINT\n"
+    assert not list((trained / "temporary").iterdir())
+
+
+@pytest.fixture(scope="module")
+def url(trained):
+    with served(trained, CKPT) as (_, url):
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A browser of this machine's, without a window."""
+    if CHROMIUM is None:
+        pytest.skip("needs chromium: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: the extra [dev]")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def draw_bar(page, digit):
+    box = page.locator("canvas").bounding_box()
+    x = box["x"] + (5 + 2 * digit) * box["width"] / 28
+    page.mouse.move(x, box["y"] + box["height"] * 0.18)
+    page.mouse.down()
+    page.mouse.move(x, box["y"] + box["height"] * 0.82, steps=4)
+    page.mouse.up()
+
+
+@needs_gradio
+def test_a_digit_drawn_in_a_browser_is_recognised_and_nobody_else_is_asked(browser, url):
+    page = browser.new_page()
+    asked, failed = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: failed.append(str(error)))
+    page.goto(url)
+    page.get_by_label("Centre and scale").uncheck()
+    for digit in (3, 8):
+        draw_bar(page, digit)
+        page.locator(".seen").wait_for()
+        assert likeliest(page.locator(".answer").inner_html()) == str(digit)
+        page.get_by_role("button", name="Clear").click()
+        page.get_by_text("Draw, and the probabilities appear.").wait_for()
+    draw_bar(page, 3)
+    page.locator(".seen").wait_for()
+    before = page.locator(".seen img").get_attribute("src")
+    page.get_by_label("Centre and scale").check()
+    page.wait_for_function("before => document.querySelector('.seen img').src != before", arg=before)
+    page.close()
+    outside = [u for u in asked if not u.startswith((url, url.replace("http", "ws"), "data:", "blob:"))]
+    assert len(asked) > 10 and not outside and not failed
+
+
+@needs_gradio
+def test_an_image_dropped_in_a_browser_is_answered_and_a_broken_one_named(browser, url, tmp_path):
+    image = np.zeros((28, 28), np.uint8)
+    image[4:24, 14:16] = 250
+    Image.fromarray(image).save(tmp_path / "five.png")
+    (tmp_path / "broken.png").write_text("text")
+    page = browser.new_page()
+    page.goto(url)
+    page.get_by_role("tab", name="Image").click()
+    for name, expected in (("five.png", "5"), ("broken.png", "broken.png cannot be read as an image")):
+        page.locator("input[type=file]").set_input_files(tmp_path / name)
+        page.locator(".text").get_by_text(expected, exact=name == "five.png").first.wait_for()
+        page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first.click()
+        page.locator(".text").get_by_text(expected).first.wait_for(state="hidden")
+    page.close()
