@@ -48,6 +48,7 @@ class RunCheckpoints(Checkpoint):
         folder: the run's folder.
         metric: the logged metric that decides, such as val/acc.
         highest: whether a higher value is better.
+        newest: keep the newest validated weights as the best, whatever the metric says.
         record: what is written into every checkpoint about the run: plain values only.
         signals: where signals are noted.
         every_steps: optimiser steps between two saves within an epoch; None for none.
@@ -59,6 +60,7 @@ class RunCheckpoints(Checkpoint):
         folder: Path,
         metric: str,
         highest: bool,
+        newest: bool,
         record: dict[str, Any],
         signals: StopSignals,
         every_steps: int | None = None,
@@ -67,6 +69,7 @@ class RunCheckpoints(Checkpoint):
         self.folder = folder
         self.metric = metric
         self.highest = highest
+        self.newest = newest
         self.record = record
         self.signals = signals
         self.every_steps = every_steps
@@ -191,7 +194,8 @@ class RunCheckpoints(Checkpoint):
         value = float(trainer.callback_metrics[self.metric])
         if not math.isfinite(value):
             return
-        if self.best_value is None or (value > self.best_value if self.highest else value < self.best_value):
+        best = self.best_value
+        if best is None or self.newest or (value > best if self.highest else value < best):
             self.best_value = value
             self.best_epoch = trainer.current_epoch
             trainer.save_checkpoint(self.best_path)

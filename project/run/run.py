@@ -191,6 +191,7 @@ class Run:
             self.folder,
             self.task.best_metric,
             self.task.best_is_highest,
+            self.task.newest_is_best,
             record,
             self.signals,
             self.config["save_every_steps"],

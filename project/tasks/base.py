@@ -31,6 +31,7 @@ class Task(pl.LightningModule):
     needs: ClassVar[str]  # what its head has to give, see project.heads.base
     best_metric: ClassVar[str]  # the metric by which the best weights are chosen ...
     best_is_highest: ClassVar[bool]  # ... and which way is up
+    newest_is_best: bool = False  # whether the newest weights are kept instead, where no metric knows better
     # What a run of the task does by default, by dotted option. Options of a section hold while its name does, those of
     # the head while the backbone's does too: another backbone starts from its own and the head's defaults.
     recipe: ClassVar[Mapping[str, Any]]

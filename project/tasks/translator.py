@@ -134,6 +134,7 @@ class LitTranslator(Task):
         if self.adversary is not None:
             discriminator = PatchDiscriminator(in_channels + len(class_names), discriminator_widths, discriminator_norm)
             self.discriminator = discriminator.to(memory_format=torch.channels_last)
+            self.newest_is_best = True  # PSNR prefers blurred images, and so the first epochs
         compared = ("", "source_", *(("bicubic_",) if upscale > 1 else ()))
         names = [f"{prefix}{name}" for prefix in compared for name in MEASURES]
         # Each is a mean over images; a ModuleDict takes them to the device with everything else.

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from project import LitClassifier, load_task
+from project import LitClassifier, LitTranslator, load_task
 from project.checkpoint_file import read_checkpoint
 from project.run import evaluate, train
 from project.run.compare import differences
@@ -318,3 +318,13 @@ def test_evaluation_repeats_the_runs_numbers_from_the_file_alone(workplace, caps
         evaluate.main(["alone.ckpt", "--optim.lr", "1"])
     with pytest.raises(UsageError, match="expected one checkpoint, got 0"):
         evaluate.main([])
+
+
+@pytest.mark.parametrize(("adversary", "kept"), [("none", 2), ("hinge", 3)])
+def test_with_an_adversary_the_newest_weights_are_kept(monkeypatch, adversary, kept):
+    psnr = iter([3.0, 9.0, 5.0, 1.0])  # of three epochs and the test
+    monkeypatch.setattr(LitTranslator, "measured", lambda self: {"psnr": next(psnr)})
+    flags = ["--task", "translate", "--task.adversary", adversary, "--num_sanity_val_steps", 0]
+    run("--name", "a", "--max_epochs", 3, *flags)
+    assert read_summary("a")["best"]["epoch"] == kept
+    assert read_checkpoint("checkpoints/a/best.ckpt")["epoch"] == kept - 1
