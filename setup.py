@@ -6,6 +6,8 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 LINES = (HERE / "requirements.txt").read_text(encoding="utf-8").splitlines()
+# To write ONNX, and to run it.
+EXPORT = ["onnx>=1.19", "onnxscript>=0.5", "onnxruntime>=1.23"]
 REQUIREMENTS = [need for line in LINES if (need := line.partition("#")[0].strip())]
 
 setup(
@@ -19,7 +21,9 @@ setup(
     packages=find_packages(include=["project", "project.*"]),
     install_requires=REQUIREMENTS,
     extras_require={
+        "export": EXPORT,
         "dev": [
+            *EXPORT,
             "pytest>=8",
             "ruff>=0.15,<1",
             "mypy>=1.15",
