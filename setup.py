@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 LINES = (HERE / "requirements.txt").read_text(encoding="utf-8").splitlines()
-# To write ONNX, and to run it.
+# To write ONNX files, and to run them.
 EXPORT = ["onnx>=1.19", "onnxscript>=0.5", "onnxruntime>=1.23"]
 REQUIREMENTS = [need for line in LINES if (need := line.partition("#")[0].strip())]
 

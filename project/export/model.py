@@ -118,6 +118,7 @@ def capture(task: Task, images: Tensor) -> torch.export.ExportedProgram:
         # Of several cells each way, and not square: a graph is laid out for what holds for these.
         high, wide = (max(least, -(-side // multiple)) for least, side in zip((3, 4), images.shape[-2:], strict=True))
         images = images.new_zeros(len(images), images.shape[1], high * multiple, (wide + (wide == high)) * multiple)
+    images = images.clone()  # it is written, too, and with it whatever it is a part of
     whole = Whole(task).eval()
     whole(images)  # what is computed once and kept, or looked at once, is so from real images
     try:

@@ -53,7 +53,8 @@ def main(arguments: list[str]) -> None:
         help="largest difference allowed, as a share of an output's largest value where that is above 1 "
         f"[{TOLERANCE:g}]",
     )
-    parser.add_argument("--data.root", dest="root", metavar="DIR", help="where the data are, if not where they were")
+    parser.add_argument("--data", metavar="PATH", help="a folder of images to compare on, of the classes trained on")
+    parser.add_argument("--data.root", dest="root", metavar="DIR", help="where MNIST is, if not where it was")
     given = parser.parse_args(arguments)
     if given.images < 2:
         raise UsageError(f"--images is 2 or more, got {given.images}")
@@ -69,7 +70,9 @@ def main(arguments: list[str]) -> None:
     target = Path(given.output) if given.output else Path(given.checkpoint).with_suffix(kind.suffix)
     _check_target(target, kind.suffix)
 
-    images = _images(given.checkpoint, checkpoint, task, given.images, given.root)
+    said = {"data.name": given.data, "data.root": given.root}
+    flags = {flag: value for flag, value in said.items() if value is not None}
+    images = _images(given.checkpoint, checkpoint, task, given.images, flags)
     first = next(images)
     try:
         with torch.no_grad(), written_whole(target) as temporary:
@@ -99,11 +102,17 @@ def _check_target(target: Path, suffix: str) -> None:
         raise UsageError(f"--output {target}: {'it is a folder' if target.is_dir() else 'its folder does not exist'}")
 
 
-def _images(path: str, checkpoint: dict[str, Any], task: Task, most: int, root: str | None) -> Iterator[Tensor]:
-    """Yield batches of uint8 images (N, C, H, W): test images of what a checkpoint was trained on, or random ones."""
+def _images(path: str, checkpoint: dict[str, Any], task: Task, most: int, flags: dict[str, Any]) -> Iterator[Tensor]:
+    """Yield batches of uint8 images (N, C, H, W): test images of what a checkpoint was trained on, or random ones.
+
+    Raises:
+        UsageError: there are no such images where `flags` say they are.
+    """
     try:
-        data = _data(path, checkpoint, task, root)
+        data = _data(path, checkpoint, task, flags)
     except (RunError, OSError, ValueError) as error:
+        if flags:
+            raise UsageError(one_line(error)) from error
         number = min(most, RANDOM)
         say(f"compared on     {number} random images: {one_line(error)}")
         size = (number, task.hparams["in_channels"], *task.hparams["image_size"])
@@ -120,9 +129,8 @@ def _images(path: str, checkpoint: dict[str, Any], task: Task, most: int, root: 
         yield store.__getitems__(batch.tolist())[0]
 
 
-def _data(path: str, checkpoint: dict[str, Any], task: Task, root: str | None) -> ImageDataModule:
+def _data(path: str, checkpoint: dict[str, Any], task: Task, flags: dict[str, Any]) -> ImageDataModule:
     """Return the data that a checkpoint was trained on, read but not fetched from elsewhere."""
-    flags: dict[str, Any] = {} if root is None else {"data.root": root}
     config = configuration(path, checkpoint, task, flags)["data"]
     if "download" in options_of(find_data(config["name"])):
         config["download"] = False
@@ -148,7 +156,8 @@ class Comparison:
     def __init__(self, original: Model, exported: Model, tolerance: float) -> None:
         self.original, self.exported, self.tolerance = original, exported, tolerance
         self.apart: dict[str, list[Tensor]] = {}  # of each image
-        self.largest: dict[str, float] = {}  # value of an output, 0 for whole numbers
+        self.values: dict[str, float] = {}  # the largest of an output
+        self.is_whole: dict[str, bool] = {}  # whether it is of whole numbers
         self.same = self.decisions = 0
 
     def add(self, images: Tensor) -> None:
@@ -165,12 +174,15 @@ class Comparison:
         for name, value in mine.items():
             apart = (value.double() - theirs[name].double()).abs().flatten(1).amax(dim=1)
             self.apart.setdefault(name, []).append(apart.nan_to_num(nan=torch.inf))
-            largest = value.abs().max().item() if value.is_floating_point() else 0.0
-            self.largest[name] = max(largest, self.largest.get(name, 0.0))
+            self.values[name] = max(value.abs().max().item(), self.values.get(name, 0.0))
+            self.is_whole[name] = not value.is_floating_point()
         if PROBABILITIES in mine:
             classes = [outputs[PROBABILITIES].argmax(dim=1) for outputs in (mine, theirs)]
             self.same += int((classes[0] == classes[1]).sum())
             self.decisions += classes[0].numel()
+
+    def _limit(self, name: str) -> float:
+        return 0.0 if self.is_whole[name] else self.tolerance * max(1.0, self.values[name])
 
     def check(self) -> list[str]:
         """Return lines on how far the two are apart.
@@ -179,7 +191,7 @@ class Comparison:
             ValueError: farther than allowed.
         """
         apart = {name: torch.cat(values) for name, values in self.apart.items()}
-        limits = {name: self.tolerance * max(1.0, self.largest[name]) if self.largest[name] else 0.0 for name in apart}
+        limits = {name: self._limit(name) for name in apart}
         differs = torch.stack([apart[name] > limit for name, limit in limits.items()])  # (outputs, images)
         number, total = int(differs.any(dim=0).sum()), differs.shape[1]
         if number > int(self.original.task.undecided * total):
@@ -191,6 +203,7 @@ class Comparison:
         agree = ~differs.any(dim=0)
         lines = [
             f"{name:<15} largest difference {values[agree].max():.2g}, allowed {limits[name]:.2g}"
+            f"{'' if self.values[name] or self.is_whole[name] else '; it is 0 for all of these images'}"
             for name, values in apart.items()
         ]
         if number:
