@@ -4,9 +4,11 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-DEMO = ["gradio>=6.31,<7"]
 HERE = Path(__file__).parent
 LINES = (HERE / "requirements.txt").read_text(encoding="utf-8").splitlines()
+DEMO = ["gradio>=6.31,<7"]  # the page
+# To write ONNX files, and to run them.
+EXPORT = ["onnx>=1.19", "onnxscript>=0.5", "onnxruntime>=1.23"]
 REQUIREMENTS = [need for line in LINES if (need := line.partition("#")[0].strip())]
 
 setup(
@@ -21,8 +23,10 @@ setup(
     install_requires=REQUIREMENTS,
     extras_require={
         "demo": DEMO,
+        "export": EXPORT,
         "dev": [
             *DEMO,
+            *EXPORT,
             "playwright>=1.50",  # drives a browser that is there already, if any
             "pytest>=8",
             "ruff>=0.15,<1",

@@ -11,6 +11,7 @@ import pickle
 import shutil
 import uuid
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,23 @@ def write_text(text: str, path: Path) -> None:
     with open(temporary, "w", newline="", encoding="utf-8") as file:
         file.write(text)
     os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a name to write a file under; when all went well, it is forced to the disk and takes its place at `path`.
+
+    Otherwise nothing of it is left, and what was at `path` before is untouched.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")  # with the ending that it will have
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:

@@ -71,10 +71,11 @@ class TimmBackbone(Backbone):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the maps, fine to coarse, for float images (N, C, H, W)."""
-        size = (images.shape[-2], images.shape[-1])
-        if size not in self._sizes_seen:
-            self._check_size(images)
-            self._sizes_seen.add(size)
+        if not torch.compiler.is_exporting():  # sizes may be unknown then, and were looked at before
+            size = (images.shape[-2], images.shape[-1])
+            if size not in self._sizes_seen:
+                self._check_size(images)
+                self._sizes_seen.add(size)
         maps: list[Tensor] = self.body(images)
         return [m.permute(0, 3, 1, 2) for m in maps] if self.channels_come_last else maps
 

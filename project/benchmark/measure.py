@@ -19,6 +19,7 @@ from project.machine import forget_absent_gpus, keep_memory, settle_threads, sha
 MATRIX = 2048  # rows of the square matrices that are multiplied
 MATRIX_SECONDS = 2.0
 PREDICT_SECONDS = 0.7
+WARM_UP = 20  # images
 COUNTED = 10  # images whose arithmetic is counted
 
 
@@ -155,6 +156,39 @@ def predict(checkpoint: str, root: str, batch_size: int, plain: bool) -> dict[st
     return {"images_per_second": statistics.median(rates)}
 
 
+def write_onnx(checkpoint: str, root: str) -> dict[str, str]:
+    """Export a checkpoint of MNIST; return the file's name."""
+    from project.run import export
+
+    export.main([checkpoint, "--format", "onnx", "--data.root", root])
+    return {"file": str(Path(checkpoint).with_suffix(".onnx"))}
+
+
+def latency(file: str, root: str) -> dict[str, float]:
+    """Return the milliseconds, of many the median, that one image of MNIST takes on the CPU, bytes to probabilities.
+
+    `file` is a checkpoint, or what was exported from it.
+    """
+    import torch
+
+    from project.data import MNISTDataModule
+    from project.export import load_model
+
+    data = MNISTDataModule(root, download=False)
+    data.setup("test")
+    images, model = data.stores["test"].images, load_model(file)
+    seconds: list[float] = []
+    with torch.inference_mode():
+        for i in range(WARM_UP):
+            model.outputs(images[i : i + 1])
+        while sum(seconds) < 3 * PREDICT_SECONDS:
+            first = len(seconds) % len(images)
+            start = time.perf_counter()
+            model.outputs(images[first : first + 1])
+            seconds.append(time.perf_counter() - start)
+    return {"ms": 1000 * statistics.median(seconds)}
+
+
 def matrix_product(precision: str) -> dict[str, float]:
     """Return the arithmetic rate, in GFLOP/s, of a product of two square matrices in a precision's type."""
     import torch
@@ -218,6 +252,8 @@ MEASUREMENTS = {
         bare,
         train_repeated,
         predict,
+        write_onnx,
+        latency,
         matrix_product,
         arithmetic,
         write_photographs,

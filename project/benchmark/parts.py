@@ -203,6 +203,20 @@ def _predicting(bench: Bench, checkpoint: str, batch_size: int) -> Row:
     return row
 
 
+def exported(bench: Bench) -> list[Row]:
+    """One image at a time through onnxruntime, against the checkpoint it was exported from."""
+    bench.train("--max_epochs", 1, "--limit_train_batches", 2)
+    checkpoint = str(bench.folder / "checkpoints" / f"r{bench.count}" / "best.ckpt")
+    file = str(bench.measure("write_onnx", checkpoint=checkpoint, root=bench.root)["file"])
+    row = Row("one image, exported as ONNX", "ms")
+
+    def once(path: str) -> float:
+        return float(bench.measure("latency", file=path, root=bench.root)["ms"])
+
+    bench.in_turn(lambda i: row.ours.append(once(file)), lambda i: row.theirs.append(once(checkpoint)))
+    return [row]
+
+
 def own_files(bench: Bench) -> list[Row]:
     """Folders of JPEG files, streamed by as many processes as there are cores; and their number against memory."""
     workers, batches = available_cores(), 10 if bench.quick else 60
@@ -282,6 +296,7 @@ PARTS: dict[str, Callable[[Bench], list[Row]]] = {
     "trainer": trainer_overhead,
     "start": start_up,
     "predict": prediction,
+    "export": exported,
     "files": own_files,
     "adversary": adversary,
     "growth": growth,

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 
@@ -60,8 +61,11 @@ class BoxHead(Head):
         """
         raise NotImplementedError
 
-    def decode(self, raw: Any, least_score: float = 0.3) -> list[dict[str, Tensor]]:
-        """Return for each image `boxes` (M, 4) xyxy in pixels, `scores` (M,) in [0, 1] and `labels` (M,) int64.
+    def decode(self, raw: Any, least_score: float = 0.3) -> dict[str, Tensor]:
+        """Return `boxes` (N, M, 4) xyxy in pixels, `scores` (N, M) in [0, 1] and `labels` (N, M) int64.
+
+        M is the same for all images, whatever they show: the likeliest objects come first, and rows that are left over
+        have a score of 0. Where it is to be exported, no shape may depend on what is in a tensor.
 
         Args:
             raw: what `forward` returned.
@@ -76,6 +80,8 @@ def check_grid(maps: Sequence[Tensor], strides: Sequence[int], image_size: tuple
     Raises:
         ValueError: a map has another size than ceil(H / stride), ceil(W / stride).
     """
+    if torch.compiler.is_exporting():
+        return  # sizes may be unknown then, and were looked at before
     for feature, stride in zip(maps, strides, strict=True):
         height, width = (math.ceil(side / stride) for side in image_size)
         if feature.shape[-2:] != (height, width):

@@ -10,12 +10,13 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import FeaturePyramidNetwork, batched_nms
+from torchvision.ops import FeaturePyramidNetwork
 
 from project.backbones.blocks import ConvBlock, check_positive
 from project.heads.base import BoxHead, check_grid
 from project.ops.assignment import assign_cells, pad_objects
 from project.ops.boxes import cell_centres, offsets_to_boxes, paired_iou
+from project.ops.suppression import likeliest_of_each
 
 BOX_WEIGHT = 5.0  # of the overlap against objectness and class in the loss
 PRIOR = 0.01  # probability of an object that every cell starts out with
@@ -104,16 +105,19 @@ class YOLOXHead(BoxHead):
             "loss_class": entropy(raw.classes[image, cell], wanted, reduction="sum") / count,
         }
 
-    def decode(self, raw: Cells, least_score: float = 0.3) -> list[dict[str, Tensor]]:
-        """Return for each image `boxes` (M, 4), `scores` (M,) in [0, 1] and `labels` (M,), the likeliest first."""
+    def decode(self, raw: Cells, least_score: float = 0.3) -> dict[str, Tensor]:
+        """Return `boxes` (N, M, 4), `scores` (N, M) and `labels` (N, M); M is `most`."""
         scores, labels = (raw.classes.sigmoid() * raw.objectness.sigmoid()[..., None]).max(dim=-1)  # (N, A)
-        found = []
-        for box, score, label in zip(raw.boxes, scores, labels, strict=True):
-            kept = score.topk(min(MOST_LOOKED_AT, len(score))).indices
-            kept = kept[score[kept] >= least_score]
-            kept = kept[batched_nms(box[kept], score[kept], label[kept], self.nms_iou)[: self.most]]
-            found.append({"boxes": box[kept], "scores": score[kept], "labels": label[kept]})
-        return found
+        scores, cells = scores.topk(min(MOST_LOOKED_AT, scores.shape[1]), dim=1)
+        boxes, labels = raw.boxes.gather(1, cells[..., None].expand(-1, -1, 4)), labels.gather(1, cells)
+        scores = scores.where(scores >= least_score, 0.0)
+        kept = likeliest_of_each(boxes, scores, labels, self.nms_iou, self.most)  # (N, M)
+        is_object, kept = kept >= 0, kept.clamp(min=0)
+        return {
+            "boxes": boxes.gather(1, kept[..., None].expand(-1, -1, 4)) * is_object[..., None],
+            "scores": scores.gather(1, kept) * is_object,
+            "labels": labels.gather(1, kept) * is_object,
+        }
 
 
 class Branches(nn.Module):

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from project.data.image_files import opened
+from project.export.model import of_task
 from project.ops.drawings import like_mnist, scaled
 from project.ops.pictures import class_colour, to_image
 from project.run.errors import RunError, printable
@@ -36,6 +37,7 @@ class Answers:
 
     def __init__(self, task: Task) -> None:
         self.task = task
+        self.model = of_task(task, str(task.device))
         self.names: list[str] = task.hparams["class_names"]
         self.lock = threading.Lock()  # visitors are answered by threads, and least_score belongs to the task
 
@@ -57,8 +59,7 @@ class Answers:
         size = self.task.hparams["image_size"]
         pixels = (like_mnist if asked.get("centre") else scaled)(drawing, size)[None]  # (1, H, W)
         with self.lock, torch.inference_mode():
-            images = self.task.preprocess(pixels[None].to(self.task.device))
-            answer = self.task.answers(images, [(size[0], size[1])])[0]
+            answer = self.task.answers(self.model.outputs(pixels[None]), [(size[0], size[1])])[0]
         seen = f'<img src="{_encoded(to_image(pixels))}" alt="what the network sees">'
         return (
             _bars(answer["probabilities"].items()) + f'<div class="seen">{seen}<span>What the network sees</span></div>'
@@ -78,7 +79,7 @@ class Answers:
         """
         if not path.is_file():
             return None, _note(f"{printable(name)} was deleted after a while: drop it in again.")
-        predictions = Predictions(self.task, invert, whole=self.task.takes_any_size and not fit)
+        predictions = Predictions(self.model, invert, whole=self.task.takes_any_size and not fit)
         try:
             with self.lock:
                 if least_score is not None:

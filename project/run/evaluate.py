@@ -58,11 +58,7 @@ def main(arguments: list[str]) -> None:
         task = look_up("task", checkpoint["task"], TASKS).from_checkpoint(checkpoint)
     except (OSError, ValueError) as error:
         raise UsageError(str(error)) from error
-    if "run" not in checkpoint:
-        raise UsageError(f"{path} does not say what it was trained on: it was not left by a training run")
-    own = Source(path, flatten(checkpoint["run"]["config"]))
-    fixed = _fixed(task, own, line.flags, split)
-    config, _ = resolve([own, Source("command line", line.flags), Source("the checkpoint", fixed)])
+    config = configuration(path, checkpoint, task, line.flags, split)
     config["devices"] = line.flags.get("devices", 1)  # one process sees every image exactly once
     if "limit_test_batches" not in line.flags:
         config["limit_test_batches"] = None  # whatever the training run did
@@ -71,7 +67,7 @@ def main(arguments: list[str]) -> None:
     check_values(config)
     try:
         data = build_data(task=task.takes, seed=config["seed"], **config["data"])
-        _check_fits(task, data)
+        check_fits(task, data)
         split = split or ("test" if data.has_test else "val")
         if not {"test": data.has_test, "val": data.has_validation}[split]:
             raise ValueError(f"data {config['data']['name']} has no {split} images")
@@ -102,6 +98,22 @@ def main(arguments: list[str]) -> None:
     width = max(12, *(len(metric) + 1 for metric, _ in rows))
     for metric, text in rows:
         say(f"{metric:<{width}}{text}")
+
+
+def configuration(
+    path: str, checkpoint: dict[str, Any], task: Task, flags: dict[str, Any], split: str | None = None
+) -> dict[str, Any]:
+    """Return the configuration that a checkpoint was trained with, changed by flags: that of its data above all.
+
+    Raises:
+        UsageError: the checkpoint has none, or the flags make no sense.
+    """
+    if "run" not in checkpoint:
+        raise UsageError(f"{path} does not say what it was trained on: it was not left by a training run")
+    own = Source(path, flatten(checkpoint["run"]["config"]))
+    fixed = _fixed(task, own, flags, split)
+    config, _ = resolve([own, Source("command line", flags), Source("the checkpoint", fixed)])
+    return config
 
 
 def _fixed(task: Task, own: Source, flags: dict[str, Any], split: str | None) -> dict[str, Any]:
@@ -136,7 +148,7 @@ def _fixed(task: Task, own: Source, flags: dict[str, Any], split: str | None) ->
     return fixed
 
 
-def _check_fits(task: Task, data: ImageDataModule) -> None:
+def check_fits(task: Task, data: ImageDataModule) -> None:
     """Refuse data that is not like what the checkpoint was trained on.
 
     Raises:

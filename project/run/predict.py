@@ -1,4 +1,4 @@
-"""What a checkpoint says of a person's images: what scripts/predict.py does."""
+"""What a checkpoint, or a file exported from it, says of a person's images: what scripts/predict.py does."""
 
 import csv
 import io
@@ -17,11 +17,12 @@ from torch import Tensor
 
 from project.checkpoint_file import write_text
 from project.data.image_files import Picture, find_images, looks_inverted, read_fitted, read_image
+from project.export import is_program, load_model
+from project.export.model import Model
 from project.machine import settle_threads
 from project.ops.pictures import class_colour, to_image
 from project.run.arguments import Parser
 from project.run.errors import RunError, UsageError, one_line, printable
-from project.tasks import load_task
 
 INVERTED = "looks inverted: try --invert"
 TABLES = (".csv", ".json")
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> None:
         RunError: some of the images could not be read; the others were dealt with.
     """
     parser = Parser(prog="predict.py", description="Print what a checkpoint says of images.")
-    parser.add_argument("checkpoint", help="a best.ckpt")
+    parser.add_argument("checkpoint", help="a best.ckpt, or what export.py made of it")
     parser.add_argument("images", nargs="+", help="image files, or folders of them")
     parser.add_argument(
         "--output",
@@ -63,18 +64,24 @@ def main(arguments: list[str]) -> None:
         raise UsageError(f"--least_score is a score in (0, 1), got {given.least_score}")
     settle_threads(1)
     try:
-        task = load_task(given.checkpoint, given.device or best_device())
+        model = load_model(given.checkpoint, given.device or ("cpu" if is_program(given.checkpoint) else best_device()))
+        task = model.task
         paths = find_images(given.images)
     except (OSError, ValueError, RuntimeError, AssertionError) as error:
         raise UsageError(one_line(error)) from error
     if given.least_score is not None:
         if "least_score" not in task.hparams:
             raise UsageError(f"--least_score is for objects, and this checkpoint's task is {task.task_name}")
+        if model.is_program and given.least_score < task.hparams["least_score"]:
+            raise UsageError(
+                f"--least_score {given.least_score}: {given.checkpoint} gives no objects of a score less than "
+                f"{task.hparams['least_score']}; ask the checkpoint"
+            )
         task.hparams["least_score"] = given.least_score
     if given.fit and not task.takes_any_size:
         raise UsageError(f"--fit is for tasks that take whole images; task {task.task_name} has them fitted anyway")
 
-    predictions = Predictions(task, given.invert, given.batch_size, whole=task.takes_any_size and not given.fit)
+    predictions = Predictions(model, given.invert, given.batch_size, whole=task.takes_any_size and not given.fit)
     folder = None if given.output is None or _is_table(given.output) else Drawings(task, Path(given.output), paths)
     answers = []
     thrown_away = 0
@@ -161,14 +168,15 @@ class Predictions:
     """A task's answers for image files, in batches, so that memory does not grow with their number.
 
     Args:
-        task: a task in evaluation mode, on its device.
+        model: a task, and what computes its outputs.
         invert: whether light and dark are swapped before the task looks.
         batch_size: images looked at at once; of larger ones than the task was trained on, fewer.
         whole: whether images are looked at as large as they are, and not fitted into the task's size.
     """
 
-    def __init__(self, task: Any, invert: bool = False, batch_size: int = 32, whole: bool = False) -> None:
-        self.task = task
+    def __init__(self, model: Model, invert: bool = False, batch_size: int = 32, whole: bool = False) -> None:
+        self.model = model
+        self.task = model.task
         self.invert = invert
         self.batch_size = batch_size
         self.whole = whole
@@ -204,10 +212,10 @@ class Predictions:
 
     @torch.inference_mode()
     def _answers(self, read: list[tuple[Path, Picture]]) -> Iterator[Prediction]:
-        images = torch.stack([picture.pixels for _, picture in read]).to(self.task.device)
+        images = torch.stack([picture.pixels for _, picture in read])
         sizes = [picture.size for _, picture in read]
         try:
-            answers = self.task.answers(self.task.preprocess(images), sizes)
+            answers = self.task.answers(self.model.outputs(images), sizes)
         except torch.OutOfMemoryError as error:
             raise RunError(f"out of memory at {read[0][0]}: try a smaller --batch_size") from error
         except (AssertionError, RuntimeError, ValueError) as error:

@@ -38,6 +38,8 @@ class Task(pl.LightningModule):
     # What holds instead for other data than the recipe's. Of that data it can say `batch_size`, which all have.
     elsewhere: ClassVar[Mapping[str, Any]] = {}
     takes_any_size: ClassVar[bool] = False  # whether it is asked about whole images, and not about fitted ones
+    # The share of images of which an exported file may say something else, where the last bit of a number decides.
+    undecided: ClassVar[float] = 0.0
     columns: ClassVar[Mapping[str, str]]  # of the table of predictions: 'text', 'percent' or 'pixels', by name
     backbone: Backbone
     head: Any  # a Head of the kind that the task needs
@@ -236,6 +238,14 @@ class Task(pl.LightningModule):
             raise ValueError(f"the checkpoint's weights are of another network ({error})") from error
         return task.to(map_location).eval()
 
+    @classmethod
+    def without_network(cls, hparams: Mapping[str, Any]) -> Self:
+        """Return a task that has its hyperparameters alone: it words and draws what others computed."""
+        task = cls.__new__(cls)
+        Task.__init__(task)
+        task.save_hyperparameters(dict(hparams), logger=False)
+        return task
+
     # ---- what a task has to have ----
 
     def measure(self, images: Tensor, targets: Any) -> None:
@@ -254,20 +264,6 @@ class Task(pl.LightningModule):
         """Return what the test measures of each class, by MEASURE/CLASS."""
         return {}
 
-    def answers(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
-        """Return what a person wants to know of each image, as plain values; besides, there may be a `mask` (H, W) of
-        class numbers or an `image` (K, H, W), both of uint8.
-
-        Args:
-            images: normalised (N, C, h, w), fitted to the task's `image_size`; or whole, for one that takes any size.
-            sizes: (H, W) of each in its file; positions in an answer are in pixels of that.
-        """
-        raise NotImplementedError
-
-    def rows(self, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return an answer as rows of a table with at least the task's `columns`."""
-        raise NotImplementedError
-
     def side_by_side(self, images: Tensor, targets: Any) -> dict[str, Tensor]:
         """Return pictures (N, 3, H, W) of uint8 to look at beside each other, by title, for a batch; or none.
 
@@ -276,6 +272,37 @@ class Task(pl.LightningModule):
             targets: what belongs to them.
         """
         return {}
+
+    def outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Return what the network says in the end, as tensors (N, ...) by name: what is exported.
+
+        Those called `probabilities` have their classes in dimension 1.
+        No shape may depend on what is in a tensor, nor may anything be looked at as a number: it becomes a graph.
+
+        Args:
+            images: normalised (N, C, h, w), fitted to the task's `image_size`; or whole, for one that takes any size.
+        """
+        raise NotImplementedError
+
+    # These are asked of a task without a network, too: of the task they know its `hparams` alone.
+
+    def in_order_of(self, outputs: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return outputs in the order of others for the same images, where rounding may have changed it."""
+        return outputs
+
+    def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+        """Return what a person wants to know of each image, as plain values; besides, there may be a `mask` (H, W) of
+        class numbers or an `image` (K, H, W), both of uint8.
+
+        Args:
+            outputs: what `outputs` returned for N images.
+            sizes: (H, W) of each in its file; positions in an answer are in pixels of that.
+        """
+        raise NotImplementedError
+
+    def rows(self, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return an answer as rows of a table with at least the task's `columns`."""
+        raise NotImplementedError
 
     def draw(self, image: Tensor, answer: Mapping[str, Any]) -> Tensor:
         """Return a picture of an answer on its image: uint8 (3, H, W) to uint8 (3, H, W)."""

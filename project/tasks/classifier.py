@@ -115,17 +115,21 @@ class LitClassifier(Task):
     def measured(self) -> dict[str, Any]:
         return {"acc": self.accuracy, "loss": self.loss}
 
-    def answers(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+    def outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the `probabilities` (N, K) of all classes, which sum to 1."""
+        return {"probabilities": self.predict(images)[1]}
+
+    def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
         """Return for each image `class`, its `probability`, and the `probabilities` of all classes by name."""
         names = self.hparams["class_names"]
-        classes, probabilities = (t.cpu() for t in self.predict(images))
+        probabilities = outputs["probabilities"].cpu()
         return [
             {
                 "class": names[k],
                 "probability": round(p[k], 6),
                 "probabilities": {name: round(value, 6) for name, value in zip(names, p, strict=True)},
             }
-            for k, p in zip(classes.tolist(), probabilities.tolist(), strict=True)
+            for k, p in zip(probabilities.argmax(dim=1).tolist(), probabilities.tolist(), strict=True)
         ]
 
     def rows(self, answer: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -61,6 +61,7 @@ class LitDetector(Task):
         "optim.ema": 0.99,
         "max_epochs": 60,
     }
+    undecided = 0.005  # a box at the least score, or at the least overlap, may be there or not
     columns: ClassVar[Mapping[str, str]] = {
         "class": "text",
         "score": "percent",
@@ -102,7 +103,7 @@ class LitDetector(Task):
 
     def predict(self, images: Tensor) -> list[dict[str, Tensor]]:
         """Return `boxes` (M, 4), `scores` (M,) and `labels` (M,) of each of the normalised images (N, C, H, W)."""
-        return self.head.decode(self(images), self.hparams["least_score"])
+        return objects_of(self.outputs(images))
 
     def training_step(self, batch: tuple[Tensor, list[dict[str, Tensor]]], batch_idx: int) -> Tensor:
         images, targets = batch
@@ -115,7 +116,7 @@ class LitDetector(Task):
         raw = self(images)
         parts = self.head.loss(raw, targets)
         self.loss.update(torch.stack(list(parts.values())).sum(), len(images))
-        self.precision_of_boxes.update(self.head.decode(raw, LEAST_MEASURED), targets)
+        self.precision_of_boxes.update(objects_of(self.head.decode(raw, LEAST_MEASURED)), targets)
 
     def reset_measures(self) -> None:
         self.precision_of_boxes.reset()
@@ -139,13 +140,19 @@ class LitDetector(Task):
             self._precision = self.precision_of_boxes.compute()
         return self._precision
 
-    def answers(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+    def outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Return `boxes` (N, M, 4), `scores` (N, M) and `labels` (N, M), the likeliest first; unused rows score 0.
+
+        M is as many as the head finds at most in an image.
+        """
+        return self.head.decode(self(images), self.hparams["least_score"])
+
+    def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
         """Return for each image its `objects`, the likeliest first: `class`, `score`, and x0, y0, x1, y1."""
         names = self.hparams["class_names"]
-        fitted = (images.shape[-2], images.shape[-1])
         found = []
-        for objects, size in zip(self.predict(images), sizes, strict=True):
-            boxes = unfit_boxes(objects["boxes"], size, fitted).cpu()
+        for objects, size in zip(objects_of(outputs, self.hparams["least_score"]), sizes, strict=True):
+            boxes = unfit_boxes(objects["boxes"], size, self.hparams["image_size"]).cpu()
             listed = [
                 {
                     "class": names[k],
@@ -159,6 +166,22 @@ class LitDetector(Task):
             found.append({"objects": listed})
         return found
 
+    def in_order_of(self, outputs: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the rows of outputs each in the place of that row of others which lies closest to it.
+
+        Objects of equal scores may come either way. An image whose rows have no partners, one by one, stays as it is.
+        """
+        mine, theirs = (  # (N, M, 6)
+            torch.cat([found["boxes"], found["scores"][..., None], 1e4 * found["labels"][..., None]], dim=-1)
+            for found in (outputs, others)
+        )
+        place = torch.arange(mine.shape[1])
+        apart = (mine[:, None] - theirs[:, :, None]).abs().amax(dim=-1)  # (N, M of others, M)
+        closest = (apart + 1e-6 * (place[:, None] - place).abs()).argmin(dim=-1)  # unused rows keep their place
+        is_paired = (closest.sort(dim=1).values == place).all(dim=1, keepdim=True)
+        order = torch.where(is_paired, closest, place)
+        return {name: value[torch.arange(len(value))[:, None], order] for name, value in outputs.items()}
+
     def rows(self, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
         return list(answer["objects"]) or [dict.fromkeys(self.columns)]  # an image without objects has a row, too
 
@@ -168,3 +191,13 @@ class LitDetector(Task):
         boxes = torch.tensor([[o["x0"], o["y0"], o["x1"], o["y1"]] for o in objects]).view(-1, 4)
         texts = [f"{o['class']} {o['score']:.0%}" for o in objects]
         return draw_boxes(image, boxes, [names.index(o["class"]) for o in objects], texts)
+
+
+def objects_of(found: Mapping[str, Tensor], least_score: float = 0.0) -> list[dict[str, Tensor]]:
+    """Return `boxes` (M, 4), `scores` (M,) and `labels` (M,) of each image, of what `outputs` found: no unused rows.
+
+    Objects less certain than `least_score` are left out as well.
+    """
+    each = [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+    kept = [(image["scores"] > 0) & (image["scores"] >= least_score) for image in each]
+    return [{name: rows[k] for name, rows in image.items()} for image, k in zip(each, kept, strict=True)]

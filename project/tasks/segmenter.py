@@ -125,14 +125,19 @@ class LitSegmenter(Task):
         each = iou_of_counts(self.counts.compute()).tolist()
         return {f"iou/{name}": value for name, value in zip(names, each, strict=True) if value == value}  # not nan
 
-    def answers(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+    def outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the `probabilities` (N, K, H, W) of all classes at each pixel, which sum to 1."""
+        return {"probabilities": self(images).float().softmax(dim=1)}
+
+    def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
         """Return for each image the share of its pixels of each class that it shows, and its `mask`."""
         names = self.hparams["class_names"]
-        logits = self(images).float()
         found = []
-        for scores, size in zip(logits, sizes, strict=True):
-            # Scores are scaled, not classes: edges are then as fine as the image.
-            scaled = F.interpolate(unfit_map(scores, size)[None], size=size, mode="bilinear", align_corners=False)
+        for probabilities, size in zip(outputs["probabilities"], sizes, strict=True):
+            # Probabilities are scaled, not classes: edges are then as fine as the image.
+            scaled = F.interpolate(
+                unfit_map(probabilities, size)[None], size=size, mode="bilinear", align_corners=False
+            )
             mask = scaled[0].argmax(dim=0).to(torch.uint8).cpu()
             shares = torch.bincount(mask.flatten(), minlength=len(names)) / mask.numel()
             shown = {names[k]: round(share, 6) for k, share in enumerate(shares.tolist()) if share}

@@ -231,10 +231,14 @@ class LitTranslator(Task):
         sharpness = (self.means["edges"].compute() / self.means["true_edges"].compute()).sqrt()
         return {**values, "sharpness": sharpness}
 
-    def answers(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+    def outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the `image` (N, K, H, W) in 0..1 that is made of each, of its size."""
+        return {"image": self.translate(images)}
+
+    def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
         """Return for each image the `image` (K, H, W), uint8, that was made of it, of the size of its file."""
         found = []
-        for output, size in zip(self.translate(images), sizes, strict=True):
+        for output, size in zip(outputs["image"], sizes, strict=True):
             if output.shape[-2:] != size:
                 fitted = unfit_map(output, size)[None]
                 output = F.interpolate(fitted, size=size, mode="bilinear", antialias=True)[0]

@@ -53,11 +53,12 @@ def test_what_is_decoded_is_what_the_kind_of_head_promises(pair):
     with torch.no_grad():
         raw = head(backbone(torch.randn(3, 1, 28, 37)), (28, 37))
     if head.gives == "boxes":
-        for found in head.decode(raw, 0.0):
-            count = len(found["boxes"])
-            assert found["boxes"].shape == (count, 4) and found["scores"].shape == found["labels"].shape == (count,)
-            assert ((found["scores"] >= 0) & (found["scores"] <= 1)).all() and found["labels"].max() < 5
-            assert (found["boxes"][:, 2:] >= found["boxes"][:, :2]).all()
+        found = head.decode(raw, 0.0)
+        count = found["boxes"].shape[1]
+        assert found["boxes"].shape == (3, count, 4) and found["scores"].shape == found["labels"].shape == (3, count)
+        assert ((found["scores"] >= 0) & (found["scores"] <= 1)).all() and found["labels"].max() < 5
+        assert (found["boxes"][..., 2:] >= found["boxes"][..., :2]).all() and found["scores"].max() > 0
+        assert (found["scores"].diff(dim=1) <= 0).all()  # the likeliest first, unused rows last
     else:
         classes, probabilities = head.decode(raw)
         assert classes.shape == (3,) if head.gives == "one class an image" else (3, 28, 37)

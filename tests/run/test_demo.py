@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from project.checkpoint_file import read_checkpoint, write_checkpoint
+from project.export.model import of_task
 from project.run import demo
 from project.run.demo_answers import Answers
 from project.run.errors import RunError, UsageError
@@ -113,7 +114,7 @@ def test_a_huge_drawing_is_refused(trained):
 
 def test_an_image_is_answered_as_predict_does(task, photo):
     picture, html = Answers(task).of_file(photo, "photo.png")
-    (prediction,) = Predictions(task, whole=task.takes_any_size).of([photo])
+    (prediction,) = Predictions(of_task(task, "cpu"), whole=task.takes_any_size).of([photo])
     assert "<a>" not in html
     if "probabilities" in prediction.answer:
         assert picture is None and likeliest(html) == prediction.answer["class"].replace("<a>", "&lt;a&gt;")
@@ -187,7 +188,7 @@ def test_examples_are_test_images_of_the_data_if_that_is_at_hand(trained, tmp_pa
     task, config = load_task(CKPT), checkpoint["run"]["config"]
     paths = demo.example_images(task, config, tmp_path)
     assert len(paths) == demo.EXAMPLES
-    assert [next(Predictions(task).of([path])).answer["class"] for path in paths] == list("01234")
+    assert [next(Predictions(of_task(task, "cpu")).of([path])).answer["class"] for path in paths] == list("01234")
     assert demo.example_images(task, {}, tmp_path) == []
     assert demo.example_images(task, {**config, "data": {**config["data"], "root": "nowhere"}}, tmp_path) == []
 

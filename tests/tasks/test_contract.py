@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from project.checkpoint_file import write_checkpoint
+from project.export import FORMATS, load_model
 from project.heads import HEADS
 from project.tasks import TASKS, load_task
 
@@ -91,10 +92,44 @@ def test_a_checkpoint_rebuilds_it_alone(name, tmp_path):
     images = torch.randint(0, 256, (2, 3, *SIZE), dtype=torch.uint8)
     with torch.no_grad():
         sizes = [(20, 24), (90, 50)]
-        before, after = (t.answers(t.preprocess(images), sizes) for t in (task, again))
+        before, after = (t.answers(t.outputs(t.preprocess(images)), sizes) for t in (task, again))
     for old, new in zip(before, after, strict=True):
         assert old.keys() == new.keys()
         assert all(torch.equal(old[k], new[k]) if torch.is_tensor(old[k]) else old[k] == new[k] for k in old)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_an_exported_file_answers_as_the_task_does(name, kind, tmp_path):
+    """Batches of any number; and images of any size, for a task that takes them."""
+    task = built(name).eval()
+    path = tmp_path / f"a{FORMATS[kind].suffix}"
+    with torch.no_grad():
+        for weight in task.head.parameters():  # so that there is something to be seen in noise
+            weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(5)), alpha=0.1)
+        FORMATS[kind].write(task, torch.zeros(2, 3, *SIZE, dtype=torch.uint8), path)
+        exported = load_model(path)
+        for number, size in ((1, SIZE), (3, SIZE), *([(2, (37, 51))] if task.takes_any_size else [])):
+            images = torch.randint(0, 256, (number, 3, *size), dtype=torch.uint8)
+            expected, found = task.outputs(task.preprocess(images)), exported.outputs(images)
+            assert list(found) == list(expected) and all(len(value) == number for value in found.values())
+            assert all(value.any() for value in expected.values())
+            for key, value in exported.task.in_order_of(found, expected).items():
+                torch.testing.assert_close(value, expected[key], atol=1e-4, rtol=1e-4)
+            rows = exported.task.rows(exported.task.answers(found, [(20, 24)] * number)[0])
+            assert [row.keys() for row in rows] == [
+                row.keys() for row in task.rows(task.answers(expected, [(20, 24)] * number)[0])
+            ]
+
+
+def test_it_words_and_draws_without_a_network(name):
+    task = built(name).eval()
+    with torch.no_grad():
+        outputs = task.outputs(torch.randn(2, 3, *SIZE))
+    alone = TASKS[name].without_network(task.hparams)
+    assert not list(alone.parameters())
+    for answer in alone.answers(outputs, [(20, 24), (20, 24)]):
+        assert all(task.columns.keys() <= row.keys() for row in alone.rows(answer))
+        assert alone.draw(torch.zeros(3, 20, 24, dtype=torch.uint8), answer).dtype == torch.uint8
 
 
 def test_answers_have_rows_with_its_columns_and_can_be_drawn(name):
@@ -102,7 +137,8 @@ def test_answers_have_rows_with_its_columns_and_can_be_drawn(name):
     images = torch.randint(0, 256, (2, 3, *SIZE), dtype=torch.uint8)
     sizes = [(20, 24), (90, 50)]
     with torch.no_grad():
-        answers = task.answers(task.preprocess(images), sizes)
+        outputs = task.outputs(task.preprocess(images))
+        answers = task.answers(outputs, sizes)
     for answer, (height, width) in zip(answers, sizes, strict=True):
         rows = task.rows(answer)
         assert rows and all(task.columns.keys() <= row.keys() for row in rows)

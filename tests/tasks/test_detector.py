@@ -25,6 +25,11 @@ def found(boxes, scores, labels):
     return {**objects(*boxes, labels=labels), "scores": torch.tensor(scores)}
 
 
+def batch(*images):
+    """Return what was found in some images as outputs of a task, which have as many rows each."""
+    return {key: torch.stack([image[key] for image in images]) for key in ("boxes", "scores", "labels")}
+
+
 def measured(task, answers, targets):
     """Return what is measured when the network answers so."""
     task.reset_measures()
@@ -83,11 +88,28 @@ def test_one_batch_is_learned_by_heart():
 def test_positions_are_in_pixels_of_the_image_in_its_file():
     """An image of 32 x 128 is scaled to 16 x 64 and lies in the middle of 64 x 64, 24 pixels from the top."""
     task = built()
-    task.predict = lambda images: [found([[10, 28, 30, 36], [0, 0, 64, 64]], [0.9, 0.4], [1, 0])]
-    listed = task.answers(torch.zeros(1, 1, 64, 64), [(32, 128)])[0]["objects"]
+    outputs = batch(found([[10, 28, 30, 36], [0, 0, 64, 64], [0, 0, 0, 0]], [0.9, 0.4, 0], [1, 0, 0]))
+    listed = task.answers(outputs, [(32, 128)])[0]["objects"]
     assert [o["class"] for o in listed] == ["b", "a"]
     assert [listed[0][side] for side in ("x0", "y0", "x1", "y1")] == [20, 8, 60, 24]
     assert [listed[1][side] for side in ("x0", "y0", "x1", "y1")] == [0, 0, 128, 32]  # cut off at the border
+
+
+def test_what_is_less_certain_than_asked_for_is_left_out_of_an_answer():
+    outputs = batch(found([[0, 0, 9, 9], [20, 0, 29, 9]], [0.9, 0.4], [1, 0]))
+    assert [o["class"] for o in built(least_score=0.5).answers(outputs, [(64, 64)])[0]["objects"]] == ["b"]
+
+
+def test_objects_of_equal_scores_are_compared_in_one_order():
+    a, b = found([[0, 0, 9, 9]], [0.9], [1]), found([[20, 0, 29, 9]], [0.9], [0])
+    unused = found([[0, 0, 0, 0]] * 2, [0, 0], [0, 0])
+    join = lambda *parts: batch({key: torch.cat([part[key] for part in parts]) for key in a})  # noqa: E731
+    ours, theirs = join(a, b, unused), join(b, a, unused)
+    for key, value in built().in_order_of(theirs, ours).items():
+        assert torch.equal(value, ours[key])
+    missing = join(a, unused, found([[0, 0, 0, 0]], [0], [0]))
+    for key, value in built().in_order_of(missing, ours).items():
+        assert torch.equal(value, missing[key])  # as it was: one of them has no partner
 
 
 def test_an_image_without_objects_has_a_row_too():

@@ -68,7 +68,7 @@ def test_one_batch_is_learned_by_heart():
 def test_an_answer_has_the_size_of_the_image_in_its_file():
     task = built().eval()
     with torch.no_grad():
-        answer = task.answers(torch.randn(1, 1, 24, 32), [(100, 40)])[0]
+        answer = task.answers(task.outputs(torch.randn(1, 1, 24, 32)), [(100, 40)])[0]
     assert answer["mask"].shape == (100, 40) and answer["mask"].dtype == torch.uint8
     assert sum(answer["shares"].values()) == pytest.approx(1, abs=1e-5)
 
@@ -79,7 +79,7 @@ def test_what_was_laid_around_an_image_is_not_part_of_its_answer():
     Scores(task, lambda images: torch.cat([-images, images], dim=1))
     images = torch.full((1, 1, 24, 32), -5.0)
     images[..., 18:] = 5.0
-    mask = task.answers(images, [(48, 16)])[0]["mask"]
+    mask = task.answers(task.outputs(images), [(48, 16)])[0]["mask"]
     assert (mask[:, :12] == 0).all() and (mask[:, 12:] == 1).all()
 
 

@@ -1,0 +1,77 @@
+"""ONNX: a graph of standard operations, run by onnxruntime, or by whatever else reads the format."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from project.export.model import INPUT, Model, about, capture, first_line, of_program, read_about, silence
+from project.tasks import Task
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def write(task: Task, images: Tensor, path: Path) -> None:
+    """See `project.export.model.Write`."""
+    import onnx
+    import onnxscript  # noqa: F401  torch needs it, and would say so less clearly
+
+    with silence():
+        graph = capture(task, images)
+        names = list(graph.call_spec.out_spec.context)
+        try:
+            program = torch.onnx.export(graph, dynamo=True, input_names=[INPUT], output_names=names, verbose=False)
+            assert program is not None
+            program.rename_axes(_free_sizes(program.model))
+            model: Any = program.model_proto
+            onnx.helper.set_model_props(model, about(task, names))
+            _forget_sources(model)
+            content = model.SerializeToString()
+        except Exception as error:  # torch has a type for each of its many reasons
+            raise ValueError(f"the network cannot be written as ONNX ({first_line(error)})") from error
+    path.write_bytes(content)
+
+
+def _free_sizes(model: Any) -> dict[Any, str]:
+    """Return names for those sizes of the input that are free, to which torch gives numbers."""
+    named = zip(model.graph.inputs[0].shape, ("batch", "channels", "height", "width"), strict=True)
+    return {size: name for size, name in named if not isinstance(size, int)}
+
+
+def _forget_sources(model: Any) -> None:
+    """Drop what torch notes of each operation: lines of code and their files' places on this machine."""
+    for nodes in (model.graph.node, *(function.node for function in model.functions)):
+        for node in nodes:
+            del node.metadata_props[:]
+
+
+def read(path: Path, device: str) -> Model:
+    """See `project.export.model.Read`. The file is one piece: it can name no other file to be read."""
+    import onnxruntime
+
+    provider = PROVIDERS.get(torch.device(device).type)
+    if provider not in onnxruntime.get_available_providers():
+        raise ValueError(f"this onnxruntime cannot compute on {device}: use --device cpu, or install onnxruntime-gpu")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # fatal: the rest comes as exceptions
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        # As bytes: weights outside the file would be looked for beside it.
+        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=[provider])
+    except Exception as error:  # onnxruntime has its own types, all of them derived from this one alone
+        raise ValueError(f"{path} is not an ONNX file that can be read ({first_line(error)})") from error
+    said = read_about(path, session.get_modelmeta().custom_metadata_map)
+    names, given = said.outputs, {output.name for output in session.get_outputs()}
+    if [i.name for i in session.get_inputs()] != [INPUT] or not set(names) <= given:
+        raise ValueError(f"{path} has other inputs and outputs than it says")
+
+    def outputs(images: Tensor) -> dict[str, Tensor]:
+        try:
+            values: list[np.ndarray] = session.run(names, {INPUT: images.cpu().numpy()})
+        except Exception as error:
+            raise RuntimeError(first_line(error)) from error
+        return {name: torch.from_numpy(value) for name, value in zip(names, values, strict=True)}
+
+    return of_program(said, outputs)

@@ -1,0 +1,33 @@
+"""Safetensors: weights alone, and the values that the network is rebuilt from; nothing in the file can run."""
+
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from project.export.model import Model, about, first_line, of_task, read_about
+from project.tasks import Task
+
+
+def write(task: Task, images: Tensor, path: Path) -> None:
+    """See `project.export.model.Write`."""
+    weights = {  # copies, as the format has no room for weights in another order, or for one under two names
+        name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in task.state_dict().items()
+    }
+    names = list(task.outputs(task.preprocess(images)))
+    safetensors.torch.save_file(weights, path, about(task, names))
+
+
+def read(path: Path, device: str) -> Model:
+    """See `project.export.model.Read`."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            said = file.metadata()
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a safetensors file that can be read ({first_line(error)})") from error
+    about_it = read_about(path, said)
+    checkpoint = {"task": about_it.task.task_name, "hyper_parameters": about_it.hparams, "state_dict": weights}
+    return of_task(about_it.task.from_checkpoint(checkpoint, device), device)

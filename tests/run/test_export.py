@@ -1,0 +1,240 @@
+import json
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from project.checkpoint_file import read_checkpoint, write_checkpoint
+from project.data.mnist import MNISTDataModule
+from project.export import FORMATS, load_model
+from project.run import export, predict, train
+from project.run.errors import RunError, UsageError
+from tests.tiny import QUICK, TINY_SUMS, write_tiny
+
+CKPT = "checkpoints/a/best.ckpt"
+FILES = {name: f"checkpoints/a/best{kind.suffix}" for name, kind in FORMATS.items()}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A checkpoint trained on the stand-in, exported in each format."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        write_tiny(folder / "data")
+        patch.chdir(folder)
+        patch.setattr(MNISTDataModule, "sums", TINY_SUMS)
+        train.main([*QUICK, "--name", "a", "--max_epochs", "2", "--backbone.widths", "4,8", "--head.hidden", "0"])
+        for name in FORMATS:
+            export.main([CKPT, "--format", name])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    monkeypatch.setattr(MNISTDataModule, "sums", TINY_SUMS)
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Three image files: one to be enlarged, one to be put into a square, and one with light and dark swapped."""
+    from PIL import Image
+
+    noise = torch.randint(0, 80, (40, 30), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).numpy()
+    Image.fromarray(noise[:20, :20]).save(tmp_path / "1.png")
+    Image.fromarray(noise).save(tmp_path / "2.png")
+    Image.fromarray(255 - noise).save(tmp_path / "3.png")
+    return tmp_path
+
+
+def table(file, images, capsys, *more):
+    """Return what is printed and written of images."""
+    output = images / "out.json"
+    predict.main([file, str(images), "--output", str(output), *more])
+    return capsys.readouterr().out, json.loads(output.read_text())
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_exported_file_gives_the_table_of_its_checkpoint(name, images, capsys):
+    for more in ([], ["--invert", "--batch_size", "1"]):
+        (shown, expected), (screen, found) = (table(file, images, capsys, *more) for file in (CKPT, FILES[name]))
+        assert screen.splitlines()[0] == shown.splitlines()[0] and len(found) == 3
+        for row, other in zip(found, expected, strict=True):
+            assert row.pop("probabilities") == pytest.approx(other.pop("probabilities"), abs=1e-4)
+            assert row.pop("probability") == pytest.approx(other.pop("probability"), abs=1e-4)
+            assert row == other
+
+
+def test_it_says_how_it_compared_and_on_what(tmp_path, capsys):
+    export.main([CKPT, "--format", "torch", "--output", str(tmp_path / "a.pt2"), "--images", "60"])
+    page = capsys.readouterr().out
+    assert "compared on     60 of 90 test images" in page and "same class      60 of 60 images" in page
+    assert "probabilities   largest difference" in page and "allowed 0.0001" in page
+    assert page.splitlines()[-1] == f"use it          python scripts/predict.py {tmp_path / 'a.pt2'} IMAGES"
+
+
+@pytest.mark.parametrize("missing", ["data", "run"])
+def test_without_its_data_it_is_compared_on_random_images(missing, tmp_path, monkeypatch, capsys):
+    checkpoint = read_checkpoint(CKPT)
+    if missing == "run":
+        del checkpoint["run"]
+    write_checkpoint(checkpoint, tmp_path / "a.ckpt")
+    monkeypatch.chdir(tmp_path)
+    export.main(["a.ckpt", "--format", "safetensors"])
+    assert "compared on     100 random images: " in capsys.readouterr().out
+    assert (tmp_path / "a.safetensors").exists()
+
+
+def wrong(change):
+    """Return a format whose files compute something else."""
+    plain = FORMATS["safetensors"]
+
+    def read(path, device):
+        model = plain.read(path, device)
+        return model._replace(outputs=lambda images: change(model.outputs(images)))
+
+    return plain._replace(read=read)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda o: {"probabilities": o["probabilities"] + 2e-4},
+            "probabilities differs from the checkpoint's",
+        ),
+        (lambda o: {"probabilities": o["probabilities"] * torch.nan}, "by up to inf where 0.0001 is allowed"),
+        (
+            lambda o: {"probabilities": o["probabilities"][:1].repeat(len(o["probabilities"]), 1)},
+            "images are concerned",
+        ),
+        (lambda o: {"probabilities": o["probabilities"][:, :9]}, "for 1 images it gives"),
+        (lambda o: {"p": o["probabilities"]}, "for 1 images it gives"),
+    ],
+)
+def test_a_file_that_says_something_else_is_not_kept(change, message, tmp_path, monkeypatch):
+    monkeypatch.setitem(FORMATS, "safetensors", wrong(change))
+    (tmp_path / "a.safetensors").write_text("an earlier one")
+    with pytest.raises(RunError, match=message) as caught:
+        export.main([CKPT, "--format", "safetensors", "--output", str(tmp_path / "a.safetensors")])
+    assert caught.value.status == 1 and "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+    assert (tmp_path / "a.safetensors").read_text() == "an earlier one"
+
+
+def test_a_larger_difference_can_be_allowed(tmp_path, monkeypatch):
+    monkeypatch.setitem(FORMATS, "safetensors", wrong(lambda o: {"probabilities": o["probabilities"] + 2e-4}))
+    export.main([CKPT, "--format", "safetensors", "--output", str(tmp_path / "a.safetensors"), "--tolerance", "0.001"])
+    assert (tmp_path / "a.safetensors").exists()
+
+
+def test_a_missing_package_is_named_with_what_installs_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(RunError, match=r'onnx is not installed: pip install -e "\.\[export\]"'):
+        export.main([CKPT, "--format", "onnx", "--output", str(tmp_path / "a.onnx")])
+    with pytest.raises(UsageError, match=r'onnxruntime is not installed: pip install -e "\.\[export\]"'):
+        predict.main([FILES["onnx"], "data"])
+
+
+def test_what_a_file_says_about_itself_is_readable_by_others():
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(FILES["onnx"])
+    said = session.get_modelmeta().custom_metadata_map
+    assert json.loads(said["class_names"]) == list("0123456789") and json.loads(said["image_size"]) == [28, 28]
+    assert said["task"] == "classify" and json.loads(said["outputs"]) == ["probabilities"]
+    assert [(i.name, i.type, i.shape) for i in session.get_inputs()] == [
+        ("images", "tensor(uint8)", ["batch", 1, 28, 28])
+    ]
+    assert b"/project/" not in Path(FILES["onnx"]).read_bytes()  # nor where the code lies that it was made by
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_that_is_none_of_ours_is_refused(name, tmp_path):
+    suffix = FORMATS[name].suffix
+    whole = Path(FILES[name]).read_bytes()
+    cases = {"empty": b"", "text": b"hello", "cut": whole[: len(whole) // 2]}
+    for what, content in cases.items():
+        path = tmp_path / f"{what}{suffix}"
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match=f"{what}{suffix}") as caught:
+            predict.main([str(path), "data"])
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match=f"there is no file nowhere{suffix}"):
+        predict.main([f"nowhere{suffix}", "data"])
+
+
+def test_a_file_that_does_not_say_what_it_is_is_refused(tmp_path):
+    import safetensors.torch
+
+    for metadata, message in (
+        (None, "it does not say which task it is for"),
+        ({"format_version": "99"}, "is of format version 99, and this program reads 1"),
+        ({"format_version": "1", "task": "classify"}, "says what makes no sense about itself"),
+    ):
+        safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", metadata)
+        with pytest.raises(UsageError, match=message):
+            predict.main([str(tmp_path / "a.safetensors"), "data"])
+
+
+def changed(source, target, edit):
+    """Write a copy of a .pt2 whose parts went through `edit(name, content)`."""
+    with zipfile.ZipFile(source) as before, zipfile.ZipFile(target, "w") as after:
+        for name in before.namelist():
+            after.writestr(name, edit(name, before.read(name)))
+
+
+class Evil:
+    def __reduce__(self):
+        return (Path.touch, (Path("touched"),))
+
+
+def evil_pickle(name, content):
+    if not name.endswith(".pt"):
+        return content
+    torch.save(Evil(), "evil.pt")
+    return Path("evil.pt").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (evil_pickle, "holds more than tensors"),
+        (
+            lambda n, c: c.replace(b"Symbol('s", b"__import__('pathlib').Path('touched').touch() or Symbol('s"),
+            "sizes is",
+        ),
+        (lambda n, c: c.replace(b"torch.ops.aten.conv2d.default", b"torch.hub.load"), "calls 'torch.hub.load'"),
+        (lambda n, c: c.replace(b'"use_pickle": false', b'"use_pickle": true'), "weights as pickles"),
+    ],
+)
+def test_a_program_that_would_run_something_else_is_refused(edit, message, tmp_path):
+    changed(FILES["torch"], tmp_path / "same.pt2", lambda name, content: content)
+    assert load_model(tmp_path / "same.pt2").task.task_name == "classify"
+    changed(FILES["torch"], tmp_path / "evil.pt2", edit)
+    with pytest.raises(UsageError, match=message):
+        predict.main([str(tmp_path / "evil.pt2"), "data"])
+    assert not Path("touched").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([CKPT], "the following arguments are required: --format"),
+        ([CKPT, "--format", "onxx"], "unknown format 'onxx'; did you mean onnx"),
+        (["nowhere.ckpt", "--format", "onnx"], "there is no checkpoint nowhere.ckpt"),
+        ([CKPT, "--format", "onnx", "--output", CKPT], "expected a name that ends in .onnx"),
+        ([CKPT, "--format", "onnx", "--output", "nowhere/a.onnx"], "its folder does not exist"),
+        ([CKPT, "--format", "onnx", "--data.root", "nowhere"], "MNIST is not complete in nowhere"),
+        ([CKPT, "--format", "onnx", "--images", "1"], "--images is 2 or more, got 1"),
+        ([CKPT, "--format", "onnx", "--tolerance", "-1"], "--tolerance is 0 or more"),
+        ([CKPT, "--format", "onnx", "--tolerance", "nan"], "--tolerance is 0 or more"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(arguments, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        export.main(arguments)
+    assert "\n" not in str(caught.value)
