@@ -153,7 +153,7 @@ def test_an_image_of_any_size_is_answered_in_that_size(size):
     task = built().eval()
     images = torch.randn(2, 1, *size)
     with torch.no_grad():
-        answers = task.answers(images, [size, size])
+        answers = task.answers(task.outputs(images), [size, size])
     for answer in answers:
         assert answer["image"].shape == (1, *size) and answer["image"].dtype == torch.uint8
     assert task.rows(answers[0]) == [{"output": f"{size[1]} x {size[0]}"}]
@@ -174,7 +174,7 @@ def test_a_fitted_image_is_answered_in_the_size_of_its_file():
     fitted = torch.full((1, 1, 28, 28), 20.0)
     fitted[..., 7:21] = -20.0
     Fixed(task, lambda images: images)
-    answer = task.answers(fitted, [(56, 28)])[0]
+    answer = task.answers(task.outputs(fitted), [(56, 28)])[0]
     assert answer["image"].shape == (1, 56, 28) and (answer["image"] == 0).all()
 
 
