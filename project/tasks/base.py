@@ -13,6 +13,7 @@ from project.backbones import Backbone, build_backbone, weights_not_fetched
 from project.checkpoint_file import read_checkpoint
 from project.heads import build_head, check_gives
 from project.ops.images import normalise
+from project.tasks.mistakes import Mistake
 from project.tasks.optim import build_optimiser, rate_factor
 
 KEPT = ("params", "fused")  # what a resumed optimiser keeps: its state is laid out for it
@@ -267,8 +268,14 @@ class Task(pl.LightningModule):
         """Return an answer as rows of a table with at least the task's `columns`."""
         raise NotImplementedError
 
+    def draw(self, image: Tensor, answer: Mapping[str, Any]) -> Tensor:
+        """Return a picture of an answer on its image: uint8 (3, H, W) to uint8 (3, H, W)."""
+        raise NotImplementedError
+
+    # ---- what a task may have besides, for the report of a run ----
+
     def side_by_side(self, images: Tensor, targets: Any) -> dict[str, Tensor]:
-        """Return pictures (N, 3, H, W) of uint8 to look at beside each other, by title, for a batch; or none.
+        """Return pictures (N, 3, h, w) of uint8 to look at beside each other, by title, for a batch; or none.
 
         Args:
             images: normalised (N, C, H, W).
@@ -276,6 +283,14 @@ class Task(pl.LightningModule):
         """
         return {}
 
-    def draw(self, image: Tensor, answer: Mapping[str, Any]) -> Tensor:
-        """Return a picture of an answer on its image: uint8 (3, H, W) to uint8 (3, H, W)."""
-        raise NotImplementedError
+    def legend(self) -> dict[str, tuple[int, int, int]]:
+        """Return what the colours on those pictures mean, where that is not written there."""
+        return {}
+
+    def confusion(self) -> Tensor | None:
+        """Return how much of each true class (rows) was given which class (columns), of what was measured: (K, K)."""
+        return None
+
+    def worst_mistakes(self) -> list[Mistake]:
+        """Return the worst mistakes in what was measured, the worst first."""
+        return []
