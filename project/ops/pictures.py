@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 LEAST_SHOWN = 192  # pixels of the longer side of an image on a contact sheet, where a whole factor gets it there
-WIDEST = 1600  # pixels of a contact sheet, if two images do not take more
+WIDEST = 1700  # pixels of a contact sheet, if two images do not take more
 GAP, LABEL = 4, 80  # pixels between its images, and for the titles of its rows
 TEXT = 16  # pixels of the height of its texts
 # Colours that are told apart in most kinds of colour blindness. Source: Okabe and Ito 2008, jfly.uni-koeln.de/color.
@@ -151,7 +151,7 @@ def draw_caption(
     height, width = image.shape[-2:]
     picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
     pen = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(max(9, round(max(height, width) / 40)))
+    font = ImageFont.load_default(max(9, min(12, max(height, width) // 16), round(max(height, width) / 40)))
     _, _, wide, high = (int(side) for side in pen.textbbox((0, 0), text, font=font))
     left, top = corner[0], corner[1] - high - 2
     if top < 0:

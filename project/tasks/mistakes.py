@@ -67,6 +67,8 @@ class Mistakes(Metric):
     def compute(self) -> tuple[Tensor | None, list[tuple[Tensor, int, int, float]]]:
         """Return the counts (K, K), and image, true class, class predicted and its probability, the surest first."""
         counts = self.counts.view(self.num_classes, self.num_classes) if len(self.counts) else None
-        order = self.surest.argsort(descending=True)[:KEPT].tolist()
-        surest, classes = self.surest.tolist(), self.classes.tolist()
-        return counts, [(self.images[i], *classes[i], surest[i]) for i in order if surest[i] >= 0]
+        # Joined over processes, each is stacked: (P, M, ...).
+        surest, classes, images = self.surest.flatten(), self.classes.view(-1, 2), self.images.flatten(0, -4)
+        order = surest.argsort(descending=True)[:KEPT].tolist()
+        sure, pairs = surest.tolist(), classes.tolist()
+        return counts, [(images[i], *pairs[i], sure[i]) for i in order if sure[i] >= 0]

@@ -22,7 +22,8 @@ from project.run.report.curves import Curve, train_loss
 
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # what it says of its cache is nothing to a run
 
-BLUE, ORANGE = "#0072b2", "#d55e00"  # of COLOURS, those that show on white
+BLUE, ORANGE = "#0072b2", "#d55e00"  # of COLOURS, two that show on white
+LINES = {"training": (BLUE, "-"), "validation": (ORANGE, "--")}
 CYCLE = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in [COLOURS[i] for i in (4, 5, 2, 6, 0, 1)]]
 DASHES = ["-", "--", ":", "-."]
 SIZE = (6.0, 3.7)  # inches
@@ -56,7 +57,8 @@ def metric(curves: Mapping[str, Curve], name: str, best_epoch: int | None) -> by
 
 def learning_rate(curves: Mapping[str, Curve]) -> bytes | None:
     """Draw the learning rate over the epochs."""
-    return _curves({"learning rate": curves.get("lr", [])}, "learning rate", None)
+    rates = curves.get("lr", [])
+    return _curves({"learning rate": rates}, "learning rate", None) if len(rates) > 1 else None
 
 
 def compared(lines: Mapping[str, tuple[Curve, Curve]], name: str) -> bytes | None:
@@ -86,9 +88,9 @@ def _curves(lines: Mapping[str, Curve], name: str, best_epoch: int | None) -> by
         return None
     with _style():
         figure, axes = _axes()
-        for (label, curve), colour, dashes in zip(lines.items(), (BLUE, ORANGE), ("-", "--"), strict=False):
+        for label, curve in lines.items():
             x, y = zip(*curve, strict=True)
-            dashes = "-" if len(lines) == 1 else dashes
+            colour, dashes = LINES.get(label, (BLUE, "-"))
             axes.plot(x, np.array(y) * _scale(name), dashes, color=colour, marker=_marker(curve), label=label)
         if best_epoch is not None:
             axes.axvline(best_epoch, color="#777777", linewidth=1, linestyle=":", label="best weights")
