@@ -157,8 +157,8 @@ def fail(*arguments, **options):
     ("owner", "method", "note"),
     [
         ("project.run.report.write.figures.write_curves", None, "note: no report (no such luck)"),
-        (LitClassifier, "side_by_side", "note: no pictures of what the network answers (no such luck)"),
-        (LitClassifier, "confusion", "note: no pictures of what the network answers (no such luck)"),
+        (LitClassifier, "side_by_side", "note: not all of what the network answers is shown (no such luck)"),
+        (LitClassifier, "confusion", "note: not all of what the network answers is shown (no such luck)"),
     ],
 )
 def test_an_error_in_it_is_one_line_and_the_run_is_none_the_worse(monkeypatch, capsys, owner, method, note):

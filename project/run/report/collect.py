@@ -1,5 +1,7 @@
 """What a report shows of a measurement, kept while it is made: no image is looked at a second time for it."""
 
+import contextlib
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,7 +54,7 @@ class Collect(Checkpoint):
         self.findings: Findings | None = None
         self._samples: dict[str, Tensor] = {}
         self._best: float | None = None
-        self._failed = False
+        self._said = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._best = self.checkpoints.best_value  # of a resumed run
@@ -73,7 +75,7 @@ class Collect(Checkpoint):
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         epoch = trainer.current_epoch + 1
-        if self._samples and int(str(epoch)[1:] or 0) == 0:
+        if self._samples and trainer.is_global_zero and int(str(epoch)[1:] or 0) == 0:
             try:
                 self.folder.mkdir(exist_ok=True)
                 sheet = contact_sheet(self._samples, pl_module.legend())  # type: ignore[operator]
@@ -89,13 +91,14 @@ class Collect(Checkpoint):
         self._keep(pl_module, "test images" if best is None else f"test images, weights after epoch {best + 1}")
 
     def _look(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any) -> None:
+        """Keep answers to the first images. All processes come here, as a network that they share needs them all."""
         assert isinstance(pl_module, Task)
         self._samples = {}
-        if not trainer.is_global_zero or self._failed:
-            return
         images, targets = batch
+        # A compiled network would be compiled again for that many images.
+        compiled = "torch._dynamo" in sys.modules
         try:
-            with torch.no_grad():
+            with torch.no_grad(), torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext():
                 rows = pl_module.side_by_side(images[:MOST], targets[:MOST])
             self._samples = {title: row.cpu() for title, row in rows.items()}
         except Exception as error:
@@ -104,17 +107,17 @@ class Collect(Checkpoint):
     def _keep(self, pl_module: pl.LightningModule, measured: str) -> None:
         """Keep what was just measured. All processes come here: what they counted is joined."""
         assert isinstance(pl_module, Task)
-        if self._failed:
-            return
+        names = [str(name) for name in pl_module.hparams["class_names"]]
+        self.findings = Findings(measured, names, self._samples)
         try:
-            confusion, mistakes = pl_module.confusion(), pl_module.worst_mistakes()
-            names = [str(name) for name in pl_module.hparams["class_names"]]
-            self.findings = Findings(measured, names, self._samples, pl_module.legend(), confusion, mistakes)
-            if confusion is not None:
-                self.findings.confusion = confusion.cpu()
+            confusion = pl_module.confusion()
+            self.findings.confusion = None if confusion is None else confusion.cpu()
+            self.findings.mistakes = pl_module.worst_mistakes()
+            self.findings.legend = pl_module.legend()
         except Exception as error:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        self._failed = True
-        say(f"note: no pictures of what the network answers ({one_line(error) or type(error).__name__})")
+        if not self._said:
+            say(f"note: not all of what the network answers is shown ({one_line(error) or type(error).__name__})")
+        self._said = True

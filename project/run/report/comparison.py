@@ -50,32 +50,37 @@ def _pictures(curves: Mapping[str, Mapping[str, Curve]], summaries: Mapping[str,
     found = {}
     for name in dict.fromkeys(["val/loss", *best]):
         tail = name.rpartition("/")[2]
-        lines = {}
-        for run, own in curves.items():
-            train = train_loss(own) if tail == "loss" else own.get(f"train/{tail}", [])
-            if own.get(name):
-                lines[run] = (own[name], train)
+        lines = {
+            run: (own.get(name, []), train_loss(own) if tail == "loss" else own.get(f"train/{tail}", []))
+            for run, own in curves.items()
+        }
         content = plots.compared(lines, tail)
         if content is not None:
             found[name] = embedded(content)
     return found
 
 
-def _table(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return `columns`, and by run a row of (text, whether it is the best of its column)."""
+def _table(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, list[tuple[str, bool]]]:
+    """Return by what is compared, of each run a text and whether it is the best."""
     metrics = dict.fromkeys(name for summary in summaries.values() for name in summary.get("metrics") or {})
     order = [n for split in ("test/", "val/") for n in metrics if n.startswith(split) and not is_of_a_class(n)]
-    columns: list[tuple[str, str, str | None]] = [(name, name, _better(name)) for name in order]
-    columns += [(key, heading, better) for key, (heading, better) in COSTS.items()]
-    rows: dict[str, list[tuple[str, bool]]] = {run: [] for run in summaries}
-    for key, _, better in columns:
-        values = {run: _value(summary, key) for run, summary in summaries.items()}
-        known = [value for value in values.values() if value is not None]
-        best = max(known) if better == "higher" and known else min(known) if better == "lower" and known else None
-        for run, value in values.items():
-            text = shown(key, value) if key in metrics else "-" if value is None else f"{value:,.{int(key == 'fit')}f}"
-            rows[run].append((text, len(known) > 1 and min(known) < max(known) and value == best))
-    return {"columns": [heading for _, heading, _ in columns], "rows": rows}
+    lines: list[tuple[str, str, str | None]] = [(name, name, _better(name)) for name in order]
+    lines += [(key, heading, better) for key, (heading, better) in COSTS.items()]
+    table = {}
+    for key, heading, better in lines:
+        values = [_value(summary, key) for summary in summaries.values()]
+        known = [value for value in values if value is not None]
+        best = None
+        # A metric of several tasks is not the same thing.
+        tasks = {summary.get("task") for summary in summaries.values() if _value(summary, key) is not None}
+        if better is not None and known and min(known) < max(known) and (key in COSTS or len(tasks) == 1):
+            best = max(known) if better == "higher" else min(known)
+        texts = [
+            shown(key, value) if key in metrics else "-" if value is None else f"{value:,.{int(key == 'fit')}f}"
+            for value in values
+        ]
+        table[heading] = [(text, best is not None and v == best) for text, v in zip(texts, values, strict=True)]
+    return table
 
 
 def _value(summary: Mapping[str, Any], key: str) -> float | None:

@@ -6,6 +6,7 @@ Importing this takes half a second: whoever draws does so when training is over.
 import contextlib
 import io
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -63,21 +64,22 @@ def learning_rate(curves: Mapping[str, Curve]) -> bytes | None:
 
 def compared(lines: Mapping[str, tuple[Curve, Curve]], name: str) -> bytes | None:
     """Draw a metric of several runs: of each the curve of validation, and that of training, thin, if there is one."""
-    if not any(val or train for val, train in lines.values()):
+    drawn = [run for run, (val, _) in lines.items() if val]
+    if not drawn:
         return None
+    columns = 2 if len(drawn) > 3 and max(map(len, drawn)) <= 20 else 1
     with _style():
-        figure, axes = _axes()
+        figure, axes = _axes(legend_lines=math.ceil(len(drawn) / columns))
         for i, (run, (val, train)) in enumerate(lines.items()):
             colour, dashes = CYCLE[i % len(CYCLE)], DASHES[i // len(CYCLE) % len(DASHES)]
             # A name that starts with _ would be left out of the legend.
-            label = f" {_short(run, 40)}"
-            for curve, style in ((train, {"linewidth": 1, "alpha": 0.5}), (val, {"label": label})):
-                if curve:
+            thick = {"label": f" {_short(run, 50)}", "marker": _marker(val)}
+            for curve, style in ((train, {"linewidth": 1, "alpha": 0.6}), (val, thick)):
+                if val and curve:
                     x, y = zip(*curve, strict=True)
-                    axes.plot(x, np.array(y) * _scale(name), dashes, color=colour, marker=_marker(curve), **style)
+                    axes.plot(x, np.array(y) * _scale(name), dashes, color=colour, **style)
         _label(axes, name)
-        # Above the axes, where it hides no curve.
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=1 if len(lines) < 4 else 2, fontsize=10)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize=10)  # where it hides no curve
         return _png(figure)
 
 
@@ -136,8 +138,8 @@ def _brief(count: int) -> str:
     return f"{count / 1000:.0f}k" if count < 10_000_000 else f"{count / 1_000_000:.0f}M"
 
 
-def _axes() -> tuple[Figure, Any]:
-    figure = Figure(SIZE, dpi=DOTS, layout="constrained")
+def _axes(legend_lines: int = 1) -> tuple[Figure, Any]:
+    figure = Figure((SIZE[0], SIZE[1] + 0.2 * (legend_lines - 1)), dpi=DOTS, layout="constrained")
     return figure, figure.add_subplot()
 
 
