@@ -29,6 +29,12 @@ FLAT = falling(1.0, 0.5, 20)
             [*falling(1, 0.5, 8), *[0.55 + 0.02 * i for i in range(12)]],
             "upward since epoch 8",
         ),
+        # One good epoch at the end does not take that back.
+        (
+            falling(1, 0.1, 20),
+            [*falling(1, 0.5, 8), *[0.55 + 0.02 * i for i in range(11)], 0.52],
+            "upward since epoch 8",
+        ),
         (FLAT, [value + 0.01 for value in FLAT], "Training and validation are close"),
         (FLAT, [value - 0.1 for value in FLAT], "Training and validation are close"),
         (falling(1, 0.1, 20), [value + 0.02 for value in FLAT], "above training's 0.1"),
