@@ -18,7 +18,6 @@ from project.run.report import main as report
 from project.run.report.collect import Collect
 from project.run.report.curves import read_curves
 from project.run.run import Run
-from project.run.tracking import Tracker
 from project.tasks import TASKS, LitClassifier
 from project.tasks.base import Task
 from tests.own_data import write_class_folders, write_masks, write_pairs, write_voc
@@ -272,30 +271,6 @@ def test_a_run_that_was_killed_early_has_a_page(workplace):
     (workplace / "a" / "metrics.csv").write_text("epoch,step,lr\n0,4,0.1\n")
     report.main(["a"])
     assert "There is no summary.json" in (workplace / "a" / "report.html").read_text()
-
-
-def test_weights_and_biases_is_shown_the_same_pictures_and_tables(workplace, monkeypatch):
-    shown = {}
-
-    def log_report(self, pictures, tables):
-        shown.update(pictures=pictures, tables=tables)
-
-    monkeypatch.setattr(Tracker, "log_report", log_report)
-    run("--name", "a", "--max_epochs", 1, "--limit_train_batches", 2, "--wandb", "offline")
-    assert {path.name for path in shown["pictures"].values()} | {"figures.json"} == plots(workplace, "a")
-    assert shown["tables"]["classes"]["columns"] == ["class", "count", "recall", "precision"]
-    assert len(shown["tables"]["classes"]["rows"]) == 10 and shown["tables"]["mistakes"]["rows"]
-    monkeypatch.undo()
-
-
-def test_an_offline_run_holds_them_and_a_tracker_that_fails_at_them_is_said(workplace, monkeypatch, capsys):
-    run("--name", "a", "--max_epochs", 1, "--wandb", "offline")
-    media = {path.name.split("_")[0] for path in (workplace / "checkpoints" / "a" / "wandb").rglob("report/*")}
-    assert {"loss", "samples", "confusion", "classes"} <= media
-    monkeypatch.setattr("wandb.Image", fail)
-    run("--name", "b", "--max_epochs", 1, "--wandb", "offline")
-    assert "Weights & Biases failed (no such luck)" in capsys.readouterr().err
-    assert "confusion matrix" in page("b") and read_summary("b")["status"] == "finished"
 
 
 def test_starting_does_not_import_what_draws():
