@@ -20,6 +20,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["project", "project.*"]),
+    package_data={"project.run.report": ["*.html", "*.css"]},
     install_requires=REQUIREMENTS,
     extras_require={
         "demo": DEMO,

@@ -12,9 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
-LEAST_SHOWN = 96  # pixels a side of an image on a contact sheet
-WIDEST = 1200  # pixels of a contact sheet, if two images do not take more
-GAP, LABEL = 2, 60  # pixels between its images, and for the titles of its rows
+LEAST_SHOWN = 192  # pixels of the longer side of an image on a contact sheet, where a whole factor gets it there
+WIDEST = 1700  # pixels of a contact sheet, if two images do not take more
+GAP, LABEL = 4, 80  # pixels between its images, and for the titles of its rows
+TEXT = 16  # pixels of the height of its texts
 # Colours that are told apart in most kinds of colour blindness. Source: Okabe and Ito 2008, jfly.uni-koeln.de/color.
 COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
 
@@ -32,25 +33,83 @@ def to_image(pixels: Tensor) -> Image.Image:
     return Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
 
 
-def contact_sheet(rows: Mapping[str, Tensor]) -> Tensor:
+def in_colour(images: Tensor) -> Tensor:
+    """Return uint8 (N, 3, H, W) of images (N, C, H, W) in 0..1; of other than three channels the mean, in grey."""
+    images = images.float() if images.shape[1] == 3 else images.float().mean(dim=1, keepdim=True)
+    return (255 * images.clamp(0, 1)).round().to(torch.uint8).expand(-1, 3, -1, -1)
+
+
+def as_shown(images: Tensor) -> Tensor:
+    """Return images (N, 3, H, W) as large as they are shown: small ones by a whole factor, without smoothing."""
+    factor = max(1, LEAST_SHOWN // max(images.shape[-2:]))
+    return images.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
+
+
+def captioned(images: Tensor, texts: Sequence[str]) -> Tensor:
+    """Return uint8 images (N, 3, H, W) as large as they are shown, and under each a text, cut where it is too long."""
+    shown = as_shown(images)
+    return torch.stack([_captioned(image, text) for image, text in zip(shown, texts, strict=True)])
+
+
+def _captioned(image: Tensor, text: str) -> Tensor:
+    ground = Image.new("RGB", (image.shape[2], TEXT + 8), "white")
+    ImageDraw.Draw(ground).text((2, 2), text, fill="black", font=ImageFont.load_default(TEXT))
+    return torch.cat([image, _to_tensor(ground)], dim=1)
+
+
+def contact_sheet(
+    rows: Mapping[str, Tensor], legend: Mapping[str, tuple[int, int, int]] | None = None, columns: int | None = None
+) -> Tensor:
     """Return a picture (3, h, w) of uint8 with a row for each title and a column for each sample.
 
-    Small images are enlarged by whole factors, without smoothing; of large ones, fewer are shown.
+    Small images are as_shown; of large ones, fewer are shown.
 
     Args:
         rows: by title, uint8 (N, 3, H, W), all of the same size.
+        legend: what colours mean, written below.
+        columns: with one row: wrap it, so that there are that many in a line, and leave out its title.
     """
-    height, width = next(iter(rows.values())).shape[-2:]
-    factor = max(1, LEAST_SHOWN // max(height, width))
-    most = max(2, WIDEST // (width * factor))
-    lines = []
-    for title, images in rows.items():
-        cells = images[:most].repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
-        cells = F.pad(cells, (0, GAP, 0, GAP), value=255)
-        line = torch.cat(list(cells), dim=2)
-        label = draw_caption(torch.full((3, line.shape[1], LABEL), 255, dtype=torch.uint8), title)
-        lines.append(torch.cat([label, line], dim=2))
+    rows = {title: as_shown(images) for title, images in rows.items()}
+    if columns is not None:
+        (images,) = rows.values()
+        lines = [_line("", part, 0) for part in images.split(columns)]
+    else:
+        most = max(2, (WIDEST - LABEL) // next(iter(rows.values())).shape[-1])
+        lines = [_line(title, images[:most], LABEL) for title, images in rows.items()]
+    width = max(line.shape[2] for line in lines)
+    lines = [F.pad(line, (0, width - line.shape[2]), value=255) for line in lines]
+    if legend:
+        lines.append(_legend(legend, width))
     return torch.cat(lines, dim=1)
+
+
+def _line(title: str, images: Tensor, label: int) -> Tensor:
+    line = torch.cat(list(F.pad(images, (0, GAP, 0, GAP), value=255)), dim=2)
+    if not label:
+        return line
+    ground = Image.new("RGB", (label, line.shape[1]), "white")
+    words = title.split(" ")
+    font = ImageFont.load_default(TEXT)
+    ImageDraw.Draw(ground).multiline_text((4, 4), "\n".join(words), fill="black", font=font)
+    return torch.cat([_to_tensor(ground), line], dim=2)
+
+
+def _legend(legend: Mapping[str, tuple[int, int, int]], width: int) -> Tensor:
+    """Return a strip (3, h, width) with a patch of each colour and its name, in as many lines as that takes."""
+    font = ImageFont.load_default(TEXT)
+    places, left, top = [], 4, 6
+    for name, colour in legend.items():
+        wide = TEXT + 6 + round(font.getlength(name)) + 16
+        if left > 4 and left + wide > width:
+            left, top = 4, top + TEXT + 8
+        places.append((left, top, name, colour))
+        left += wide
+    strip = Image.new("RGB", (width, top + TEXT + 8), "white")
+    pen = ImageDraw.Draw(strip)
+    for left, top, name, colour in places:
+        pen.rectangle((left, top, left + TEXT, top + TEXT), fill=colour, outline="black")
+        pen.text((left + TEXT + 6, top - 2), name, fill="black", font=font)
+    return _to_tensor(strip)
 
 
 def draw_boxes(image: Tensor, boxes: Tensor, labels: Sequence[int], texts: Sequence[str]) -> Tensor:
@@ -92,7 +151,7 @@ def draw_caption(
     height, width = image.shape[-2:]
     picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
     pen = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(max(9, round(max(height, width) / 40)))
+    font = ImageFont.load_default(max(9, min(12, max(height, width) // 16), round(max(height, width) / 40)))
     _, _, wide, high = (int(side) for side in pen.textbbox((0, 0), text, font=font))
     left, top = corner[0], corner[1] - high - 2
     if top < 0:
@@ -100,4 +159,8 @@ def draw_caption(
     left, top = max(0, min(left, width - wide - 2)), max(0, min(top, height - high - 2))
     pen.rectangle((left, top, left + wide + 2, top + high + 2), fill=(0, 0, 0))
     pen.text((left + 1, top), text, fill=colour, font=font)
+    return _to_tensor(picture)
+
+
+def _to_tensor(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()

@@ -62,6 +62,7 @@ def run(module: str) -> int:
     """Run a module's `main` on the command line's arguments; print what a person can mend, and return the status."""
     share_cores()  # before anything imports torch
     keep_memory()
+    _put_matplotlib_off()
     try:
         importlib.import_module(module).main(sys.argv[1:])
         sys.stdout.flush()
@@ -80,3 +81,23 @@ def run(module: str) -> int:
         sys.stderr.close()  # whoever read our output has gone, `| head` say: no message, and none at exit either
         return 1
     return 0
+
+
+def _put_matplotlib_off() -> None:
+    """Have torchmetrics do without matplotlib, which it would import at once: most of a second at each start.
+
+    It needs it to draw a metric only. Whoever draws here imports it when that is due.
+    """
+    from lightning_utilities.core.imports import RequirementCache
+
+    check = getattr(RequirementCache, "_check_available", None)
+    if check is None:  # another version of it: starting takes that much longer
+        return
+
+    def unless_matplotlib(self: RequirementCache) -> None:
+        if self.requirement == "matplotlib":
+            self.available, self.message = False, "matplotlib is not imported here"
+        else:
+            check(self)
+
+    RequirementCache._check_available = unless_matplotlib  # type: ignore[method-assign]

@@ -21,9 +21,14 @@ def is_of_a_class(name: str) -> bool:
     return name.count("/") > 1
 
 
+def is_share(name: str) -> bool:
+    """Whether a metric is a share in 0..1, which a person reads as a percentage."""
+    return name.rpartition("/")[2] in SHARES or is_of_a_class(name)
+
+
 def percent_or_number(name: str, value: float) -> str:
     """Write a metric as a person reads it: shares as percentages, others with four significant digits."""
-    if name.rpartition("/")[2] in SHARES or is_of_a_class(name):
+    if is_share(name):
         return f"{100 * value:.2f} %"
     return f"{value:.4g}"
 

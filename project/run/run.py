@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -34,7 +35,7 @@ from project.run.guard import FiniteGuard
 from project.run.processes import die_with_parent, is_main_process, is_started_by_another, join_again
 from project.run.profiler import NoProfiler
 from project.run.progress import Bar, EpochLines, StepMetrics, on_terminal, say
-from project.run.samples import SamplePictures
+from project.run.report.collect import Collect
 from project.run.stops import StopSignals, leave_handlers_to_us, requeue
 from project.run.summary import closing_lines, git_state, hardware, peak_memory_mb, versions, write_summary
 from project.run.tracking import MetricsCsv, Tracker, choose_mode, new_run_id, redact, redacted_command
@@ -131,9 +132,14 @@ class Run:
             if status != "finished":
                 self._end_other_processes()
             summary = self._summarise(status)
-            if self.tracker is not None:
-                self.tracker.finish(exit_code=0 if status == "finished" else 1)
-        for text in closing_lines(summary, None if self.rehearsal else self.folder):
+            try:
+                report = self._report()
+                if status != "finished" and report is not None:
+                    say(f"report    {report}")
+            finally:
+                if self.tracker is not None:
+                    self.tracker.finish(exit_code=0 if status == "finished" else 1)
+        for text in closing_lines(summary, None if self.rehearsal else self.folder, report):
             say(text)
         self._say_where_tracked()
         return summary
@@ -226,7 +232,8 @@ class Run:
         callbacks.append(EpochLines())
         loggers: list[Logger] = []
         if not self.rehearsal:
-            callbacks += [SamplePictures(self.folder), self.checkpoints]
+            self.collected = Collect(self.folder, self.checkpoints)
+            callbacks += [self.checkpoints, self.collected]
             loggers = [self.csv, *([self.tracker] if self.tracker is not None else [])]
         if not self.data.has_validation:
             arguments["limit_val_batches"] = 0
@@ -309,6 +316,7 @@ class Run:
         summary = {
             "name": self.name,
             **{section: self.config[section]["name"] for section in ("task", "data", "backbone")},
+            "images": {split: len(store) for split, store in self.data.stores.items()},
             "parameters": sum(p.numel() for p in self.task.parameters()),
             "status": status,
             "epochs": self.trainer.current_epoch,
@@ -332,6 +340,20 @@ class Run:
         if is_main_process() and not self.rehearsal:
             write_summary(redact(summary), self.folder)
         return summary
+
+    def _report(self) -> Path | None:
+        """Write the report and return its path; what goes wrong with it is said, and the run is none the worse."""
+        if self.rehearsal or not is_main_process():
+            return None
+        try:
+            # Only now: what draws takes half a second to import.
+            from project.run.report.write import write_report
+
+            self.csv.save()
+            return write_report(self.folder, self.collected.findings, self.tracker)
+        except Exception as error:
+            say(f"note: no report ({one_line(error) or type(error).__name__})")
+            return None
 
     def _say_where_tracked(self) -> None:
         if self.tracker is None or self.tracker.online or self.tracker.files is None:

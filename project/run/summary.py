@@ -84,8 +84,8 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def closing_lines(summary: Mapping[str, Any], folder: Path | None) -> list[str]:
-    """Return what a person wants to know when a run is over; a rehearsal has no folder."""
+def closing_lines(summary: Mapping[str, Any], folder: Path | None, report: Path | None) -> list[str]:
+    """Return what a person wants to know when a run is over; a rehearsal has neither folder nor report."""
     metrics = {k: v for k, v in summary["metrics"].items() if k.startswith("test/") and not is_of_a_class(k)}
     rows = measured_rows(metrics)
     rows += _by_class(summary["metrics"])
@@ -98,6 +98,8 @@ def closing_lines(summary: Mapping[str, Any], folder: Path | None) -> list[str]:
     rows.append(("time", f"{parts}; {summary['images_per_second']:,.0f} images/s"))
     if folder is not None:
         rows.append(("folder", f"{folder}/"))
+        if report is not None:
+            rows.append(("report", str(report)))
         rows.append(("use it", f"python scripts/predict.py {folder}/best.ckpt IMAGES"))
     width = max(12, *(len(label) + 1 for label, _ in rows))
     return [f"{label:<{width}}{text}" for label, text in rows]

@@ -209,6 +209,18 @@ class Tracker(WandbLogger):
         self.experiment.config.update(redact(config), allow_val_change=True)
 
     @_harmless
+    def log_report(self, pictures: Mapping[str, Path], tables: Mapping[str, Mapping[str, Any]]) -> None:
+        """Show a report's pictures, PNG files by name, and its tables, `columns` and `rows` by name."""
+        import wandb
+
+        shown: dict[str, Any] = {f"report/{name}": wandb.Image(str(path)) for name, path in pictures.items()}
+        for name, table in tables.items():
+            # As texts: a column of a table of theirs has one type, and a class may be without a number.
+            rows = [[str(cell) for cell in row] for row in table["rows"]]
+            shown[f"report/{name}"] = wandb.Table(columns=list(table["columns"]), data=rows)
+        self.experiment.log(shown)
+
+    @_harmless
     def finish(self, exit_code: int) -> None:
         """Close the run; online, what is left is sent."""
         if self._experiment is not None:

@@ -13,6 +13,7 @@ from project.backbones import Backbone, build_backbone, weights_not_fetched
 from project.checkpoint_file import read_checkpoint
 from project.heads import build_head, check_gives
 from project.ops.images import normalise
+from project.tasks.mistakes import Mistake
 from project.tasks.optim import build_optimiser, rate_factor
 
 KEPT = ("params", "fused")  # what a resumed optimiser keeps: its state is laid out for it
@@ -264,15 +265,6 @@ class Task(pl.LightningModule):
         """Return what the test measures of each class, by MEASURE/CLASS."""
         return {}
 
-    def side_by_side(self, images: Tensor, targets: Any) -> dict[str, Tensor]:
-        """Return pictures (N, 3, H, W) of uint8 to look at beside each other, by title, for a batch; or none.
-
-        Args:
-            images: normalised (N, C, H, W).
-            targets: what belongs to them.
-        """
-        return {}
-
     def outputs(self, images: Tensor) -> dict[str, Tensor]:
         """Return what the network says in the end, as tensors (N, ...) by name: what is exported.
 
@@ -285,10 +277,6 @@ class Task(pl.LightningModule):
         raise NotImplementedError
 
     # These are asked of a task without a network, too: of the task they know its `hparams` alone.
-
-    def in_order_of(self, outputs: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return outputs in the order of others for the same images, where rounding may have changed it."""
-        return outputs
 
     def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
         """Return what a person wants to know of each image, as plain values; besides, there may be a `mask` (H, W) of
@@ -307,3 +295,33 @@ class Task(pl.LightningModule):
     def draw(self, image: Tensor, answer: Mapping[str, Any]) -> Tensor:
         """Return a picture of an answer on its image: uint8 (3, H, W) to uint8 (3, H, W)."""
         raise NotImplementedError
+
+    # ---- what a task may have besides: for the comparison of an exported file, and for the report of a run ----
+
+    def in_order_of(self, outputs: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return outputs in the order of others for the same images, where rounding may have changed it.
+
+        It is asked of a task without a network, too.
+        """
+        return outputs
+
+    def side_by_side(self, images: Tensor, targets: Any) -> dict[str, Tensor]:
+        """Return pictures (N, 3, h, w) of uint8 to look at beside each other, by title, for a batch; or none.
+
+        Args:
+            images: normalised (N, C, H, W).
+            targets: what belongs to them.
+        """
+        return {}
+
+    def legend(self) -> dict[str, tuple[int, int, int]]:
+        """Return what the colours on those pictures mean, where that is not written there."""
+        return {}
+
+    def confusion(self) -> Tensor | None:
+        """Return how much of each true class (rows) was given which class (columns), of what was measured: (K, K)."""
+        return None
+
+    def worst_mistakes(self) -> list[Mistake]:
+        """Return the worst mistakes in what was measured, the worst first."""
+        return []

@@ -11,8 +11,10 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from project.ops.pictures import draw_caption
+from project.ops.images import denormalise
+from project.ops.pictures import captioned, draw_caption, in_colour
 from project.tasks.base import Task
+from project.tasks.mistakes import Mistake, Mistakes
 
 
 class LitClassifier(Task):
@@ -91,6 +93,7 @@ class LitClassifier(Task):
         # Without their own checks of each batch, for which they would wait for the device.
         self.accuracy = MulticlassAccuracy(len(class_names), average="micro", validate_args=False)
         self.loss = MeanMetric(nan_strategy="disable")
+        self.mistakes = Mistakes(len(class_names), (in_channels, *image_size))
 
     def predict(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return class (N,) and probabilities (N, K) for normalised images (N, C, H, W)."""
@@ -107,8 +110,10 @@ class LitClassifier(Task):
         logits = self(images)
         self.accuracy.update(logits, targets)
         self.loss.update(F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing, reduction="none"))
+        self.mistakes.update(logits, targets, images)
 
     def reset_measures(self) -> None:
+        self.mistakes.reset()
         self.accuracy.reset()
         self.loss.reset()
 
@@ -138,3 +143,29 @@ class LitClassifier(Task):
 
     def draw(self, image: Tensor, answer: Mapping[str, Any]) -> Tensor:
         return draw_caption(image, f"{answer['class']} {answer['probability']:.0%}")
+
+    def side_by_side(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        names = self.hparams["class_names"]
+        classes, probabilities = self.predict(images)
+        texts = [
+            f"{names[true]} -> {names[k]}, {100 * probability:.0f} %"
+            for true, k, probability in zip(
+                targets.tolist(), classes.tolist(), probabilities.amax(dim=1).tolist(), strict=True
+            )
+        ]
+        return {"true -> predicted": captioned(self._seen(images), texts)}
+
+    def _seen(self, images: Tensor) -> Tensor:
+        """Return normalised images as a person sees them: uint8 (N, 3, H, W)."""
+        return in_colour(denormalise(images, self.hparams["mean"], self.hparams["std"])).cpu()
+
+    def confusion(self) -> Tensor | None:
+        counts: Tensor | None = self.mistakes.compute()[0]
+        return counts
+
+    def worst_mistakes(self) -> list[Mistake]:
+        names = self.hparams["class_names"]
+        return [
+            Mistake(self._seen(image[None])[0], names[true], names[predicted], probability)
+            for image, true, predicted, probability in self.mistakes.compute()[1]
+        ]

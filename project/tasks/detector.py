@@ -12,7 +12,8 @@ from torchmetrics import MeanMetric
 from torchmetrics.detection import MeanAveragePrecision
 
 from project.ops.fitting import unfit_boxes
-from project.ops.pictures import draw_boxes
+from project.ops.images import denormalise
+from project.ops.pictures import as_shown, draw_boxes, in_colour
 from project.tasks.base import Task
 
 LEAST_MEASURED = 0.01  # score from which on an object counts in average precision, which ranks them all
@@ -191,6 +192,25 @@ class LitDetector(Task):
         boxes = torch.tensor([[o["x0"], o["y0"], o["x1"], o["y1"]] for o in objects]).view(-1, 4)
         texts = [f"{o['class']} {o['score']:.0%}" for o in objects]
         return draw_boxes(image, boxes, [names.index(o["class"]) for o in objects], texts)
+
+    def side_by_side(self, images: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        # Enlarged before boxes are drawn: lines and names are then as fine as the picture.
+        seen = as_shown(in_colour(denormalise(images, self.hparams["mean"], self.hparams["std"])).cpu())
+        factor = seen.shape[-1] // images.shape[-1]
+        names = self.hparams["class_names"]
+        drawn: dict[str, list[Tensor]] = {"truth": [], "output": []}
+        for image, target, found in zip(seen, targets, self.predict(images), strict=True):
+            for title, objects in (("truth", target), ("output", found)):
+                labels = objects["labels"].tolist()
+                scores = objects["scores"].tolist() if "scores" in objects else [None] * len(labels)
+                texts = [
+                    names[k] if score is None else f"{names[k]} {score:.0%}"
+                    for k, score in zip(labels, scores, strict=True)
+                ]
+                boxes = objects["boxes"].float().cpu() * factor
+                # The likeliest last, and so on top.
+                drawn[title].append(draw_boxes(image, boxes.flip(0), labels[::-1], texts[::-1]))
+        return {title: torch.stack(pictures) for title, pictures in drawn.items()}
 
 
 def objects_of(found: Mapping[str, Tensor], least_score: float = 0.0) -> list[dict[str, Tensor]]:

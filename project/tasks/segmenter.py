@@ -13,7 +13,8 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from project.ops.fitting import unfit_map
-from project.ops.pictures import draw_masks
+from project.ops.images import denormalise
+from project.ops.pictures import class_colour, draw_masks, in_colour
 from project.ops.segmentation import IGNORE, dice_loss, iou_of_counts, mask_cross_entropy
 from project.tasks.base import Task
 
@@ -149,3 +150,19 @@ class LitSegmenter(Task):
 
     def draw(self, image: Tensor, answer: Mapping[str, Any]) -> Tensor:
         return draw_masks(image, answer["mask"])
+
+    def side_by_side(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        seen = in_colour(denormalise(images, self.hparams["mean"], self.hparams["std"])).cpu()
+        masks = {"truth": targets.cpu(), "output": self(images).argmax(dim=1).cpu()}
+        drawn = {
+            title: torch.stack([draw_masks(image, mask) for image, mask in zip(seen, each, strict=True)])
+            for title, each in masks.items()
+        }
+        return {"image": seen, **drawn}
+
+    def legend(self) -> dict[str, tuple[int, int, int]]:
+        return {name: class_colour(k) for k, name in enumerate(self.hparams["class_names"][1:])}
+
+    def confusion(self) -> Tensor | None:
+        counts: Tensor = self.counts.compute()
+        return counts

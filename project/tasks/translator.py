@@ -18,6 +18,7 @@ from project.ops import fidelity
 from project.ops.adversarial import ADVERSARIES, discriminator_accuracy
 from project.ops.fitting import unfit_map
 from project.ops.images import denormalise
+from project.ops.pictures import in_colour
 from project.registry import look_up
 from project.tasks.base import Task
 from project.tasks.discriminator import PatchDiscriminator
@@ -255,4 +256,4 @@ class LitTranslator(Task):
 
     def side_by_side(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         shown = {"source": self.source_of(images), "output": self.translate(images), "target": targets}
-        return {title: (255 * fidelity.as_channels(image, 3)).round().to(torch.uint8) for title, image in shown.items()}
+        return {title: in_colour(image) for title, image in shown.items()}

@@ -1,6 +1,6 @@
 import torch
 
-from project.ops.pictures import class_colour, draw_boxes, draw_caption, draw_masks
+from project.ops.pictures import captioned, class_colour, contact_sheet, draw_boxes, draw_caption, draw_masks, in_colour
 
 GREY = torch.full((3, 60, 80), 100, dtype=torch.uint8)
 
@@ -34,3 +34,29 @@ def test_a_caption_stays_within_a_tiny_image():
 
 def test_colours_of_many_classes_differ():
     assert len({class_colour(k) for k in range(35)}) == 35
+
+
+def test_images_in_colour_are_bytes_and_other_channels_than_three_are_their_mean():
+    assert in_colour(torch.tensor([[[[0.5]], [[1.5]], [[-1.0]]]])).flatten().tolist() == [128, 255, 0]
+    assert in_colour(torch.tensor([[[[0.2]], [[0.4]]]])).flatten().tolist() == [76, 76, 76]
+    assert in_colour(torch.tensor([[[[0.2]]]])).shape == (1, 3, 1, 1)
+
+
+def test_a_contact_sheet_shows_each_row_enlarged_and_what_colours_mean():
+    red, blue = (torch.zeros(2, 3, 20, 30, dtype=torch.uint8) for _ in range(2))
+    red[:, 0], blue[:, 2] = 255, 255
+    sheet = contact_sheet({"a": red, "b": blue})
+    for colour, rows in (((255, 0, 0), slice(0, 120)), ((0, 0, 255), slice(120, None))):
+        shown = (sheet[:, rows] == torch.tensor(colour, dtype=torch.uint8)[:, None, None]).all(dim=0)
+        assert shown.sum() == 2 * (20 * 6) * (30 * 6)
+    with_legend = contact_sheet({"a": red, "b": blue}, {"sky": (1, 2, 3)})
+    assert with_legend.shape[1] > sheet.shape[1] and torch.equal(with_legend[:, : sheet.shape[1]], sheet)
+    assert (with_legend == torch.tensor((1, 2, 3), dtype=torch.uint8)[:, None, None]).all(dim=0).any()
+
+
+def test_a_long_row_is_wrapped_and_a_caption_is_below_its_image():
+    images = torch.full((5, 3, 100, 100), 7, dtype=torch.uint8)
+    shown = captioned(images, ["a", "a name that is far too long for it" * 3, "", "$x_{$", "7"])
+    assert shown.shape[2] > 100 and (shown[:, :, :100] == 7).all() and (shown[0, :, 100:] < 100).any()
+    sheet = contact_sheet({"": shown}, columns=2)
+    assert sheet.shape[1] == 3 * (shown.shape[2] + 4) and sheet.shape[2] == 2 * (shown.shape[3] + 4)

@@ -160,3 +160,22 @@ def test_starting_online_fails_over_to_offline(tmp_path, monkeypatch, capsys):
     assert tracker.experiment is not None
     assert "offline, as starting online failed (no answer)" in capsys.readouterr().err
     assert modes == ["online", "offline"] and tracker.failure is None and not tracker.online
+
+
+def test_a_report_is_shown_with_the_same_pictures_and_its_tables_and_a_failure_there_is_said(
+    workplace, monkeypatch, capsys
+):
+    short = [*TRACKED, "--max_epochs", "1", "--limit_train_batches", "2", "--wandb", "offline"]
+    train.main([*short, "--name", "a"])
+    folder = workplace / "checkpoints" / "a"
+    drawn = {path.stem for path in (folder / "plots").glob("*.png")}
+    shown = {path.name.rpartition("_")[0].partition("_")[0] for path in (folder / "wandb").rglob("report/*.*")}
+    assert drawn | {"classes"} <= shown
+
+    def fail(*arguments, **options):
+        raise ValueError("no luck")
+
+    monkeypatch.setattr(wandb, "Image", fail)
+    train.main([*short, "--name", "b"])
+    assert "Weights & Biases failed (no luck)" in capsys.readouterr().err
+    assert "confusion matrix" in Path("checkpoints/b/report.html").read_text()

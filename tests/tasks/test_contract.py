@@ -146,6 +146,22 @@ def test_answers_have_rows_with_its_columns_and_can_be_drawn(name):
         assert picture.shape == (3, height, width) and picture.dtype == torch.uint8
 
 
+def test_what_it_shows_in_a_report_is_pictures_of_one_size_and_counts(name):
+    task = built(name).eval()
+    images, targets = next(iter(loader(name)))
+    task.reset_measures()
+    with torch.no_grad():
+        task.measure(images, targets)
+        rows = task.side_by_side(images, targets)
+    assert len({row.shape for row in rows.values()}) <= 1
+    assert all(row.dtype == torch.uint8 and row.shape[:2] == (4, 3) for row in rows.values())
+    counts = task.confusion()
+    assert counts is None or (counts.shape == (3, 3) and counts.sum() > 0 and not counts.is_floating_point())
+    for mistake in task.worst_mistakes():
+        assert mistake.image.shape == (3, *SIZE) and mistake.true != mistake.predicted and 0 < mistake.probability <= 1
+    assert all(len(colour) == 3 for colour in task.legend().values())
+
+
 def test_a_head_of_another_kind_is_refused(name):
     other = next(head for head, kind in HEADS.items() if kind.gives != TASKS[name].needs)
     with pytest.raises(ValueError, match=f"head {other} gives .*, and task {name} needs"):

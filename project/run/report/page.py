@@ -1,0 +1,165 @@
+"""The page of a run, report.html: one file that loads nothing, made from what the run's folder holds."""
+
+import base64
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from project.checkpoint_file import write_text
+from project.run.assemble import best_precision
+from project.run.config import Source, flatten, plain, read_config_file, resolve
+from project.run.errors import UsageError
+from project.run.folder import read_summary
+from project.run.options import SECTIONS
+from project.run.progress import is_of_a_class, percent_or_number
+from project.run.report import figures
+from project.run.report.curves import Curve, train_loss, verdict
+from project.run.tracking import redact
+from project.tasks import TASKS
+
+NAME = "report.html"
+MANY_ROWS = 40  # of a table: more are folded away
+
+
+def write_page(folder: Path, curves: Mapping[str, Curve]) -> Path:
+    """Write a run's report.html from its folder's files, and return its path.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    path = folder / NAME
+    write_text(render("page.html", **_content(folder, curves)), path)
+    return path
+
+
+def render(template: str, **content: Any) -> str:
+    """Fill in one of the templates beside this file; whatever text comes in is escaped."""
+    return _environment().get_template(template).render(content)
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def embedded(content: bytes) -> str:
+    """Return a PNG as the address of an image that holds it."""
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def _content(folder: Path, curves: Mapping[str, Curve]) -> dict[str, Any]:
+    summary, numbers = read_summary(folder), figures.read_numbers(folder)
+    settings = read_settings(folder)
+    metrics = summary.get("metrics") or {}
+    best = summary.get("best") or {}
+    return {
+        "name": summary.get("name") or folder.absolute().name,
+        "folder": str(folder),
+        "summary": summary,
+        "settings": settings,
+        "best": _best(best),
+        "has_weights": (folder / "best.ckpt").is_file(),
+        "cards": [(name, shown(name, value)) for name, value in metrics.items() if _is_of_the_test(name)],
+        "facts": facts(summary),
+        "verdict": verdict(train_loss(curves), curves.get("val/loss", [])),
+        "pictures": {name: embedded(path.read_bytes()) for name, path in figures.pictures(folder).items()},
+        "numbers": {"measured": "", "classes": [], "confused": [], "mistakes": [], **numbers},
+        "by_class": by_class(metrics, numbers.get("classes", [])),
+        "defaults": defaults_of(settings),
+        "other": {
+            "environment": {**(summary.get("versions") or {}), **(summary.get("hardware") or {})},
+            "git": summary.get("git") or {},
+        },
+        "many": MANY_ROWS,
+    }
+
+
+def _best(best: Mapping[str, Any]) -> dict[str, Any]:
+    value, metric = best.get("value"), str(best.get("metric"))
+    return {"metric": metric, "value": None if value is None else shown(metric, value), "epoch": best.get("epoch")}
+
+
+def _is_of_the_test(name: str) -> bool:
+    return name.startswith("test/") and not is_of_a_class(name)
+
+
+def shown(name: str, value: float | None) -> str:
+    """Write a metric as a person reads it; '-' where there is none."""
+    return "-" if value is None else percent_or_number(name, value)
+
+
+def facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what a run took: time, speed, memory; what is not known is left out."""
+    seconds = summary.get("seconds") or {}
+    rows = [(f"time: {name}", f"{value:,.1f} s") for name, value in seconds.items()]
+    for key, name, unit in (
+        ("images_per_second", "training speed", "images/s"),
+        ("peak_memory_mb", "most memory", "MiB"),
+        ("parameters", "parameters", ""),
+        ("epochs", "epochs", ""),
+        ("global_step", "optimiser steps", ""),
+    ):
+        if summary.get(key) is not None:
+            rows.append((name, f"{summary[key]:,.0f} {unit}".strip()))
+    return rows
+
+
+def by_class(metrics: Mapping[str, float], counted: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a table of classes: what was counted of each, and what test/MEASURE/CLASS says.
+
+    Returns:
+        `columns`, and `rows` of as many texts.
+    """
+    measured: dict[str, dict[str, float]] = {}  # by measure, by class
+    for name, value in metrics.items():
+        if is_of_a_class(name):
+            _, measure, own = name.split("/", 2)
+            measured.setdefault(measure, {})[own] = value
+    names = [row["class"] for row in counted] or list(dict.fromkeys(n for own in measured.values() for n in own))
+    if not names:
+        return {"columns": [], "rows": []}
+    counts = {row["class"]: row for row in counted}
+    columns = [*(("count", "recall", "precision") if counted else ()), *measured]
+    rows = []
+    for name in names:
+        row = counts.get(name, {})
+        cells = [f"{row['count']:,}", _share(row["recall"]), _share(row["precision"])] if row else []
+        rows.append([name, *cells, *(_share(measured[measure].get(name)) for measure in measured)])
+    return {"columns": ["class", *columns], "rows": rows}
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return the configuration of a run by dotted option, without secrets; {} where it cannot be read."""
+    try:
+        return dict(redact(read_config_file(str(folder / "config.yaml")).values))
+    except UsageError:
+        return {}
+
+
+def defaults_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults of a configuration's options, given the names in it; {} where there are none such.
+
+    The names themselves are compared with those of the task's recipe.
+    """
+    names = {f"{section}.name": settings.get(f"{section}.name") for section in SECTIONS}
+    try:
+        config, _ = resolve([Source("the run", names)])
+        recipe = TASKS[str(names["task.name"])].recipe
+    except (UsageError, KeyError):
+        return {}
+    defaults = flatten(plain(config))
+    defaults |= {key: recipe[key] for key in names if key in recipe}
+    defaults["precision"] = defaults.get("precision") or best_precision(str(settings.get("accelerator", "auto")))
+    return defaults

@@ -1,0 +1,74 @@
+"""What a classifier confuses: how often which class was taken for which, and the images it was surest and wrong about.
+
+N images, C channels, (H, W) size in pixels, K classes, M images kept.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+KEPT = 12  # images
+MOST_CLASSES = 1000  # the counts grow with their square
+
+
+class Mistake(NamedTuple):
+    """An image that was given a wrong class: uint8 (3, H, W), the names of two classes, and how sure it was."""
+
+    image: Tensor
+    true: str
+    predicted: str
+    probability: float
+
+
+class Mistakes(Metric):
+    """Counts of each true class (rows) that was given which class (columns), and the worst mistakes.
+
+    Its memory does not grow with the number of images, and no batch waits for its device. Of more than MOST_CLASSES
+    classes there are no counts.
+
+    Args:
+        num_classes: K.
+        shape: (C, H, W) of the images.
+    """
+
+    full_state_update = False
+    counts: Tensor  # (K * K,)
+    surest: Tensor  # (M,) probability of the wrong class, -1 for a place that is free
+    classes: Tensor  # (M, 2): the true one and the one predicted
+    images: Tensor  # (M, C, H, W)
+
+    def __init__(self, num_classes: int, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        counted = num_classes if num_classes <= MOST_CLASSES else 0
+        self.add_state("counts", torch.zeros(counted * counted, dtype=torch.int32), dist_reduce_fx="sum")
+        self.add_state("surest", torch.full((KEPT,), -1.0), dist_reduce_fx="cat")
+        self.add_state("classes", torch.zeros(KEPT, 2, dtype=torch.int64), dist_reduce_fx="cat")
+        self.add_state("images", torch.zeros(KEPT, *shape), dist_reduce_fx="cat")
+
+    def update(self, logits: Tensor, labels: Tensor, images: Tensor) -> None:
+        """Take a batch: logits (N, K), classes (N,), and the images (N, C, H, W) as they are to be kept."""
+        probabilities, predicted = logits.float().softmax(dim=1).max(dim=1)
+        if len(self.counts):
+            # Not bincount: on a GPU that waits for the largest number.
+            one = torch.ones_like(labels, dtype=self.counts.dtype)
+            self.counts.index_add_(0, labels * self.num_classes + predicted, one)
+        wrong = probabilities.where(predicted != labels, -1.0)
+        of_batch = wrong.topk(min(KEPT, len(wrong))).indices
+        surest = torch.cat([self.surest, wrong[of_batch]])
+        classes = torch.cat([self.classes, torch.stack([labels, predicted], dim=1)[of_batch]])
+        kept = torch.cat([self.images, images[of_batch].to(self.images.dtype)])
+        chosen = surest.topk(KEPT).indices
+        self.surest, self.classes, self.images = surest[chosen], classes[chosen], kept[chosen]
+
+    def compute(self) -> tuple[Tensor | None, list[tuple[Tensor, int, int, float]]]:
+        """Return the counts (K, K), and image, true class, class predicted and its probability, the surest first."""
+        counts = self.counts.view(self.num_classes, self.num_classes) if len(self.counts) else None
+        # Joined over processes, each is stacked: (P, M, ...).
+        surest, classes, images = self.surest.flatten(), self.classes.view(-1, 2), self.images.flatten(0, -4)
+        order = surest.argsort(descending=True)[:KEPT].tolist()
+        sure, pairs = surest.tolist(), classes.tolist()
+        return counts, [(images[i], *pairs[i], sure[i]) for i in order if sure[i] >= 0]
