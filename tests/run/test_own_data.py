@@ -159,8 +159,9 @@ def test_samples_are_pictured_as_training_goes_on():
     write_pairs(Path("own"), split=True)
     run("translate", "--name", "a", "--data.num_workers", "0", "--max_epochs", "12", "--limit_train_batches", "1")
     names = sorted(path.name for path in Path("checkpoints/a/samples").iterdir())
-    assert names == sorted([*(f"epoch-{n}.png" for n in (*range(1, 10), 10)), "test.png"])
-    assert pixels("checkpoints/a/samples/test.png").shape[0] == 3 * (2 * 48 + 2)  # rows of images, enlarged twice
+    assert names == sorted(f"epoch-{n}.png" for n in (*range(1, 10), 10))
+    for path in ("samples/epoch-10.png", "plots/samples.png"):
+        assert pixels(f"checkpoints/a/{path}").shape[0] == 3 * (4 * 48 + 4)  # rows of images, enlarged four times
     whole = read_checkpoint("checkpoints/a/last.ckpt")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LitTranslator, "side_by_side", lambda self, images, targets: {})
