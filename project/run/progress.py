@@ -122,7 +122,7 @@ class EpochLines(Checkpoint):
 def most_telling(names: Iterable[str], best: str) -> list[str]:
     """Return metrics in the order in which a person looks at them: losses, the best metric, the rest."""
     first = ["train/loss", "val/loss", best]
-    rest = sorted(names, key=lambda name: (not name.startswith("val/"), name))
+    rest = sorted(names, key=lambda name: not name.startswith("val/"))  # else as they were logged
     return [name for name in [*first, *(name for name in rest if name not in first)] if name in names]
 
 
