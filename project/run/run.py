@@ -153,8 +153,10 @@ class Run:
 
     def _end_other_processes(self) -> None:
         """End the processes that Lightning started for this run's other devices, whatever state they are in."""
-        launcher = self.trainer.strategy.launcher
-        for process in getattr(launcher, "procs", []):
+        processes = getattr(self.trainer.strategy.launcher, "procs", [])
+        ours = list(processes)
+        processes.clear()  # Lightning watches this list, and would kill this process, too, while it writes its report
+        for process in ours:
             if process.poll() is None:
                 process.kill()
 
