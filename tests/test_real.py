@@ -38,7 +38,7 @@ def test_the_quick_benchmark_measures_every_row(tmp_path, data):
     done = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     rows = json.loads((tmp_path / "b.json").read_text())["rows"]
-    assert len(rows) == 12 and all(row["what"] in done.stdout for row in rows)
+    assert len(rows) == 13 and all(row["what"] in done.stdout for row in rows)
     for row in rows:
         alone = row["what"] == "fast recipe, whole process"
         assert all(value > 0 for value in [*row["ours"], *row["theirs"]])
