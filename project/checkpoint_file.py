@@ -48,7 +48,7 @@ def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None 
         for leftover in (temporary, kept):
             if leftover is not None:
                 leftover.unlink(missing_ok=True)
-        raise OSError(f"checkpoint {path} could not be written ({_first_line(error)})") from error
+        raise OSError(f"checkpoint {path} could not be written ({first_line(error)})") from error
 
 
 def write_text(text: str, path: Path) -> None:
@@ -65,7 +65,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
     Otherwise nothing of it is left, and what was at `path` before is untouched.
     """
-    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")  # with the ending that it will have
+    temporary = _temporary(path)
     try:
         yield temporary
         with open(temporary, "rb") as file:
@@ -103,7 +103,7 @@ def read_checkpoint(path: Any, map_location: Any = "cpu") -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path} holds more than plain values and tensors, so it is not loaded") from error
     except (RuntimeError, EOFError, KeyError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a checkpoint that can be read ({_first_line(error)})") from error
+        raise ValueError(f"{path} is not a checkpoint that can be read ({first_line(error)})") from error
     if not isinstance(content, dict) or not {"state_dict", "hyper_parameters", "task"} <= content.keys():
         raise ValueError(f"{path} is not a checkpoint of this project: it has no task, hyperparameters and weights")
     return content
@@ -117,13 +117,13 @@ def _check_whole(path: Path) -> None:
             damaged = archive.testzip()
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         size = path.stat().st_size
-        raise ValueError(f"{path} is not a whole checkpoint ({size:,} bytes; {_first_line(error)})") from error
+        raise ValueError(f"{path} is not a whole checkpoint ({size:,} bytes; {first_line(error)})") from error
     if damaged is not None:
         raise ValueError(f"{path} is damaged: its part {damaged} does not match its checksum")
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f"{TEMPORARY}{path.name}-{uuid.uuid4().hex[:8]}")
+    return path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")  # with the ending that it will have
 
 
 def _same_file(path: Path, other: Path) -> None:
@@ -142,5 +142,6 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:160] or type(error).__name__
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or else its type."""
+    return str(error).strip().split("\n")[0][:200] or type(error).__name__

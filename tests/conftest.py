@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from project.data.mnist import MNISTDataModule
-from tests.tiny import TINY_SUMS, write_tiny
+from tests.tiny import at_tiny
 
 torch.set_num_threads(1)  # tiny networks: more threads only wait for each other
 
@@ -14,7 +13,4 @@ torch.set_num_threads(1)  # tiny networks: more threads only wait for each other
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder with data/MNIST/raw, whose sums MNISTDataModule accepts."""
-    write_tiny(tmp_path / "data")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(MNISTDataModule, "sums", TINY_SUMS)
-    return tmp_path
+    return at_tiny(monkeypatch, tmp_path)

@@ -1,12 +1,24 @@
 """Whole runs on the stand-in for MNIST in this process, and what they left behind."""
 
+import contextlib
 import csv
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from project.run import train
 from project.run.compare import differences
-from tests.tiny import QUICK
+from tests.tiny import QUICK, at_tiny
+
+
+@contextlib.contextmanager
+def workplace_of_a_module(factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Within, be in a new folder with the stand-in in it, which outlasts a test: for fixtures of a whole module."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield at_tiny(patch, factory.mktemp("workplace"))
 
 
 def run(*arguments: object) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +46,17 @@ def write_tiny(root: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in TINY_FILES.items():
         (folder / name).write_bytes(content)
+    return folder
+
+
+def at_tiny(patch: Any, folder: Path) -> Path:
+    """Make `folder` the current one, with the stand-in in data/, which MNISTDataModule takes for MNIST; return it.
+
+    `patch` is pytest's MonkeyPatch, which undoes it.
+    """
+    write_tiny(folder / "data")
+    patch.chdir(folder)
+    patch.setattr(MNISTDataModule, "sums", TINY_SUMS)
     return folder
 
 

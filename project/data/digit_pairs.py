@@ -10,15 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from project.data.base import ImageDataModule
-from project.data.mnist import MNISTDataModule
+from project.data.mnist import FromMNIST, MNISTDataModule
 from project.data.store import ImageStore
 
 Kind = Literal["restore", "fill"]
 INK = 128  # brightness from which on a pixel is part of the digit, in its outline
 
 
-class DigitPairsDataModule(ImageDataModule):
+class DigitPairsDataModule(FromMNIST):
     """Batches `(source, target)` of grey digits: float (N, 1, 28, 28), the source normalised, the target in 0..1.
 
     The target is MNIST's digit. With `restore` the source is that digit at a lower resolution and with noise, enlarged
@@ -72,15 +71,6 @@ class DigitPairsDataModule(ImageDataModule):
         self.upscale = factor if kind == "restore" else 1
         self.has_validation = val_size > 0
         self._mnist = MNISTDataModule(root, download, val_size=val_size)
-
-    def prepare_data(self) -> None:
-        """Fetch MNIST's files if need be; Lightning calls this in one process of each machine.
-
-        Raises:
-            FileNotFoundError: the files could not be had; says what to put where.
-        """
-        if not self.stores:
-            self._mnist.prepare_data()
 
     def setup(self, stage: str) -> None:
         """Make the pairs; `stage` is Lightning's: fit, validate, test or predict."""

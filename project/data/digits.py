@@ -11,9 +11,8 @@ from PIL import Image
 from torchvision import tv_tensors
 
 from project.data.augment import Varied, objects
-from project.data.base import ImageDataModule
 from project.data.cache import Cache, CacheMode, Planes, Spec, cache_bytes, wants_cache
-from project.data.mnist import MNISTDataModule
+from project.data.mnist import FromMNIST, MNISTDataModule
 from project.data.samples import Sample, SampleStore, Size
 from project.data.store import ImageStore
 
@@ -22,7 +21,7 @@ MOST_COVERED = 0.15  # share of the smaller of two boxes that they may have in c
 TRIES = 20  # to find room for a digit, which is left out after that
 
 
-class DigitsDataModule(ImageDataModule):
+class DigitsDataModule(FromMNIST):
     """Batches of grey scenes: several digits of several sizes, overlapping a little, on a textured ground.
 
     To detect, each image has `boxes` (M, 4) and `labels` (M,); to segment, a mask (N, H, W) of 0 for the ground and a
@@ -103,15 +102,6 @@ class DigitsDataModule(ImageDataModule):
         self.cache = cache
         self.task = task
         self._mnist = MNISTDataModule(root, download, val_size=val_digits if num_val else 0)
-
-    def prepare_data(self) -> None:
-        """Fetch MNIST's files if need be; Lightning calls this in one process of each machine.
-
-        Raises:
-            FileNotFoundError: the files could not be had; says what to put where.
-        """
-        if not self.stores:
-            self._mnist.prepare_data()
 
     def setup(self, stage: str) -> None:
         """Get ready to make scenes; `stage` is Lightning's: fit, validate, test or predict."""

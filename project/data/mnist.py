@@ -98,6 +98,21 @@ class MNISTDataModule(ImageDataModule):
         return images_u8
 
 
+class FromMNIST(ImageDataModule):
+    """Batches made from MNIST's images: a subclass's constructor sets `_mnist`, whose files are fetched for it."""
+
+    _mnist: MNISTDataModule
+
+    def prepare_data(self) -> None:
+        """Fetch MNIST's files if need be; Lightning calls this in one process of each machine.
+
+        Raises:
+            FileNotFoundError: the files could not be had; says what to put where.
+        """
+        if not self.stores:
+            self._mnist.prepare_data()
+
+
 def _store(files: dict[str, bytes], prefix: str) -> ImageStore:
     images = torch.from_numpy(idx_array(files[f"{prefix}-images-idx3-ubyte"]).copy()).unsqueeze(1)  # (N, 1, 28, 28)
     labels = torch.from_numpy(idx_array(files[f"{prefix}-labels-idx1-ubyte"]).astype("int64"))

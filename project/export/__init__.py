@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from project.checkpoint_file import read_checkpoint
 from project.export import onnx_file, safetensors_file, torch_file
 from project.export.model import Model, Read, Write, extra_needed, of_task
-from project.registry import look_up
-from project.tasks import TASKS
+from project.tasks import load_task
 
 
 class Format(NamedTuple):
@@ -44,5 +42,4 @@ def load_model(path: Any, device: str = "cpu") -> Model:
                 raise FileNotFoundError(f"there is no file {path}")
             with extra_needed():
                 return kind.read(Path(path), device)
-    checkpoint = read_checkpoint(path)
-    return of_task(look_up("task", checkpoint["task"], TASKS).from_checkpoint(checkpoint, device), device)
+    return of_task(load_task(path, device), device)

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from project.checkpoint_file import first_line
+from project.ops.fitting import pad_to_multiple
 from project.registry import look_up
 from project.tasks import TASKS, Task
 
@@ -89,8 +90,7 @@ def of_program(said: About, compute: Callable[[Tensor], dict[str, Tensor]]) -> M
     def outputs(images: Tensor) -> dict[str, Tensor]:
         """Make images larger on the right and below, as the task does, and cut what is made of them back."""
         height, width = images.shape[-2:]
-        below, right = -height % multiple, -width % multiple
-        larger = F.pad(images.float(), (0, right, 0, below), mode="replicate").to(torch.uint8)
+        larger = pad_to_multiple(images, multiple)
         return {name: value[..., :height, :width] for name, value in compute(larger).items()}
 
     return Model(task, outputs, is_program=True)
@@ -191,9 +191,3 @@ def silence() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or else its type."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from project.export.model import INPUT, Model, about, capture, first_line, of_program, read_about, silence
+from project.checkpoint_file import first_line
+from project.export.model import INPUT, Model, about, capture, of_program, read_about, silence
 from project.tasks import Task
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}

@@ -7,7 +7,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from project.export.model import Model, about, first_line, of_task, read_about
+from project.checkpoint_file import first_line
+from project.export.model import Model, about, of_task, read_about
 from project.tasks import Task
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
-from project.export.model import Model, about, capture, first_line, of_program, read_about, silence
+from project.checkpoint_file import first_line
+from project.export.model import Model, about, capture, of_program, read_about, silence
 from project.export.torch_check import check_harmless
 from project.tasks import Task
 

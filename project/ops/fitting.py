@@ -5,6 +5,7 @@
 
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -31,6 +32,18 @@ def unfit_boxes(boxes: Tensor, original: Sequence[int], size: Sequence[int]) -> 
     scale = boxes.new_tensor([original[1] / wide, original[0] / high]).repeat(2)
     limit = boxes.new_tensor([original[1], original[0]]).repeat(2)
     return ((boxes - boxes.new_tensor([left, top, left, top])) * scale).clamp(min=boxes.new_zeros(4), max=limit)
+
+
+def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
+    """Return images (N, C, H, W) whose sides are multiples of that: their last row and column go on as far as need be.
+
+    What is made of them is cut back to (H, W) by `[..., :H, :W]`.
+    """
+    below, right = (-side % multiple for side in images.shape[-2:])
+    if not (below or right):
+        return images
+    values = images if images.is_floating_point() else images.float()  # bytes cannot be padded so
+    return F.pad(values, (0, right, 0, below), mode="replicate").to(images.dtype)
 
 
 def unfit_map(values: Tensor, original: Sequence[int]) -> Tensor:

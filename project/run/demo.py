@@ -13,16 +13,15 @@ from typing import Any, NoReturn
 import torch
 
 from project.checkpoint_file import read_checkpoint
-from project.data import build_data, find_data
 from project.machine import settle_threads
 from project.ops.pictures import to_image
-from project.registry import look_up, options_of
 from project.run.arguments import Parser
 from project.run.demo_answers import Answers
 from project.run.errors import RunError, Stopped, UsageError, one_line
+from project.run.evaluate import images_at_hand
 from project.run.predict import best_device, check_device
 from project.run.progress import percent_or_number, say
-from project.tasks import TASKS, Task
+from project.tasks import Task, task_of
 
 EXAMPLES = 5
 MOST_DRAWN = 64  # pixels a side of images small enough to be drawn
@@ -54,7 +53,7 @@ def main(arguments: list[str]) -> None:
     settle_threads(1)
     try:
         checkpoint = read_checkpoint(given.checkpoint)
-        task = look_up("task", checkpoint["task"], TASKS).from_checkpoint(checkpoint, given.device or best_device())
+        task = task_of(checkpoint, given.device or best_device())
     except (OSError, ValueError, RuntimeError, AssertionError) as error:
         raise UsageError(one_line(error)) from error
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -94,7 +93,7 @@ def _stop(number: int, frame: Any) -> NoReturn:
     raise Stopped(number)
 
 
-def make_page(task: Task, checkpoint: Mapping[str, Any], path: str, folder: Path) -> tuple[Any, dict[str, Any]]:
+def make_page(task: Task, checkpoint: dict[str, Any], path: str, folder: Path) -> tuple[Any, dict[str, Any]]:
     """Return the page of a checkpoint, and the arguments for its launch that say how it looks.
 
     Args:
@@ -112,7 +111,8 @@ def make_page(task: Task, checkpoint: Mapping[str, Any], path: str, folder: Path
     config = checkpoint.get("run", {}).get("config", {})
     data = Path(config["data"]["name"]).absolute().name if config else ""
     title = f"{task.task_name}: {data}" if data else task.task_name
-    shown = build_page(Answers(task), title, facts(task, checkpoint, path), draw, example_images(task, config, folder))
+    examples = example_images(task, checkpoint, path, folder)
+    shown = build_page(Answers(task), title, facts(task, checkpoint, path), draw, examples)
     return shown, {**look_of(size), "max_file_size": BIGGEST}
 
 
@@ -131,25 +131,17 @@ def facts(task: Task, checkpoint: Mapping[str, Any], path: str) -> list[str]:
     return [*classes, ", ".join([*parts, path])]
 
 
-def example_images(task: Task, config: Mapping[str, Any], folder: Path) -> list[Path]:
+def example_images(task: Task, checkpoint: dict[str, Any], path: str, folder: Path) -> list[Path]:
     """Write a few test images of the data that a checkpoint was trained on; none where they are not at hand."""
-    if not config:
-        return []
     try:
-        here = {"download": False, "cache": "none", "num_workers": 0}
-        taken = options_of(find_data(config["data"]["name"]))
-        options = {**config["data"], **{key: value for key, value in here.items() if key in taken}}
-        data = build_data(task=task.takes, seed=config["seed"], **options)
-        data.prepare_data()
-        data.setup("test")
-        store = data.stores["test" if data.has_test else "val"]
+        store, _ = images_at_hand(path, checkpoint, task, {})
         images = store.__getitems__(range(min(EXAMPLES, len(store))))[0]
-    except (OSError, ValueError, KeyError):
+    except (RunError, OSError, ValueError):
         return []
-    paths = [folder / f"{i + 1}.png" for i in range(len(images))]
-    for image, path in zip(images, paths, strict=True):
-        to_image(torch.as_tensor(image)).save(path)
-    return paths
+    files = [folder / f"{i + 1}.png" for i in range(len(images))]
+    for image, file in zip(images, files, strict=True):
+        to_image(torch.as_tensor(image)).save(file)
+    return files
 
 
 def free_port(host: str, first: int, end: int) -> int:

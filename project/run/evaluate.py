@@ -9,13 +9,13 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from project.checkpoint_file import read_checkpoint
 from project.data import ImageDataModule, build_data, find_data
 from project.machine import settle_threads
-from project.registry import look_up, options_of
+from project.registry import options_of
 from project.run.assemble import check_values, facts_for
 from project.run.config import Source, flatten, plain, read_command_line, resolve
 from project.run.errors import RunError, UsageError, one_line
 from project.run.progress import measured_rows, say
 from project.run.train import quieten
-from project.tasks import TASKS, Task
+from project.tasks import Task, task_of
 
 HELP = """usage: python scripts/evaluate.py CKPT [--split test|val] [--data PATH] [--data.OPTION VALUE ...]
                    [--accelerator TEXT] [--precision TEXT]
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> None:
     path = line.positional[0]
     try:
         checkpoint = read_checkpoint(path)
-        task = look_up("task", checkpoint["task"], TASKS).from_checkpoint(checkpoint)
+        task = task_of(checkpoint)
     except (OSError, ValueError) as error:
         raise UsageError(str(error)) from error
     config = configuration(path, checkpoint, task, line.flags, split)
@@ -114,6 +114,27 @@ def configuration(
     fixed = _fixed(task, own, flags, split)
     config, _ = resolve([own, Source("command line", flags), Source("the checkpoint", fixed)])
     return config
+
+
+def images_at_hand(path: str, checkpoint: dict[str, Any], task: Task, flags: dict[str, Any]) -> tuple[Any, str]:
+    """Return a store of images to try a checkpoint on, and which they are: test or validation.
+
+    They are of the data that it was trained on, changed by flags; none are fetched from elsewhere.
+
+    Raises:
+        UsageError: the checkpoint does not say what it was trained on, or the flags make no sense.
+        OSError, ValueError: the data are not here, or not as they were.
+    """
+    config = configuration(path, checkpoint, task, flags)["data"]
+    if "download" in options_of(find_data(config["name"])):
+        config["download"] = False
+    data = build_data(task=task.takes, seed=0, **config)
+    check_fits(task, data)
+    data.prepare_data()
+    if not data.has_test and not data.has_validation:
+        raise ValueError("the data it was trained on has no images for a test")
+    data.setup("test" if data.has_test else "validate")
+    return (data.stores["test"], "test") if data.has_test else (data.stores["val"], "validation")
 
 
 def _fixed(task: Task, own: Source, flags: dict[str, Any], split: str | None) -> dict[str, Any]:

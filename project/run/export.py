@@ -9,16 +9,15 @@ import torch
 from torch import Tensor
 
 from project.checkpoint_file import read_checkpoint, written_whole
-from project.data import ImageDataModule, build_data, find_data
 from project.export import FORMATS
 from project.export.model import Model, extra_needed, of_task
 from project.machine import settle_threads
-from project.registry import look_up, options_of
+from project.registry import look_up
 from project.run.arguments import Parser
 from project.run.errors import RunError, UsageError, one_line
-from project.run.evaluate import check_fits, configuration
+from project.run.evaluate import images_at_hand
 from project.run.progress import say
-from project.tasks import TASKS, Task
+from project.tasks import Task, task_of
 
 IMAGES = 1000
 TOLERANCE = 1e-4
@@ -64,7 +63,7 @@ def main(arguments: list[str]) -> None:
     try:
         kind = look_up("format", given.format, FORMATS)
         checkpoint = read_checkpoint(given.checkpoint)
-        task = look_up("task", checkpoint["task"], TASKS).from_checkpoint(checkpoint)
+        task = task_of(checkpoint)
     except (OSError, ValueError) as error:
         raise UsageError(one_line(error)) from error
     target = Path(given.output) if given.output else Path(given.checkpoint).with_suffix(kind.suffix)
@@ -109,7 +108,7 @@ def _images(path: str, checkpoint: dict[str, Any], task: Task, most: int, flags:
         UsageError: there are no such images where `flags` say they are.
     """
     try:
-        data = _data(path, checkpoint, task, flags)
+        store, which = images_at_hand(path, checkpoint, task, flags)
     except (RunError, OSError, ValueError) as error:
         if flags:
             raise UsageError(one_line(error)) from error
@@ -120,27 +119,11 @@ def _images(path: str, checkpoint: dict[str, Any], task: Task, most: int, flags:
             BATCH
         )
         return
-    split = "test" if data.has_test else "val"
-    store = data.stores[split]
     number = max(2, min(most, len(store)))
-    say(f"compared on     {number:,} of {len(store):,} {'test' if data.has_test else 'validation'} images")
+    say(f"compared on     {number:,} of {len(store):,} {which} images")
     chosen = torch.linspace(0, len(store) - 1, number).round().long()  # from all over it, as classes may be in order
     for batch in chosen.split(BATCH):
         yield store.__getitems__(batch.tolist())[0]
-
-
-def _data(path: str, checkpoint: dict[str, Any], task: Task, flags: dict[str, Any]) -> ImageDataModule:
-    """Return the data that a checkpoint was trained on, read but not fetched from elsewhere."""
-    config = configuration(path, checkpoint, task, flags)["data"]
-    if "download" in options_of(find_data(config["name"])):
-        config["download"] = False
-    data = build_data(task=task.takes, seed=0, **config)
-    check_fits(task, data)
-    data.prepare_data()
-    if not data.has_test and not data.has_validation:
-        raise ValueError("the data it was trained on has no images for a test")
-    data.setup("test" if data.has_test else "validate")
-    return data
 
 
 class Comparison:

@@ -1,5 +1,6 @@
 """Tasks: a backbone, a head, a loss, metrics and an optimiser joined into a LightningModule."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from project.checkpoint_file import read_checkpoint
@@ -25,5 +26,9 @@ def load_task(path: Any, map_location: Any = "cpu") -> Task:
         FileNotFoundError: there is no such file.
         ValueError: the file is not a whole checkpoint of one of our tasks.
     """
-    checkpoint = read_checkpoint(path)
+    return task_of(read_checkpoint(path), map_location)
+
+
+def task_of(checkpoint: Mapping[str, Any], map_location: Any = "cpu") -> Task:
+    """Rebuild whatever task a checkpoint holds that has been read; raises what `load_task` does."""
     return look_up("task", checkpoint["task"], TASKS).from_checkpoint(checkpoint, map_location)

@@ -12,7 +12,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from project.backbones import Backbone, build_backbone, weights_not_fetched
 from project.checkpoint_file import read_checkpoint
 from project.heads import build_head, check_gives
-from project.ops.images import normalise
+from project.ops.images import denormalise, normalise
+from project.ops.pictures import in_colour
 from project.tasks.mistakes import Mistake
 from project.tasks.optim import build_optimiser, rate_factor
 
@@ -132,6 +133,14 @@ class Task(pl.LightningModule):
     def preprocess(self, images_u8: Tensor) -> Tensor:
         """Normalise uint8 images (N, C, H, W) as in training."""
         return normalise(images_u8, self.hparams["mean"], self.hparams["std"])
+
+    def restore(self, images: Tensor) -> Tensor:
+        """Return normalised images (N, C, H, W) as they were before: floats in 0..1."""
+        return denormalise(images, self.hparams["mean"], self.hparams["std"])
+
+    def seen(self, images: Tensor) -> Tensor:
+        """Return normalised images (N, C, H, W) as a person sees them: uint8 (N, 3, H, W), on the CPU."""
+        return in_colour(self.restore(images)).cpu()
 
     def track(self, count: int, **values: Tensor) -> None:
         """Add a training batch of `count` images to the epoch's means, given each quantity's mean over the batch.

@@ -11,10 +11,9 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from project.ops.images import denormalise
-from project.ops.pictures import captioned, draw_caption, in_colour
+from project.ops.pictures import captioned, draw_caption
 from project.tasks.base import Task
-from project.tasks.mistakes import Mistake, Mistakes
+from project.tasks.mistakes import Mistake, Mistakes, caption
 
 
 class LitClassifier(Task):
@@ -148,16 +147,12 @@ class LitClassifier(Task):
         names = self.hparams["class_names"]
         classes, probabilities = self.predict(images)
         texts = [
-            f"{names[true]} -> {names[k]}, {100 * probability:.0f} %"
+            caption(names[true], names[k], probability)
             for true, k, probability in zip(
                 targets.tolist(), classes.tolist(), probabilities.amax(dim=1).tolist(), strict=True
             )
         ]
-        return {"true -> predicted": captioned(self._seen(images), texts)}
-
-    def _seen(self, images: Tensor) -> Tensor:
-        """Return normalised images as a person sees them: uint8 (N, 3, H, W)."""
-        return in_colour(denormalise(images, self.hparams["mean"], self.hparams["std"])).cpu()
+        return {"true -> predicted": captioned(self.seen(images), texts)}
 
     def confusion(self) -> Tensor | None:
         counts: Tensor | None = self.mistakes.compute()[0]
@@ -166,6 +161,6 @@ class LitClassifier(Task):
     def worst_mistakes(self) -> list[Mistake]:
         names = self.hparams["class_names"]
         return [
-            Mistake(self._seen(image[None])[0], names[true], names[predicted], probability)
+            Mistake(self.seen(image[None])[0], names[true], names[predicted], probability)
             for image, true, predicted, probability in self.mistakes.compute()[1]
         ]

@@ -12,8 +12,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.detection import MeanAveragePrecision
 
 from project.ops.fitting import unfit_boxes
-from project.ops.images import denormalise
-from project.ops.pictures import as_shown, draw_boxes, in_colour
+from project.ops.pictures import as_shown, draw_boxes
 from project.tasks.base import Task
 
 LEAST_MEASURED = 0.01  # score from which on an object counts in average precision, which ranks them all
@@ -195,7 +194,7 @@ class LitDetector(Task):
 
     def side_by_side(self, images: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         # Enlarged before boxes are drawn: lines and names are then as fine as the picture.
-        seen = as_shown(in_colour(denormalise(images, self.hparams["mean"], self.hparams["std"])).cpu())
+        seen = as_shown(self.seen(images))
         factor = seen.shape[-1] // images.shape[-1]
         names = self.hparams["class_names"]
         drawn: dict[str, list[Tensor]] = {"truth": [], "output": []}

@@ -23,6 +23,11 @@ class Mistake(NamedTuple):
     probability: float
 
 
+def caption(true: str, predicted: str, probability: float) -> str:
+    """Return what is written under an image: its class, the one it was given, and how sure the network was."""
+    return f"{true} -> {predicted}, {100 * probability:.0f} %"
+
+
 class Mistakes(Metric):
     """Counts of each true class (rows) that was given which class (columns), and the worst mistakes.
 

@@ -13,8 +13,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from project.ops.fitting import unfit_map
-from project.ops.images import denormalise
-from project.ops.pictures import class_colour, draw_masks, in_colour
+from project.ops.pictures import class_colour, draw_masks
 from project.ops.segmentation import IGNORE, dice_loss, iou_of_counts, mask_cross_entropy
 from project.tasks.base import Task
 
@@ -152,7 +151,7 @@ class LitSegmenter(Task):
         return draw_masks(image, answer["mask"])
 
     def side_by_side(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        seen = in_colour(denormalise(images, self.hparams["mean"], self.hparams["std"])).cpu()
+        seen = self.seen(images)
         masks = {"truth": targets.cpu(), "output": self(images).argmax(dim=1).cpu()}
         drawn = {
             title: torch.stack([draw_masks(image, mask) for image, mask in zip(seen, each, strict=True)])

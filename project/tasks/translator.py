@@ -16,8 +16,7 @@ from torchmetrics import MeanMetric
 
 from project.ops import fidelity
 from project.ops.adversarial import ADVERSARIES, discriminator_accuracy
-from project.ops.fitting import unfit_map
-from project.ops.images import denormalise
+from project.ops.fitting import pad_to_multiple, unfit_map
 from project.ops.pictures import in_colour
 from project.registry import look_up
 from project.tasks.base import Task
@@ -150,20 +149,13 @@ class LitTranslator(Task):
         They are made larger on the right and below, as far as the network's coarsest map asks for, and cut back.
         """
         height, width = images.shape[-2:]
-        coarsest = self.backbone.strides[-1]
-        below, right = -height % coarsest, -width % coarsest
-        if below or right:
-            images = F.pad(images, (0, right, 0, below), mode="replicate")
+        images = pad_to_multiple(images, self.backbone.strides[-1])
         return self(images)[..., :height, :width].float().sigmoid()
-
-    def source_of(self, images: Tensor) -> Tensor:
-        """Return sources (N, C, H, W) in 0..1 as they were before they were normalised."""
-        return denormalise(images, self.hparams["mean"], self.hparams["std"])
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, targets = batch
         output = self.translate(images)
-        loss = self.reconstruction(output, targets, self.source_of(images))
+        loss = self.reconstruction(output, targets, self.restore(images))
         if self.adversary is None or self.discriminator is None:
             self.track(len(images), loss=loss)
             return loss
@@ -204,7 +196,7 @@ class LitTranslator(Task):
             nn.utils.clip_grad_norm_(weights, gradient_clip_val)
 
     def measure(self, images: Tensor, targets: Tensor) -> None:
-        output, source = self.translate(images), self.source_of(images)
+        output, source = self.translate(images), self.restore(images)
         self.means["loss"].update(self.reconstruction(output, targets, source), len(images))
         self.means["edges"].update(fidelity.edge_energy(output))
         self.means["true_edges"].update(fidelity.edge_energy(targets))
@@ -255,5 +247,5 @@ class LitTranslator(Task):
         return made.expand(3, -1, -1)
 
     def side_by_side(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        shown = {"source": self.source_of(images), "output": self.translate(images), "target": targets}
+        shown = {"source": self.restore(images), "output": self.translate(images), "target": targets}
         return {title: in_colour(image) for title, image in shown.items()}

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from project.ops.fitting import fit_boxes, placed, unfit_boxes, unfit_map
+from project.ops.fitting import fit_boxes, pad_to_multiple, placed, unfit_boxes, unfit_map
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,13 @@ def test_unfitting_boxes_is_the_way_back_and_cuts_off_what_is_beyond_the_image(o
 def test_unfitting_a_map_takes_out_what_lies_around_the_image():
     values = torch.arange(40 * 60).view(1, 40, 60)
     assert torch.equal(unfit_map(values, (50, 100)), values[:, 5:35])
+
+
+def test_images_are_padded_with_their_last_row_and_column_in_their_own_type():
+    image = torch.arange(6, dtype=torch.uint8).view(1, 1, 2, 3)
+    padded = pad_to_multiple(image, 4)
+    assert padded.dtype == torch.uint8 and padded.shape == (1, 1, 4, 4)
+    assert torch.equal(padded[..., :2, :3], image) and padded[0, 0, 3].tolist() == [3, 4, 5, 5]
+    assert pad_to_multiple(image, 1) is image
+    fine = torch.tensor([[[[1 / 3]]]], dtype=torch.float64)
+    assert torch.equal(pad_to_multiple(fine, 2), fine.expand(1, 1, 2, 2))

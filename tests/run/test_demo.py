@@ -22,7 +22,8 @@ from project.run.demo_answers import Answers
 from project.run.errors import RunError, UsageError
 from project.run.predict import Predictions
 from project.tasks import TASKS, load_task
-from tests.tiny import QUICK, start_script
+from tests.runs import run, workplace_of_a_module
+from tests.tiny import start_script
 
 CKPT = "checkpoints/a/best.ckpt"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -32,16 +33,8 @@ needs_gradio = pytest.mark.skipif(importlib.util.find_spec("gradio") is None, re
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A folder with a checkpoint trained on the stand-in, where digit k is a bar at a place of its own."""
-    from project.data.mnist import MNISTDataModule
-    from project.run import train
-    from tests.tiny import TINY_SUMS, write_tiny
-
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        write_tiny(folder / "data")
-        patch.chdir(folder)
-        patch.setattr(MNISTDataModule, "sums", TINY_SUMS)
-        train.main([*QUICK, "--name", "a", "--max_epochs", "4"])
+    with workplace_of_a_module(tmp_path_factory) as folder:
+        run("--name", "a", "--max_epochs", 4)
     return folder
 
 
@@ -186,11 +179,15 @@ def test_examples_are_test_images_of_the_data_if_that_is_at_hand(trained, tmp_pa
     monkeypatch.chdir(trained)
     checkpoint = read_checkpoint(CKPT)
     task, config = load_task(CKPT), checkpoint["run"]["config"]
-    paths = demo.example_images(task, config, tmp_path)
+
+    def examples(config):
+        return demo.example_images(task, {"run": {"config": config}} if config else {}, CKPT, tmp_path)
+
+    paths = examples(config)
     assert len(paths) == demo.EXAMPLES
     assert [next(Predictions(of_task(task, "cpu")).of([path])).answer["class"] for path in paths] == list("01234")
-    assert demo.example_images(task, {}, tmp_path) == []
-    assert demo.example_images(task, {**config, "data": {**config["data"], "root": "nowhere"}}, tmp_path) == []
+    assert examples({}) == []
+    assert examples({**config, "data": {**config["data"], "root": "nowhere"}}) == []
 
 
 def test_the_page_says_what_the_checkpoint_is(trained):

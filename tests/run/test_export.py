@@ -9,9 +9,10 @@ import torch
 from project.checkpoint_file import read_checkpoint, write_checkpoint
 from project.data.mnist import MNISTDataModule
 from project.export import FORMATS, load_model
-from project.run import export, predict, train
+from project.run import export, predict
 from project.run.errors import RunError, UsageError
-from tests.tiny import QUICK, TINY_SUMS, write_tiny
+from tests.runs import run, workplace_of_a_module
+from tests.tiny import TINY_SUMS
 
 CKPT = "checkpoints/a/best.ckpt"
 FILES = {name: f"checkpoints/a/best{kind.suffix}" for name, kind in FORMATS.items()}
@@ -20,12 +21,8 @@ FILES = {name: f"checkpoints/a/best{kind.suffix}" for name, kind in FORMATS.item
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A checkpoint trained on the stand-in, exported in each format."""
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        write_tiny(folder / "data")
-        patch.chdir(folder)
-        patch.setattr(MNISTDataModule, "sums", TINY_SUMS)
-        train.main([*QUICK, "--name", "a", "--max_epochs", "2", "--backbone.widths", "4,8", "--head.hidden", "0"])
+    with workplace_of_a_module(tmp_path_factory) as folder:
+        run("--name", "a", "--max_epochs", 2, "--backbone.widths", "4,8", "--head.hidden", 0)
         for name in FORMATS:
             export.main([CKPT, "--format", name])
     return folder

@@ -6,23 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from project.run import predict, train
+from project.run import predict
 from project.run.errors import RunError, UsageError
-from tests.tiny import QUICK
+from tests.runs import run, workplace_of_a_module
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A checkpoint trained on the stand-in, and a folder of images of its ten classes."""
-    from project.data.mnist import MNISTDataModule
-    from tests.tiny import TINY_SUMS, write_tiny
-
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        write_tiny(folder / "data")
-        patch.chdir(folder)
-        patch.setattr(MNISTDataModule, "sums", TINY_SUMS)
-        train.main([*QUICK, "--name", "a", "--max_epochs", "4"])
+    with workplace_of_a_module(tmp_path_factory) as folder:
+        run("--name", "a", "--max_epochs", 4)
     (folder / "images").mkdir()
     for digit in range(10):
         image = np.full((28, 28), 30, np.uint8)

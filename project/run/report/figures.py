@@ -13,6 +13,7 @@ from project.ops.pictures import as_shown, captioned, contact_sheet, to_image
 from project.run.report import plots
 from project.run.report.collect import Findings
 from project.run.report.curves import Curve
+from project.tasks.mistakes import caption
 
 FOLDER = "plots"
 NUMBERS = "figures.json"
@@ -57,7 +58,7 @@ def write_findings(folder: Path, findings: Findings) -> None:
         (place / "confusion.png").write_bytes(plots.confusion(findings.confusion.numpy(), names))
     if findings.mistakes:
         images = as_shown(torch.stack([mistake.image for mistake in findings.mistakes]))
-        texts = [f"{m.true} -> {m.predicted}, {100 * m.probability:.0f} %" for m in findings.mistakes]
+        texts = [caption(m.true, m.predicted, m.probability) for m in findings.mistakes]
         to_image(contact_sheet({"": captioned(images, texts)}, columns=COLUMNS)).save(place / "mistakes.png")
     numbers = {
         "measured": findings.measured,
