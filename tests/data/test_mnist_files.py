@@ -44,7 +44,10 @@ def test_idx_round_trip_and_header():
     assert np.array_equal(idx_array(content), array)
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", idx_bytes(np.zeros((2, 2), np.uint8))[:-1]])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"<html>not found</html>", idx_bytes(np.zeros((2, 2), np.uint8))[:-1], b"\0\0\x08\x03\0\0"],
+)
 def test_what_is_not_idx_is_refused(content):
     with pytest.raises(ValueError, match="IDX"):
         idx_array(content)
@@ -68,7 +71,23 @@ def test_a_damaged_file_is_made_again_and_the_whole_ones_are_left_alone(tmp_path
     assert load_files(tmp_path, sums=TINY_SUMS) == TINY_FILES
     assert asked == ["t10k-images-idx3-ubyte"]
     assert (folder / "train-images-idx3-ubyte").stat().st_mtime_ns == before
-    assert sorted(os.listdir(folder)) == sorted(TINY_FILES)
+    kept = folder / "t10k-images-idx3-ubyte.damaged"
+    assert kept.read_bytes() == damage and sorted(os.listdir(folder)) == sorted([*TINY_FILES, kept.name])
+
+
+@pytest.mark.parametrize("download", [True, False])
+def test_a_file_of_other_data_or_one_that_cannot_be_read_is_never_replaced(tmp_path, no_source, download):
+    folder = write_tiny(tmp_path)
+    others = idx_bytes(np.full((9, 28, 28), 7, np.uint8))
+    (folder / "t10k-images-idx3-ubyte").write_bytes(others)
+    (folder / "train-labels-idx1-ubyte").unlink()
+    with pytest.raises(FileExistsError, match=r"t10k-images-idx3-ubyte is not MNIST's file \(other data.*--data.root"):
+        load_files(tmp_path, download=download, sums=TINY_SUMS)
+    assert (folder / "t10k-images-idx3-ubyte").read_bytes() == others and not any(folder.glob("*.damaged"))
+    (folder / "t10k-images-idx3-ubyte").unlink()
+    (folder / "t10k-images-idx3-ubyte").mkdir()
+    with pytest.raises(FileExistsError, match="unreadable: Is a directory"):
+        load_files(tmp_path, download=download, sums=TINY_SUMS)
 
 
 def test_wrong_content_from_a_source_is_never_kept_and_the_next_source_is_asked(tmp_path, monkeypatch):
