@@ -7,7 +7,9 @@ from torch.utils.data import DataLoader
 
 from project.checkpoint_file import write_checkpoint
 from project.export import FORMATS, load_model
+from project.export.model import of_task
 from project.heads import HEADS
+from project.run.export import TOLERANCE, Comparison
 from project.tasks import TASKS, load_task
 
 SIZE = (40, 48)
@@ -107,14 +109,15 @@ def test_an_exported_file_answers_as_the_task_does(name, kind, tmp_path):
         for weight in task.head.parameters():  # so that there is something to be seen in noise
             weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(5)), alpha=0.1)
         FORMATS[kind].write(task, torch.zeros(2, 3, *SIZE, dtype=torch.uint8), path)
-        exported = load_model(path)
+        original, exported = of_task(task, "cpu"), load_model(path)
         for number, size in ((1, SIZE), (3, SIZE), *([(2, (37, 51))] if task.takes_any_size else [])):
             images = torch.randint(0, 256, (number, 3, *size), dtype=torch.uint8)
-            expected, found = task.outputs(task.preprocess(images)), exported.outputs(images)
+            expected, found = original.outputs(images), exported.outputs(images)
             assert list(found) == list(expected) and all(len(value) == number for value in found.values())
             assert all(value.any() for value in expected.values())
-            for key, value in exported.task.in_order_of(found, expected).items():
-                torch.testing.assert_close(value, expected[key], atol=1e-4, rtol=1e-4)
+            comparison = Comparison(original, exported, TOLERANCE)
+            comparison.add(images)
+            comparison.check()
             rows = exported.task.rows(exported.task.answers(found, [(20, 24)] * number)[0])
             assert [row.keys() for row in rows] == [
                 row.keys() for row in task.rows(task.answers(expected, [(20, 24)] * number)[0])
