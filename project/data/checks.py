@@ -17,6 +17,7 @@ from project.data.image_files import Look, look_at
 from project.data.layouts import recognise
 from project.data.listing import Findings, Layout
 from project.data.samples import Source
+from project.files import regular
 from project.machine import available_cores
 from project.ops.segmentation import IGNORE
 
@@ -114,7 +115,7 @@ def _read_all(layout: Layout, split: str, source: Source) -> Iterator[_Read]:
 
 
 def _digest(path: Path) -> bytes:
-    with open(path, "rb") as file:
+    with open(regular(path), "rb") as file:
         return hashlib.file_digest(file, "blake2b").digest()
 
 

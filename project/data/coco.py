@@ -13,6 +13,7 @@ from typing import Any
 
 from project.data.box_lists import Box, BoxList
 from project.data.listing import SPLITS, Findings, Folder, Layout, Listing
+from project.files import regular
 
 KEYS = {"images", "annotations", "categories"}
 SPLIT_IN_NAME = re.compile(r"(?<![a-z])(train|val|test)(ing|val|id|idation)?(?![a-z])")
@@ -84,7 +85,7 @@ def _json_files(root: Folder) -> list[tuple[str, Folder]]:
 
 def _read_json(path: Path) -> Any:
     try:
-        with open(path, encoding="utf-8-sig") as file:
+        with open(regular(path), encoding="utf-8-sig") as file:
             return json.load(file, object_hook=_without_outlines)
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read as JSON ({' '.join(str(error).split())})") from error

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from project.files import regular
 from project.ops.fitting import placed
 from project.ops.segmentation import IGNORE
 
@@ -26,6 +27,7 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm"}
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # of these files, in Pillow's names
 
 
 def find_images(paths: Iterable[str]) -> list[Path]:
@@ -128,13 +130,20 @@ def read_fitted(path: Path, channels: int, size: Sequence[int] | None) -> Pictur
 def opened(path: Path | BinaryIO) -> Iterator[Image.Image]:
     """Open an image file, as long as the context lasts; what goes wrong meanwhile names it.
 
+    The content decides about the format, whatever the file is called. Formats outside FORMATS are refused: for some of
+    them Pillow starts another program, such as Ghostscript for EPS.
+
     Raises:
         ValueError: the file is not a whole image.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(regular(path) if isinstance(path, Path) else path, formats=FORMATS) as file:
             yield file
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except MemoryError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path} cannot be read as an image (it is none of {', '.join(FORMATS)})") from error
+    except Exception as error:  # on a damaged file Pillow raises whatever its decoder ran into
         raise ValueError(f"{path} cannot be read as an image ({' '.join(str(error).split())})") from error
 
 

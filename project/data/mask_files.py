@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from project.data.image_files import opened
+from project.files import read_text
 from project.machine import available_cores
 from project.ops.segmentation import IGNORE
 
@@ -131,7 +132,7 @@ def read_class_file(path: Path) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
         ValueError: it has no names, one twice, or colours for some only.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+        lines = read_text(path).rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read as text ({error})") from error
     names, colours = [], []

@@ -23,6 +23,8 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
+from project.files import read_bytes
+
 SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -71,9 +73,10 @@ def read_files(folder: Path, sums: Mapping[str, str]) -> tuple[Files, dict[str, 
     wrong: dict[str, str] = {}
     for name, sha256 in sums.items():
         try:
-            content = (folder / name).read_bytes()
+            content = read_bytes(folder / name)
         except OSError as error:
-            wrong[name] = MISSING if isinstance(error, FileNotFoundError) else f"unreadable: {error.strerror}"
+            absent = isinstance(error, FileNotFoundError)
+            wrong[name] = MISSING if absent else f"unreadable: {error.strerror or error}"
             continue
         if hashlib.sha256(content).hexdigest() == sha256:
             files[name] = content

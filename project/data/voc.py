@@ -14,6 +14,7 @@ from project.data.box_lists import Box, BoxList
 from project.data.image_files import SUFFIXES
 from project.data.listing import Findings, Folder, Layout, partners, side_by_side, split_folders
 from project.data.mask_files import read_class_file
+from project.files import read_bytes, read_text
 from project.registry import closest
 
 XML = {".xml"}
@@ -74,7 +75,7 @@ def _lists(root: Folder) -> dict[str, list[str]]:
     for split, names in (("train", ("train", "trainval")), ("val", ("val",)), ("test", ("test",))):
         for name in names:
             if folder is not None and f"{name}.txt" in folder.files and split not in found:
-                text = (Path(folder.path) / f"{name}.txt").read_text(encoding="utf-8-sig", errors="surrogateescape")
+                text = read_text(Path(folder.path) / f"{name}.txt", errors="surrogateescape")
                 found[split] = [line.strip() for line in text.splitlines() if line.strip()]
     if folder is not None and "train.txt" not in folder.files and {"train", "val"} <= found.keys():
         found["train"] = [stem for stem in found["train"] if stem not in set(found["val"])]
@@ -131,11 +132,7 @@ def read_annotation(path: Path) -> Annotation:
         ValueError: the file is no such annotation; names it.
     """
     try:
-        with open(path, "rb") as file:
-            content = file.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise ValueError(f"it is larger than {LARGEST >> 20} MiB")
-        tree = ElementTree.fromstring(content, ElementTree.XMLParser(target=_PlainTree()))
+        tree = ElementTree.fromstring(read_bytes(path, LARGEST), ElementTree.XMLParser(target=_PlainTree()))
         size = tuple(int(float(tree.findtext(f"size/{side}") or 0)) for side in ("height", "width"))
         return (size[0], size[1]), [_object(element) for element in tree.iter("object")]
     except (OSError, ElementTree.ParseError, ValueError, OverflowError, LookupError) as error:

@@ -9,7 +9,8 @@ from pathlib import Path
 from project.data.checks import Checked, check_folder
 from project.data.listing import Finding
 from project.run.arguments import Parser
-from project.run.errors import RunError, UsageError, printable
+from project.run.errors import RunError, UsageError
+from project.run.terminal import say
 
 WIDTH = 80
 SHOWN_CLASSES = 40
@@ -35,7 +36,7 @@ def main(arguments: list[str]) -> None:
     except ValueError as error:
         raise RunError(str(error)) from error
     for line in report(checked):
-        print(printable(line).rstrip())
+        say(line.rstrip())
     errors = sum(finding.count for finding in checked.layout.findings.of("error"))
     if errors:
         raise RunError(f"training on {path} would fail: {errors} error{'s' * (errors != 1)}, see above")

@@ -7,6 +7,7 @@ import torch
 
 from project.checkpoint_file import read_checkpoint
 from project.run.errors import UsageError
+from project.run.terminal import say
 
 SHOWN = 20  # differences that are printed
 
@@ -25,9 +26,13 @@ def main(arguments: list[str]) -> None:
         raise UsageError(str(error)) from error
     found = differences(first, second)
     if not found:
-        print("identical")
+        say("identical")
         return
-    print(f"{len(found)} differences:", *found[:SHOWN], *(["..."] if len(found) > SHOWN else []), sep="\n  ")
+    say(f"{len(found)} differences:")
+    for place in found[:SHOWN]:
+        say(f"  {place}")
+    if len(found) > SHOWN:
+        say("  ...")
     sys.exit(1)
 
 

@@ -7,14 +7,14 @@ each for task, data, backbone, head and optim, whose `name` says which one.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import jsonargparse
 import yaml
 
+from project.files import MIB, read_text
 from project.registry import closest, look_up
-from project.run.errors import UsageError
+from project.run.errors import UsageError, one_line
 from project.run.options import (
     DEFAULT_TASK,
     DERIVED,
@@ -29,9 +29,11 @@ from project.run.options import (
     trainer_options,
     type_name,
 )
+from project.run.terminal import brief
 from project.tasks import TASKS
 
 RECIPE = "the defaults"
+LARGEST = MIB  # bytes of a configuration file
 NOT_SAVED = ("name", "ckpt_path", "init_from")  # about one run and how it starts, not about how to train
 
 
@@ -94,17 +96,39 @@ def read_command_line(argv: Sequence[str], positional: bool = False) -> CommandL
     return line
 
 
+class _Refused(yaml.constructor.ConstructorError):
+    """Something in a YAML file is not taken, or makes no sense."""
+
+    def __init__(self, what: str, where: yaml.Mark) -> None:
+        super().__init__(None, None, what, where)
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML of plain values: no Python objects, no key twice, and 1e-3 is a number."""
+    """YAML of plain values: no Python objects, no key twice, no aliases, and 1e-3 is a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                raise _Refused("merge keys (<<) are not taken", key_node.start_mark)
             key = self.construct_object(key_node)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+                raise _Refused(f"key {brief(key)} is given twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):  # a few lines of them can unfold to more than any memory holds
+            raise _Refused("aliases (*NAME) are not taken: write the value out", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, AttributeError) as error:  # what PyYAML raises for 2024-13-45, or !!timestamp abc
+            if not isinstance(node, yaml.ScalarNode):
+                raise
+            raise _Refused(f"{brief(node.value)} is no {node.tag.rpartition(':')[2]}", node.start_mark) from error
 
 
 def read_config_file(path: str) -> Source:
@@ -114,13 +138,17 @@ def read_config_file(path: str) -> Source:
         UsageError: there is no such file, or it is not a mapping of plain values.
     """
     try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
+        content = yaml.load(read_text(path, LARGEST), Loader=_Loader)
     except FileNotFoundError as error:
         raise UsageError(f"there is no configuration file {path}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"configuration file {path} cannot be read ({error})") from error
+    except RecursionError as error:
+        raise UsageError(f"configuration file {path} is nested too deeply") from error
     except (yaml.YAMLError, TypeError) as error:
-        raise UsageError(f"configuration file {path}: {' '.join(str(error).split())}") from error
+        mark = getattr(error, "problem_mark", None)
+        where = path if mark is None else f"{path}, line {mark.line + 1}"
+        raise UsageError(f"configuration file {where}: {getattr(error, 'problem', None) or one_line(error)}") from error
     if not isinstance(content, dict) or not content:
         found = "is empty" if content is None or content == {} else f"holds a {type(content).__name__}"
         raise UsageError(f"configuration file {path} {found}; expected options, one 'key: value' a line")
@@ -275,9 +303,11 @@ def _parse(option: Option, value: Any, label: str) -> Any:
     try:
         parsed = plain(parser.parse_object({"value": value})["value"])
     except Exception as error:
-        raise UsageError(f"{label}: {option.key} is {expected}, got {given!r}") from error
+        raise UsageError(f"{label}: {option.key} is {expected}, got {brief(given)}") from error
+    if any(isinstance(n, int) and abs(n) >= 2**63 for n in (parsed if isinstance(parsed, list) else [parsed])):
+        raise UsageError(f"{label}: {option.key} is a number below 2^63, got {brief(given)}")
     if isinstance(parsed, float) and not math.isfinite(parsed):
-        raise UsageError(f"{label}: {option.key} is a finite number, got {given!r}")
+        raise UsageError(f"{label}: {option.key} is a finite number, got {brief(given)}")
     return parsed
 
 

@@ -20,7 +20,8 @@ from project.run.demo_answers import Answers
 from project.run.errors import RunError, Stopped, UsageError, one_line
 from project.run.evaluate import images_at_hand
 from project.run.predict import best_device, check_device
-from project.run.progress import percent_or_number, say
+from project.run.progress import percent_or_number
+from project.run.terminal import say
 from project.tasks import Task, task_of
 
 EXAMPLES = 5

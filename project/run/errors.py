@@ -7,8 +7,11 @@ import os
 import signal
 import sys
 import threading
+import traceback
 
+from project.files import UnfitFile
 from project.machine import keep_memory, share_cores
+from project.run.terminal import complain, make_usable
 
 
 class RunError(Exception):
@@ -35,14 +38,17 @@ class Stopped(BaseException):
 def one_line(error: BaseException) -> str:
     """Return an error's message in one line; of one that a loading process passed on, what it was there."""
     text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
     if "Original Traceback" in text:
         text = text.strip().splitlines()[-1].partition(": ")[2] or text
     return " ".join(text.split())
 
 
-def printable(text: object) -> str:
-    """Return text, such as the name of a file, as one line, whatever characters are in it."""
-    return "".join(c if c.isprintable() else "?" for c in str(text))
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, or was asked for in amounts that no machine has."""
+    signs = ("DefaultCPUAllocator", "Storage size calculation overflowed", "out of memory")
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(s in str(error) for s in signs))
 
 
 def main(module: str) -> None:
@@ -62,25 +68,40 @@ def run(module: str) -> int:
     """Run a module's `main` on the command line's arguments; print what a person can mend, and return the status."""
     share_cores()  # before anything imports torch
     keep_memory()
+    make_usable()
     _put_matplotlib_off()
     try:
         importlib.import_module(module).main(sys.argv[1:])
         sys.stdout.flush()
     except RunError as error:
-        if os.environ.get("PROJECT_TRACEBACK"):  # for whoever looks for a fault in the code, not in its use
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return error.status
+        return _report(error, error.status, *error.args)
     except Stopped as stop:
-        print(stop, file=sys.stderr)
+        complain(stop)
         return stop.status
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        complain("interrupted")
         return 128 + signal.SIGINT
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone, `| head` say: no message, and none at exit either
         return 1
+    except OSError as error:
+        if error.errno is None and not isinstance(error, UnfitFile):  # raised in somebody's code, not by the system
+            raise
+        return _report(error, 1, one_line(error))
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        return _report(error, 1, f"out of memory ({one_line(error)[:200]}): use smaller images, batches or networks")
     return 0
+
+
+def _report(error: Exception, status: int, *lines: object) -> int:
+    """Print an error the user can fix, one line per argument; return the exit status."""
+    if os.environ.get("PROJECT_TRACEBACK"):  # for whoever looks for a fault in the code, not in its use
+        traceback.print_exception(error)
+    for i, line in enumerate(lines):
+        complain(line if i else f"error: {line}")
+    return status
 
 
 def _put_matplotlib_off() -> None:

@@ -13,7 +13,8 @@ from project.registry import options_of
 from project.run.assemble import check_values, facts_for
 from project.run.config import Source, flatten, plain, read_command_line, resolve
 from project.run.errors import RunError, UsageError, one_line
-from project.run.progress import measured_rows, say
+from project.run.progress import measured_rows
+from project.run.terminal import say
 from project.run.train import quieten
 from project.tasks import Task, task_of
 

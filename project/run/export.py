@@ -16,7 +16,7 @@ from project.registry import look_up
 from project.run.arguments import Parser
 from project.run.errors import RunError, UsageError, one_line
 from project.run.evaluate import images_at_hand
-from project.run.progress import say
+from project.run.terminal import say
 from project.tasks import Task, task_of
 
 IMAGES = 1000

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from project.checkpoint_file import read_checkpoint
+from project.files import read_text
 from project.run.errors import RunError, UsageError
-from project.run.processes import NAME_VARIABLE, is_main_process, is_restart, torchrun_store
+from project.run.processes import NAME_VARIABLE, is_restart, torchrun_store
+from project.run.terminal import complain, is_main_process
 
 ROOT = Path("checkpoints")
 
@@ -72,7 +73,7 @@ def find_resumed(ckpt_path: str, name: str | None) -> Resumed:
             checkpoint = read_checkpoint(previous)
         except (OSError, ValueError) as second:
             raise UsageError(f"--ckpt_path: {error}; and {second}") from error
-        print(f"warning: {error}; going on from {previous}, which is older", file=sys.stderr, flush=True)
+        complain(f"warning: {error}; going on from {previous}, which is older")
         where = previous
     if not {"run", "optimizer_states", "loops"} <= checkpoint.keys() or not checkpoint.get("resumable"):
         raise UsageError(
@@ -191,7 +192,7 @@ def _is_best_of(resumed: Resumed, path: Path) -> bool:
 def read_summary(folder: Path) -> dict[str, Any]:
     """Return a run's summary.json, or an empty mapping when there is none to read."""
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        summary = json.loads(read_text(folder / "summary.json"))
+    except (OSError, ValueError, RecursionError):
         return {}
     return summary if isinstance(summary, dict) else {}

@@ -5,7 +5,6 @@ import io
 import itertools
 import json
 import math
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,8 @@ from project.export.model import Model
 from project.machine import settle_threads
 from project.ops.pictures import class_colour, to_image
 from project.run.arguments import Parser
-from project.run.errors import RunError, UsageError, one_line, printable
+from project.run.errors import RunError, UsageError, one_line
+from project.run.terminal import complain, printable, say
 
 INVERTED = "looks inverted: try --invert"
 TABLES = (".csv", ".json")
@@ -95,18 +95,17 @@ def main(arguments: list[str]) -> None:
     if given.output is not None:
         table = Path(given.output) if folder is None else Path(given.output) / "predictions.csv"
         write_table(task, answers, table)
-        print(f"written: {given.output}{'' if folder is None else f' ({len(answers)} pictures, predictions.csv)'}")
+        say(f"written: {given.output}{'' if folder is None else f' ({len(answers)} pictures, predictions.csv)'}")
     if thrown_away:
-        print("note: images were made and thrown away; --output FOLDER keeps them", file=sys.stderr)
+        complain("note: images were made and thrown away; --output FOLDER keeps them")
     inverted = sum(prediction.looks_inverted for prediction in answers)
     if inverted:
-        print(
+        complain(
             f"note: {inverted} of {len(answers)} images look inverted, dark on light where the training images were "
-            "light on dark; --invert swaps them",
-            file=sys.stderr,
+            "light on dark; --invert swaps them"
         )
     if predictions.unreadable:
-        raise RunError("\n".join([f"{len(predictions.unreadable)} files left out:", *predictions.unreadable]))
+        raise RunError(f"{len(predictions.unreadable)} files left out:", *predictions.unreadable)
 
 
 def _is_table(output: str) -> bool:
@@ -234,14 +233,14 @@ class Screen:
         self.columns = columns
         self.width = max(5, *(len(printable(path)) for path in paths))
         cells = [f"{name:<12}" if kind == "text" else f"{name:>{_width(name)}}" for name, kind in columns.items()]
-        print(f"{'image':<{self.width}}  {' '.join(cells)}")
+        say(f"{'image':<{self.width}}  {' '.join(cells)}")
 
     def show(self, prediction: Prediction, rows: list[dict[str, Any]]) -> None:
         """Print the rows of one image."""
         note = f"  {INVERTED}" if prediction.looks_inverted else ""
         for row in rows:
             line = f"{printable(prediction.path):<{self.width}}  {self._cells(row)}"
-            print(f"{line.rstrip()}{note}")
+            say(f"{line.rstrip()}{note}")
 
     def _cells(self, row: Mapping[str, Any]) -> str:
         if all(row[name] is None for name in self.columns):

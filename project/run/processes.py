@@ -13,11 +13,6 @@ import torch.distributed as dist
 NAME_VARIABLE = "PROJECT_RUN_NAME"
 
 
-def is_main_process() -> bool:
-    """Whether this is the one process, of all of a run's, that speaks and writes."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
-
-
 def is_started_by_another() -> bool:
     """Whether this process was started by the run's first one, for another device."""
     return NAME_VARIABLE in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"

@@ -1,6 +1,5 @@
 """What a run says while it trains: a bar on a terminal, a line an epoch everywhere, numbers for the loggers."""
 
-import os
 import shutil
 import sys
 import time
@@ -10,7 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, Checkpoint, RichProgressBar
 
-from project.run.processes import is_main_process
+from project.run.terminal import say
 
 SHARES = ("acc", "miou", "map", "map_50", "discriminator_acc")  # metrics that are shares of 1
 REFRESH_STEPS = 20  # redrawing more often is work that nobody sees
@@ -46,15 +45,6 @@ def measured_rows(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
         (name, percent_or_number(name, metrics[name]) + (f"   ({', '.join(others)})" if others else ""))
         for name, others in beside.items()
     ]
-
-
-def say(text: str) -> None:
-    """Print a line, in one process only. That nobody reads it any more does not matter: training goes on."""
-    if is_main_process():
-        try:
-            print(text, flush=True)
-        except BrokenPipeError:
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, it stays open to the end
 
 
 class Bar(RichProgressBar):

@@ -32,12 +32,13 @@ from project.run.config import NOT_SAVED, dump
 from project.run.errors import RunError, Stopped, UsageError, one_line
 from project.run.folder import Resumed
 from project.run.guard import FiniteGuard
-from project.run.processes import die_with_parent, is_main_process, is_started_by_another, join_again
+from project.run.processes import die_with_parent, is_started_by_another, join_again
 from project.run.profiler import NoProfiler
-from project.run.progress import Bar, EpochLines, StepMetrics, on_terminal, say
+from project.run.progress import Bar, EpochLines, StepMetrics, on_terminal
 from project.run.report.collect import Collect
 from project.run.stops import StopSignals, leave_handlers_to_us, requeue
 from project.run.summary import closing_lines, git_state, hardware, peak_memory_mb, versions, write_summary
+from project.run.terminal import is_main_process, say
 from project.run.tracking import MetricsCsv, Tracker, choose_mode, new_run_id, redact, redacted_command
 
 
@@ -174,7 +175,7 @@ class Run:
                 self.data.prepare_data()
                 self.data.setup("fit")
         except OSError as error:
-            raise RunError(str(error)) from error
+            raise RunError(*str(error).split("\n")) from error
         except ValueError as error:
             raise UsageError(str(error)) from error
 

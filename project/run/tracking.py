@@ -28,6 +28,7 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
 from project.checkpoint_file import write_text
+from project.run.terminal import complain
 
 ANSWER_SECONDS = 3
 SECRET = re.compile(r"token|key|secret|password|credential", re.IGNORECASE)
@@ -304,7 +305,7 @@ def redacted_command(arguments: list[str]) -> str:
 
 
 def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr, flush=True)  # not `warnings`: where those are errors, it would raise
+    complain(f"warning: {text}")  # not `warnings`: where those are errors, it would raise
 
 
 def _brief(error: Exception) -> str:

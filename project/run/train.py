@@ -1,16 +1,15 @@
 """A training run from the command line: what scripts/train.py does."""
 
 import logging
-import sys
 import warnings
 from typing import Any
 
 from project.run import folder as folders
 from project.run.config import Source, dump, flatten, help_for, read_command_line, read_config_file, resolve
 from project.run.errors import UsageError
-from project.run.processes import is_main_process, is_restart
-from project.run.progress import say
+from project.run.processes import is_restart
 from project.run.run import Run
+from project.run.terminal import complain, is_main_process, say
 
 
 def main(arguments: list[str]) -> None:
@@ -67,6 +66,6 @@ def quieten() -> None:
 
     def one_line(message: Warning | str, *rest: Any, **more: Any) -> None:
         if is_main_process():
-            print(f"warning: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+            complain(f"warning: {' '.join(str(message).split())}")
 
     warnings.showwarning = one_line

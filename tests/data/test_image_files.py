@@ -57,6 +57,23 @@ def test_a_file_that_is_no_whole_image_is_named(tmp_path, content):
         read_image(path, 1)
 
 
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+
+
+@pytest.mark.parametrize("content", [EPS, b"qoif" + bytes(20), b"DDS " + bytes(120)], ids=["eps", "qoi", "dds"])
+def test_formats_whose_readers_start_programs_or_fail_anyhow_are_not_opened(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a.png cannot be read as an image \(it is none of PNG, JPEG"):
+        read_image(tmp_path / "a.png", 3)
+
+
+def test_whatever_a_decoder_raises_names_the_file(tmp_path, monkeypatch):
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image.Image, "getexif", lambda self: {}[0])
+    with pytest.raises(ValueError, match=r"a.png cannot be read as an image"):
+        look_at(tmp_path / "a.png")
+
+
 def test_values_that_are_no_numbers_and_modes_without_a_way_to_grey_are_named(tmp_path):
     Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(tmp_path / "nan.tiff")
     Image.new("LAB", (4, 4)).save(tmp_path / "lab.tiff")

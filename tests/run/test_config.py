@@ -124,6 +124,15 @@ def test_arguments_that_are_no_flags_are_refused():
         ("max_epochs: 1\nmax-epochs: 2", "max_epochs is given twice"),
         ("backbone: {widths: [4]}\nbackbone.widths: [8]", "backbone.widths is given twice"),
         ("? [1, 2]\n: 3", "unhashable"),
+        ("seed: 1\nname: 2024-13-45", "line 2: '2024-13-45' is no timestamp"),
+        ("seed: !!int abc", "line 1: 'abc' is no int"),
+        ("seed: !!timestamp x", "'x' is no timestamp"),
+        (f"seed: {'1' * 5000}", "is no int"),
+        (f"seed: {'[' * 5000}", "nested too deeply"),
+        ("a: &a [1, 2]\nb: [*a, *a]", r"line 2: aliases \(\*NAME\) are not taken"),
+        ("a: {<<: {b: 1}}", "merge keys"),
+        ("seed: \0", "special characters are not allowed"),
+        ("#" * (2**20 + 1), "larger than the 1 MiB"),
     ],
 )
 def test_configuration_files_that_make_no_sense(tmp_path, text, message):

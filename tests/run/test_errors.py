@@ -22,6 +22,13 @@ def main(arguments):
         raise UsageError("this makes no sense")
     if arguments == ["fault"]:
         raise ZeroDivisionError
+    if arguments == ["folder"]:
+        open(".")
+    if arguments == ["memory"]:
+        import torch
+        torch.empty(2**60)
+    if arguments == ["own"]:
+        raise OSError("of an owner's code")
     if arguments == ["exit"]:
         sys.exit(7)
 """
@@ -35,6 +42,9 @@ def main(arguments):
         ("wrong", 2, "error: this makes no sense\n"),
         ("exit", 7, ""),
         ("fault", 1, "ZeroDivisionError\n"),
+        ("folder", 1, "error: .: Is a directory\n"),
+        ("memory", 1, "use smaller images, batches or networks\n"),
+        ("own", 1, "OSError: of an owner's code\n"),
     ],
 )
 def test_what_is_left_to_do_is_done_however_a_script_ends(tmp_path: Path, argument, status, message):
@@ -43,5 +53,5 @@ def test_what_is_left_to_do_is_done_however_a_script_ends(tmp_path: Path, argume
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (status, "said")
-    assert done.stderr.endswith(message) and ("Traceback" in done.stderr) == (argument == "fault")
+    assert done.stderr.endswith(message) and ("Traceback" in done.stderr) == (argument in ("fault", "own"))
     assert (tmp_path / "at_exit").exists() and (tmp_path / "thread").exists() == (argument == "thread")

@@ -15,7 +15,7 @@ from torch import Tensor
 from project.ops.pictures import contact_sheet, to_image
 from project.run.checkpoints import RunCheckpoints
 from project.run.errors import one_line
-from project.run.progress import say
+from project.run.terminal import say
 from project.tasks import Task
 from project.tasks.mistakes import Mistake
 

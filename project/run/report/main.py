@@ -7,6 +7,7 @@ from project.run.arguments import Parser
 from project.run.errors import RunError, UsageError
 from project.run.report.comparison import comparison
 from project.run.report.write import write_report
+from project.run.terminal import say
 
 FILES = ("summary.json", "metrics.csv")  # either makes a folder that of a run
 
@@ -41,4 +42,4 @@ def main(arguments: list[str]) -> None:
             write_text(comparison(folders), path)
     except OSError as error:
         raise RunError(f"the page cannot be written ({error})") from error
-    print(f"written: {path}")
+    say(f"written: {path}")

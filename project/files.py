@@ -1,0 +1,48 @@
+"""Reading files that others put there: regular files only, and never more of one than was expected."""
+
+import os
+import stat
+from pathlib import Path
+
+MIB = 2**20
+
+
+class UnfitFile(OSError):
+    """A path leads to something else than a regular file of a sensible size."""
+
+
+def regular(path: str | os.PathLike[str]) -> Path:
+    """Return the path, if it leads to a regular file: a pipe or a device could be read without end.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        UnfitFile: it is something else.
+        OSError: its name is too long, or a folder above it cannot be entered.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise UnfitFile(f"{path} is a {'folder' if stat.S_ISDIR(mode) else 'pipe or device'}, not a file")
+    return Path(path)
+
+
+def read_bytes(path: str | os.PathLike[str], limit: int = 64 * MIB) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read, or it is larger.
+    """
+    with open(regular(path), "rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise UnfitFile(f"{path} is larger than the {limit / MIB:,.0f} MiB that such a file may have")
+    return content
+
+
+def read_text(path: str | os.PathLike[str], limit: int = 64 * MIB, errors: str = "strict") -> str:
+    """Return the text of a regular file in UTF-8, without a byte-order mark; line ends as they are.
+
+    Raises:
+        OSError: as `read_bytes`.
+        UnicodeDecodeError: it is no UTF-8, unless `errors` says what to do then.
+    """
+    return read_bytes(path, limit).decode("utf-8-sig", errors)

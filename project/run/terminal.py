@@ -1,0 +1,53 @@
+"""Lines on standard output and standard error: nothing in them, and nothing about these streams, can end a run."""
+
+import os
+import sys
+
+
+def is_main_process() -> bool:
+    """Whether this is the one process, of all of a run's, that speaks and writes."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+def printable(text: object) -> str:
+    """Return text, such as the name of a file, as one line without control characters."""
+    return "".join(c if c.isprintable() else "?" for c in str(text))
+
+
+def brief(value: object, limit: int = 80) -> str:
+    """Return the representation of a value, cut off after `limit` characters."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a list in lists without end
+        return f"a very long {type(value).__name__}"
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
+def say(text: str) -> None:
+    """Print a line to standard output, in the main process only. Where that fails, the program goes on."""
+    if is_main_process():
+        try:
+            print(printable(text), flush=True)
+        except BrokenPipeError:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, it stays open to the end
+        except OSError:  # a full disk, on which there may be room again later
+            sys.stdout = open(1, "w", encoding=sys.stdout.encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115
+
+
+def complain(text: object) -> None:
+    """Print a line to standard error. Where that fails, the program goes on."""
+    try:
+        print(printable(text), file=sys.stderr, flush=True)
+    except OSError:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, it stays open to the end
+
+
+def make_usable() -> None:
+    """Have standard output and standard error take any text, and be there even where the caller closed them."""
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:  # else the next file opened would get their number
+        pass
+    os.close(handle)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115, it stays open to the end
+        getattr(sys, name).reconfigure(errors="backslashreplace")
