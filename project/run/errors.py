@@ -15,9 +15,12 @@ from project.run.terminal import complain, make_usable
 
 
 class RunError(Exception):
-    """Something went wrong while running; exit status 1."""
+    """Something went wrong while running; exit status 1. Each argument is a line of its message."""
 
     status = 1
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class UsageError(RunError):
