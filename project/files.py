@@ -34,7 +34,7 @@ def read_bytes(path: str | os.PathLike[str], limit: int = 64 * MIB) -> bytes:
     with open(regular(path), "rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise UnfitFile(f"{path} is larger than the {limit / MIB:,.0f} MiB that such a file may have")
+        raise UnfitFile(f"{path} is larger than {limit / MIB:,.0f} MiB, more than such a file takes")
     return content
 
 

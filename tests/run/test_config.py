@@ -132,7 +132,7 @@ def test_arguments_that_are_no_flags_are_refused():
         ("a: &a [1, 2]\nb: [*a, *a]", r"line 2: aliases \(\*NAME\) are not taken"),
         ("a: {<<: {b: 1}}", "merge keys"),
         ("seed: \0", "special characters are not allowed"),
-        ("#" * (2**20 + 1), "larger than the 1 MiB"),
+        ("#" * (2**20 + 1), "larger than 1 MiB"),
     ],
 )
 def test_configuration_files_that_make_no_sense(tmp_path, text, message):
