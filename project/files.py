@@ -1,5 +1,6 @@
 """Reading files that others put there: regular files only, and never more of one than was expected."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -8,7 +9,13 @@ MIB = 2**20
 
 
 class UnfitFile(OSError):
-    """A path leads to something else than a regular file of a sensible size."""
+    """A path leads to something else than a regular file of a sensible size; `strerror` says to what."""
+
+    def __init__(self, path: str | os.PathLike[str], what: str) -> None:
+        super().__init__(errno.EINVAL, what, str(path))
+
+    def __str__(self) -> str:
+        return f"{self.filename} is {self.strerror}"
 
 
 def regular(path: str | os.PathLike[str]) -> Path:
@@ -21,7 +28,7 @@ def regular(path: str | os.PathLike[str]) -> Path:
     """
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
-        raise UnfitFile(f"{path} is a {'folder' if stat.S_ISDIR(mode) else 'pipe or device'}, not a file")
+        raise UnfitFile(path, f"a {'folder' if stat.S_ISDIR(mode) else 'pipe or device'}, not a file")
     return Path(path)
 
 
@@ -34,7 +41,7 @@ def read_bytes(path: str | os.PathLike[str], limit: int = 64 * MIB) -> bytes:
     with open(regular(path), "rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise UnfitFile(f"{path} is larger than {limit / MIB:,.0f} MiB, more than such a file takes")
+        raise UnfitFile(path, f"larger than {limit / MIB:,.0f} MiB, more than such a file takes")
     return content
 
 

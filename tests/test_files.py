@@ -20,7 +20,7 @@ def test_a_file_is_read_whole_and_without_its_byte_order_mark(tmp_path):
 def test_what_could_be_read_without_end_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("/dev/zero")
-    for path, message in (("pipe", "pipe or device"), ("link", "pipe or device"), (".", "is a folder")):
+    for path, message in (("pipe", "pipe or device"), ("link", "pipe or device"), (".", "is a folder, not a file")):
         with pytest.raises(UnfitFile, match=message):
             read_bytes(tmp_path / path)
     with pytest.raises(FileNotFoundError):

@@ -9,7 +9,6 @@ import sys
 import threading
 import traceback
 
-from project.files import UnfitFile
 from project.machine import keep_memory, share_cores
 from project.run.terminal import complain, make_usable
 
@@ -88,7 +87,7 @@ def run(module: str) -> int:
         sys.stderr.close()  # whoever read our output has gone, `| head` say: no message, and none at exit either
         return 1
     except OSError as error:
-        if error.errno is None and not isinstance(error, UnfitFile):  # raised in somebody's code, not by the system
+        if error.errno is None:  # raised in somebody's code, not by the system
             raise
         return _report(error, 1, one_line(error))
     except (MemoryError, RuntimeError) as error:

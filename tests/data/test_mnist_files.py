@@ -86,7 +86,7 @@ def test_a_file_of_other_data_or_one_that_cannot_be_read_is_never_replaced(tmp_p
     assert (folder / "t10k-images-idx3-ubyte").read_bytes() == others and not any(folder.glob("*.damaged"))
     (folder / "t10k-images-idx3-ubyte").unlink()
     (folder / "t10k-images-idx3-ubyte").mkdir()
-    with pytest.raises(FileExistsError, match="unreadable: Is a directory"):
+    with pytest.raises(FileExistsError, match="unreadable: a folder, not a file"):
         load_files(tmp_path, download=download, sums=TINY_SUMS)
 
 
