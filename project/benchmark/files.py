@@ -15,7 +15,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from project.data import build_data
-from project.data.image_files import find_images
+from project.data.listing import find_images
 from project.run.summary import peak_memory_mb
 
 PHOTOGRAPH = (375, 500)  # (H, W), as most of ImageNet's

@@ -155,13 +155,13 @@ def _boxes(content: Mapping[str, Any], ids: list[int], places: list[Folder], nam
     boxes = BoxList(findings)
     for image in content["images"]:
         file_name = posixpath.normpath(str(image["file_name"]))
-        place = next((place for place in places if place.holds(file_name)), None)
-        if place is None:
+        place, own = next(((place, own) for place in places if (own := place.find(file_name))), (None, None))
+        if place is None or own is None:
             looked = ", ".join(dict.fromkeys(f"{place.name or '.'}/" for place in places))
             message = f"image {file_name} is not there: looked in {looked}"
             findings.error("images that are not there", message)
             continue
         places.insert(0, places.pop(places.index(place)))  # the others are most likely there, too
         size = int(image.get("height") or 0), int(image.get("width") or 0)
-        boxes.add(place.within(file_name), size, objects[image["id"]])
+        boxes.add(place.within(own), size, objects[image["id"]])
     return boxes

@@ -4,7 +4,7 @@ C channels, (H, W) size in pixels.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -26,31 +26,11 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm"}
+SUFFIXES = {
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+}
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # of these files, in Pillow's names
-
-
-def find_images(paths: Iterable[str]) -> list[Path]:
-    """Return the image files named, and those in the folders named, at any depth and in the order of their names.
-
-    Raises:
-        FileNotFoundError: a path does not exist, or a folder holds no images.
-    """
-    found: list[Path] = []
-    for name in paths:
-        path = Path(name)
-        if not name:
-            raise FileNotFoundError("an empty name is no image")
-        if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-            if not inside:
-                raise FileNotFoundError(f"folder {path} holds no images ({' '.join(sorted(SUFFIXES))})")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise FileNotFoundError(f"there is no image or folder {path}")
-    return found
 
 
 class Picture(NamedTuple):

@@ -13,7 +13,19 @@ import torch
 
 from project.data.coco import coco_layout
 from project.data.image_files import SUFFIXES, opened
-from project.data.listing import SPLITS, Findings, Folder, Layout, Listing, partners, side_by_side, split_folders
+from project.data.listing import (
+    SPLITS,
+    Findings,
+    Folder,
+    Layout,
+    Listing,
+    nfc,
+    note_unread,
+    partners,
+    side_by_side,
+    split_folders,
+    what_is_read,
+)
 from project.data.mask_files import LOSSY, MaskCode, read_class_file, values_in
 from project.data.tables import Strings
 from project.data.voc import voc_layout
@@ -100,6 +112,7 @@ def _class_folders(root: Folder, findings: Findings) -> Layout | None:
                 "or test/"
             )
     names = tuple(splits["train"].folders)
+    numbers = {nfc(name): number for number, name in enumerate(names)}
     if len(names) < 2 or NO_CLASSES & {name.lower() for name in names}:
         return None
     if not any(any(folder.below()) for folder in splits["train"].folders.values()):
@@ -111,7 +124,7 @@ def _class_folders(root: Folder, findings: Findings) -> Layout | None:
         images: list[str] = []
         labels: list[int] = []
         for name, inner in folder.folders.items():
-            if name not in names:
+            if nfc(name) not in numbers:
                 message = (
                     f"{inner.path} is a class that train has not ({' '.join(names[:10])}): add it there, or rename it"
                 )
@@ -119,12 +132,11 @@ def _class_folders(root: Folder, findings: Findings) -> Layout | None:
                 continue
             own = [inner.within(image) for image in inner.below()]
             if not own:
-                message = (
-                    f"class folder {inner.path} holds no images ({' '.join(sorted(SUFFIXES))}): fill it, or remove it"
-                )
+                message = f"class folder {inner.path} holds no images ({what_is_read(inner)}): fill it, or remove it"
                 findings.error("class folders without images", message)
             images += own
-            labels += [names.index(name)] * len(own)
+            labels += [numbers[nfc(name)]] * len(own)
+            note_unread([inner], findings)
         listings[split] = Listing(Path(root.path), Strings(images), labels=torch.tensor(labels, dtype=torch.int64))
     return Layout("class folders", "classify", names, listings, findings)
 
@@ -181,7 +193,7 @@ def _pairs(root: Folder, findings: Findings) -> Layout | None:
 
 
 def _stems(folder: Folder) -> set[str]:
-    return {os.path.splitext(name)[0] for name in folder.below()}
+    return {nfc(os.path.splitext(name)[0]) for name in folder.below()}
 
 
 def _joined_pairs(root: Folder, findings: Findings) -> Layout | None:
@@ -200,7 +212,7 @@ def _joined_pairs(root: Folder, findings: Findings) -> Layout | None:
 
 def _with_classes(layout: Layout, classes: Sequence[str], root: Folder) -> Layout:
     """Return a layout with the classes given, in their order, which are to include the folder's."""
-    if len(set(classes)) < len(classes):
+    if len(set(map(nfc, classes))) < len(classes):
         raise ValueError(f"classes {' '.join(classes)}: one is there twice")
     if not layout.class_names:
         raise ValueError(f"classes: {layout.kind} have none")
@@ -212,12 +224,13 @@ def _with_classes(layout: Layout, classes: Sequence[str], root: Folder) -> Layou
             )
         code = replace(code, num_values=2 if code.binary else len(classes))
         return replace(layout, class_names=tuple(classes), mask_code=code)
-    unknown = [name for name in layout.class_names if name not in classes]
+    numbers = {nfc(name): number for number, name in enumerate(classes)}
+    unknown = [name for name in layout.class_names if nfc(name) not in numbers]
     if unknown:
         raise ValueError(
             f"{root.path} has the class {unknown[0]}, which is not among the classes wanted ({' '.join(classes[:10])})"
         )
-    order = [list(classes).index(name) for name in layout.class_names]
+    order = [numbers[nfc(name)] for name in layout.class_names]
     if code is not None:
         return replace(layout, class_names=tuple(classes), mask_code=replace(code, order=tuple(order)))
     table = torch.tensor(order)

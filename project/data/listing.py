@@ -5,7 +5,9 @@
 
 import functools
 import os
-from collections.abc import Collection, Iterator, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -23,6 +25,13 @@ SPLITS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 UNSEEN = {"__MACOSX"}  # left by archives made on a Mac, full of files that only look like images
+# Images, text, and the leavings of systems: whatever else lies among images is remarked.
+EXPECTED = SUFFIXES | {
+    *(".txt", ".md", ".rst", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".html", ".pdf", ".log"),
+    *(".py", ".ipynb", ".ini", ".db"),
+}
+MOST_WAYS = 100  # by which a folder is looked into: links that branch lead through it a million times
+DEEPEST = 100  # folders within folders
 SHOWN = 5  # files that a finding names
 
 Severity = Literal["error", "warning", "note"]
@@ -157,12 +166,17 @@ class Folder:
     Args:
         path: where it is.
         name: its name relative to the folder that everything began with; empty for that itself.
+        ancestors: the real paths of the folders around it and its own; of a link into itself there would be no end.
+        ways: how often each real path was looked into.
     """
 
-    def __init__(self, path: str, name: str = "", ancestors: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, path: str, name: str = "", ancestors: tuple[str, ...] = (), ways: Counter[str] | None = None
+    ) -> None:
         self.path = path
         self.name = name
-        self._ancestors = ancestors or (os.path.realpath(path),)  # of a link into itself there would be no end
+        self._ancestors = ancestors or (os.path.realpath(path),)
+        self._ways: Counter[str] = Counter() if ways is None else ways
 
     @property
     def files(self) -> dict[str, None]:
@@ -177,18 +191,22 @@ class Folder:
     @functools.cached_property
     def _inside(self) -> tuple[dict[str, None], dict[str, "Folder"]]:
         files, folders = [], {}
+        self._ways[self._ancestors[-1]] += 1
+        if self._ways[self._ancestors[-1]] > MOST_WAYS or len(self._ancestors) > DEEPEST:
+            raise ValueError(f"folder {self.path} lies deeper than {DEEPEST}, or {MOST_WAYS} links lead to it: move it")
         try:
             with os.scandir(self.path) as entries:
                 for entry in entries:
                     if entry.name.startswith(".") or entry.name in UNSEEN:
                         continue
-                    if not entry.is_dir():
+                    if not (os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()):
                         files.append(entry.name)
                         continue
                     real = f"{self._ancestors[-1]}/{entry.name}"
                     real = os.path.realpath(entry.path) if entry.is_symlink() else real
                     if real not in self._ancestors:
-                        folders[entry.name] = Folder(entry.path, self.within(entry.name), (*self._ancestors, real))
+                        ancestors = (*self._ancestors, real)
+                        folders[entry.name] = Folder(entry.path, self.within(entry.name), ancestors, self._ways)
         except OSError as error:
             raise ValueError(f"folder {self.path} cannot be read ({error.strerror})") from error
         return dict.fromkeys(sorted(files)), dict(sorted(folders.items()))
@@ -213,12 +231,79 @@ class Folder:
         for name, folder in self.folders.items():
             yield from folder.below(suffixes, f"{inside}{name}/")
 
-    def holds(self, name: str) -> bool:
-        """Whether there is a file of that name, which may lead through folders."""
+    def unread(self) -> Iterator[str]:
+        """Yield the names, relative to this folder, of the files at any depth that are neither images nor text."""
+        for name in self.files:
+            if os.path.splitext(name)[1].lower() not in EXPECTED:
+                yield name
+        for name, folder in self.folders.items():
+            for inside in folder.unread():
+                yield f"{name}/{inside}"
+
+    def find(self, name: str) -> str | None:
+        """Return the name of the file called `name`, which may lead through folders; None if there is none.
+
+        Two names are one if they are equal in Unicode's composed form: systems store them in either.
+        """
         first, _, rest = name.partition("/")
-        if not rest:
-            return first in self.files
-        return first in self.folders and self.folders[first].holds(rest)
+        own: Collection[str] = self.folders if rest else self.files
+        if first not in own:
+            first = self._composed.get(nfc(first), "")
+        if first not in own:
+            return None
+        inside = self.folders[first].find(rest) if rest else ""
+        return None if inside is None else f"{first}/{inside}" if rest else first
+
+    @functools.cached_property
+    def _composed(self) -> dict[str, str]:
+        return {nfc(name): name for name in (*self.files, *self.folders)}
+
+
+def nfc(name: str) -> str:
+    """Return a name in Unicode's composed form, by which names are compared."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def note_unread(folders: Iterable[Folder], findings: Findings) -> None:
+    """Take note of the files in folders of images that look like images of a format that is not read."""
+    for folder in folders:
+        for name in folder.unread():
+            findings.add("warning", "files left out: they have no ending of an image that is read", folder.within(name))
+
+
+def find_images(paths: Iterable[str], findings: Findings | None = None) -> list[Path]:
+    """Return the image files named, and those in the folders named, in the order of their names, as training sees them.
+
+    `findings` gets what was left out.
+
+    Raises:
+        FileNotFoundError: a path does not exist, or a folder holds no images.
+        ValueError: a folder cannot be read.
+    """
+    found: list[Path] = []
+    for name in paths:
+        path = Path(name)
+        if not name:
+            raise FileNotFoundError("an empty name is no image")
+        if path.is_dir():
+            folder = Folder(name)
+            inside = sorted(path / inner for inner in folder.below())
+            if not inside:
+                raise FileNotFoundError(f"folder {path} holds no images ({what_is_read(folder)})")
+            found += inside
+            note_unread([folder], findings or Findings())
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise FileNotFoundError(f"there is no image or folder {path}")
+    return found
+
+
+def what_is_read(folder: Folder) -> str:
+    """Return the ends of the names of images, and those in a folder that are others."""
+    ends = Counter(os.path.splitext(name)[1].lower() or "no ending" for name in folder.unread())
+    others = ", ".join(f"{count:,} with {end}" for end, count in ends.most_common(3))
+    return " ".join(sorted(SUFFIXES)) + (f", but {others}" if others else "")
 
 
 def split_folders(folder: Folder) -> dict[str, Folder]:
@@ -282,6 +367,7 @@ def partners(
         findings: gets what has no partner.
     """
     ones, twos = _by_stem(one, SUFFIXES, findings), _by_stem(two, suffixes, findings)
+    note_unread([one] if one is two else [one, two], findings)
     for stem, name in ones.items():
         if stem not in twos:
             wanted = two.within(f"{stem}{min(suffixes) if len(suffixes) == 1 else '.*'}")
@@ -301,7 +387,7 @@ def partners(
 def _by_stem(folder: Folder, suffixes: Collection[str], findings: Findings) -> dict[str, str]:
     found: dict[str, str] = {}
     for inside in folder.below(suffixes):
-        stem, name = os.path.splitext(inside)[0], folder.within(inside)
+        stem, name = nfc(os.path.splitext(inside)[0]), folder.within(inside)
         if stem in found:
             message = f"{found[stem]} and {name} have one name: it cannot be told which is meant; rename one of them"
             findings.error("files of one name", message)

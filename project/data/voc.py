@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from project.data.box_lists import Box, BoxList
 from project.data.image_files import SUFFIXES
-from project.data.listing import Findings, Folder, Layout, partners, side_by_side, split_folders
+from project.data.listing import Findings, Folder, Layout, nfc, partners, side_by_side, split_folders
 from project.data.mask_files import read_class_file
 from project.files import read_bytes, read_text
 from project.registry import closest
@@ -87,14 +87,14 @@ def _listed(
 ) -> dict[str, list[tuple[str, str]]]:
     """Return the names of images and annotations by split, as lists of stems tell."""
     by_stem = [
-        {os.path.splitext(name)[0]: folder.within(name) for name in folder.below(suffixes)}
+        {nfc(os.path.splitext(name)[0]): folder.within(name) for name in folder.below(suffixes)}
         for folder, suffixes in ((images, SUFFIXES), (annotations, XML))
     ]
     listed: dict[str, list[tuple[str, str]]] = {}
     for split, stems in lists.items():
         listed[split] = []
         for stem in stems:
-            names = [found.get(stem) for found in by_stem]
+            names = [found.get(nfc(stem)) for found in by_stem]
             if names[0] is not None and names[1] is not None:
                 listed[split].append((names[0], names[1]))
                 continue

@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from project.checkpoint_file import write_text
-from project.data.image_files import Picture, find_images, looks_inverted, read_fitted, read_image
+from project.data.image_files import Picture, looks_inverted, read_fitted, read_image
+from project.data.listing import Findings, find_images
 from project.export import is_program, load_model
 from project.export.model import Model
 from project.machine import settle_threads
@@ -63,10 +64,11 @@ def main(arguments: list[str]) -> None:
     if given.least_score is not None and not 0 < given.least_score < 1:
         raise UsageError(f"--least_score is a score in (0, 1), got {given.least_score}")
     settle_threads(1)
+    findings = Findings()
     try:
         model = load_model(given.checkpoint, given.device or ("cpu" if is_program(given.checkpoint) else best_device()))
         task = model.task
-        paths = find_images(given.images)
+        paths = find_images(given.images, findings)
     except (OSError, ValueError, RuntimeError, AssertionError) as error:
         raise UsageError(one_line(error)) from error
     if given.least_score is not None:
@@ -96,6 +98,8 @@ def main(arguments: list[str]) -> None:
         table = Path(given.output) if folder is None else Path(given.output) / "predictions.csv"
         write_table(task, answers, table)
         say(f"written: {given.output}{'' if folder is None else f' ({len(answers)} pictures, predictions.csv)'}")
+    for finding in findings.of("warning"):
+        complain(f"note: {finding}")
     if thrown_away:
         complain("note: images were made and thrown away; --output FOLDER keeps them")
     inverted = sum(prediction.looks_inverted for prediction in answers)

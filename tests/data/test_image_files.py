@@ -4,7 +4,6 @@ import torch
 from PIL import Image
 
 from project.data.image_files import (
-    find_images,
     fit_image,
     fit_mask,
     look_at,
@@ -103,19 +102,6 @@ def test_dark_on_light_is_noticed_for_models_of_light_on_dark_only():
     assert looks_inverted(255 - digit, [0.1307])
     assert not looks_inverted(255 - digit, [0.5])
     assert not looks_inverted((255 - digit).expand(3, -1, -1), [0.4, 0.4, 0.4])
-
-
-def test_images_are_found_in_files_and_folders_by_name(tmp_path):
-    (tmp_path / "in ner").mkdir()
-    for name in ("b.PNG", "in ner/a.jpg", "notes.txt"):
-        (tmp_path / name).touch()
-    assert find_images([str(tmp_path)]) == [tmp_path / "b.PNG", tmp_path / "in ner" / "a.jpg"]
-    assert find_images([str(tmp_path / "notes.txt")]) == [tmp_path / "notes.txt"]
-    with pytest.raises(FileNotFoundError, match=r"there is no image or folder .*nowhere"):
-        find_images([str(tmp_path / "nowhere")])
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"folder .*empty holds no images"):
-        find_images([str(tmp_path / "empty")])
 
 
 def photograph(path, size=(480, 640), orientation=None):

@@ -1,5 +1,6 @@
 import json
 import os
+import unicodedata
 
 import numpy as np
 import pytest
@@ -91,6 +92,23 @@ def test_an_empty_class_folder_is_named(tmp_path):
     touch(tmp_path, "a/1.jpg", "b/1.jpg", "my c/readme.txt")
     with pytest.raises(ValueError, match="class folder .*my c holds no images"):
         recognise(tmp_path)
+
+
+def test_names_in_another_unicode_form_are_the_same_names(tmp_path):
+    composed, apart = (unicodedata.normalize(form, "M\u00fcller") for form in ("NFC", "NFD"))
+    touch(tmp_path, f"c/train/{composed}/1.jpg", "c/train/b/1.jpg", f"c/val/{apart}/1.jpg", f"m/images/{apart}.jpg")
+    assert recognise(tmp_path / "c").splits["val"].labels.tolist() == [0]
+    layout = recognise(tmp_path / "c", classes=["b", apart])  # as a checkpoint knows it
+    assert layout.class_names == ("b", apart) and layout.splits["val"].labels.tolist() == [1]
+    touch(tmp_path, f"m/masks/{composed}.png", "m/classes.txt").joinpath("m/classes.txt").write_text("a\nb")
+    assert list(recognise(tmp_path / "m").splits["train"].partners) == [f"masks/{composed}.png"]
+
+
+def test_files_of_formats_that_are_not_read_are_mentioned(tmp_path):
+    layout = recognise(touch(tmp_path, "a/1.jpg", "b/1.jpg", "a/x.heic", "b/scan", "b/notes.txt"))
+    assert layout.notes == ["2 files left out: they have no ending of an image that is read (first: a/x.heic)"]
+    with pytest.raises(ValueError, match=r"c holds no images \(.*, but 1 with .heic\): fill it"):
+        recognise(touch(tmp_path, "c/1.HEIC"))
 
 
 def test_images_without_a_class_are_left_out_and_mentioned(tmp_path):
