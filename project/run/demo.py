@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import tempfile
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -59,35 +58,17 @@ def main(arguments: list[str]) -> None:
         raise UsageError(one_line(error)) from error
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
-    with tempfile.TemporaryDirectory(prefix="demo-") as folder:
-        page, look = make_page(task, checkpoint, given.checkpoint, Path(folder))
-        try:
-            port = _launch(page, given.host, given.port, look)
-            say(f"http://{given.host}:{port} shows {given.checkpoint}; Ctrl-C ends it")
-            threading.Event().wait()
-        finally:
-            page.close(verbose=False)
+    # An upload may still be written while the folder is removed.
+    with tempfile.TemporaryDirectory(prefix="demo-", ignore_cleanup_errors=True) as name:
+        folder = Path(name).resolve()
+        page, look = make_page(task, checkpoint, given.checkpoint, folder)
+        from project.run.demo_server import serve  # as in make_page
 
-
-def _launch(page: Any, host: str, first: int, look: Mapping[str, Any]) -> int:
-    """Serve the page at the first free port from `first` on, and return that."""
-    port = first
-    while True:
-        port = free_port(host, port, first + PORTS)
-        try:
-            page.launch(
-                server_name=host,
-                server_port=port,
-                share=False,
-                quiet=True,
-                prevent_thread_lock=True,
-                ssr_mode=False,
-                footer_links=[],
-                **look,
-            )
-            return port
-        except OSError:  # another program was quicker
-            port += 1
+        with listen(given.host, given.port, given.port + PORTS) as listening:
+            port = listening.getsockname()[1]
+            host = f"[{given.host}]" if ":" in given.host else given.host
+            say(f"http://{host}:{port} shows {given.checkpoint}; Ctrl-C ends it")
+            serve(page, listening, given.host, folder, look)
 
 
 def _stop(number: int, frame: Any) -> NoReturn:
@@ -95,7 +76,7 @@ def _stop(number: int, frame: Any) -> NoReturn:
 
 
 def make_page(task: Task, checkpoint: dict[str, Any], path: str, folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Return the page of a checkpoint, and the arguments for its launch that say how it looks.
+    """Return the page of a checkpoint, and the arguments of Gradio's that say how it looks.
 
     Args:
         task: the checkpoint's task, on its device.
@@ -103,9 +84,9 @@ def make_page(task: Task, checkpoint: dict[str, Any], path: str, folder: Path) -
         path: the file.
         folder: where images lie as long as they are needed.
     """
-    os.environ |= {**ALONE, "GRADIO_TEMP_DIR": str(folder)}
+    os.environ |= {**ALONE, "GRADIO_TEMP_DIR": str(folder), "GRADIO_EXAMPLES_CACHE": str(folder)}
     # Only now: it reads these as it is imported, and takes seconds.
-    from project.run.demo_page import BIGGEST, build_page, look_of
+    from project.run.demo_page import build_page, look_of
 
     size = task.hparams["image_size"]
     draw = task.task_name == "classify" and task.hparams["in_channels"] == 1 and max(size) <= MOST_DRAWN
@@ -113,8 +94,8 @@ def make_page(task: Task, checkpoint: dict[str, Any], path: str, folder: Path) -
     data = Path(config["data"]["name"]).absolute().name if config else ""
     title = f"{task.task_name}: {data}" if data else task.task_name
     examples = example_images(task, checkpoint, path, folder)
-    shown = build_page(Answers(task), title, facts(task, checkpoint, path), draw, examples)
-    return shown, {**look_of(size), "max_file_size": BIGGEST}
+    shown = build_page(Answers(task), title, facts(task, checkpoint, path), draw, examples, folder)
+    return shown, look_of(size)
 
 
 def facts(task: Task, checkpoint: Mapping[str, Any], path: str) -> list[str]:
@@ -145,8 +126,8 @@ def example_images(task: Task, checkpoint: dict[str, Any], path: str, folder: Pa
     return files
 
 
-def free_port(host: str, first: int, end: int) -> int:
-    """Return the first free port from `first` on, before `end`.
+def listen(host: str, first: int, end: int) -> socket.socket:
+    """Listen at the first free port from `first` on, before `end`.
 
     Raises:
         RunError: there is none, or the host is not this machine.
@@ -154,8 +135,8 @@ def free_port(host: str, first: int, end: int) -> int:
     reason = "no port left"
     for port in range(first, min(end, 65536)):
         try:
-            with socket.create_server((host, port)):
-                return port
-        except OSError as error:
-            reason = error.strerror or str(error)
+            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+            return socket.create_server((host, port), family=family)
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
     raise RunError(f"--host {host} --port: nothing is free there before {end} ({reason})")

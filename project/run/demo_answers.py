@@ -44,7 +44,7 @@ class Answers:
 
     def empty(self) -> str:
         """Return what is shown before there is a drawing."""
-        return _bars((name, 0.0) for name in self.names) + _note("Draw, and the probabilities appear.")
+        return _bars((name, 0.0) for name in self.names) + note("Draw, and the probabilities appear.")
 
     def of_drawing(self, asked: Mapping[str, Any]) -> str:
         """Return the probabilities of all classes, in their order, and what the network sees, as HTML.
@@ -56,7 +56,7 @@ class Answers:
         try:
             drawing = _decoded(asked["image"])
         except (KeyError, TypeError, ValueError):
-            return _note("This is no drawing.")
+            return note("This is no drawing.")
         size = self.task.hparams["image_size"]
         pixels = (like_mnist if asked.get("centre") else scaled)(drawing, size)[None]  # (1, H, W)
         with self.lock, torch.inference_mode():
@@ -79,19 +79,19 @@ class Answers:
             least_score: leave out objects less certain than that.
         """
         if not path.is_file():
-            return None, _note(f"{printable(name)} was deleted after a while: drop it in again.")
+            return None, note(f"{printable(name)} was deleted after a while: drop it in again.")
         predictions = Predictions(self.model, invert, whole=self.task.takes_any_size and not fit)
         try:
             with self.lock:
                 if least_score is not None:
-                    self.task.hparams["least_score"] = min(max(least_score, 0.01), 0.99)
+                    self.task.hparams["least_score"] = least_score
                 found = list(predictions.of([path]))
         except RunError as error:
-            return None, _note(str(error).replace(str(path), printable(name)))
+            return None, note(str(error).replace(str(path), printable(name)))
         if not found:
-            return None, _note(" ".join(predictions.unreadable).replace(str(path), printable(name)))
+            return None, note(" ".join(predictions.unreadable).replace(str(path), printable(name)))
         answer = found[0].answer
-        text = _note("It looks inverted, dark on light: try to invert it.") if found[0].looks_inverted else ""
+        text = note("It looks inverted, dark on light: try to invert it.") if found[0].looks_inverted else ""
         if "probabilities" in answer:
             best = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
             return None, _bars(best[:MOST_SHOWN]) + text
@@ -103,7 +103,7 @@ class Answers:
         rows = self.task.rows(answer)
         columns = self.task.columns
         if all(row[name] is None for row in rows for name in columns):
-            return _note(f"{NOTHING.capitalize()}.")
+            return note(f"{NOTHING.capitalize()}.")
         head = "".join(f"<th>{escape(name)}</th>" for name in columns)
         body = ""
         for row in rows:
@@ -130,7 +130,8 @@ def _bars(values: Iterable[tuple[str, float]]) -> str:
     return f'<div class="bars">{lines}</div>'
 
 
-def _note(text: str) -> str:
+def note(text: str) -> str:
+    """Return a line about an image, as HTML."""
     return f'<p class="note">{escape(text)}</p>'
 
 

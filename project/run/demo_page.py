@@ -3,7 +3,6 @@
 Gradio's own sketchpad sends three image files a stroke, which are kept; this one sends a few thousand characters.
 """
 
-from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,10 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from project.run.demo_answers import Answers
+from project.run.demo_answers import Answers, note
 
 CANVAS = 280  # pixels a side; thinner lines than 24 of them would be thinner than MNIST's
-KEPT_SECONDS = 600  # how long a visitor's image stays, to be looked at again with another setting
-BIGGEST = "50mb"
+LEAST, MOST = 0.01, 0.99  # score of an object
 FONTS = ["system-ui", "sans-serif"]  # none that would be fetched from elsewhere
 DRAW = """
 const canvas = element.querySelector("canvas"), pen = canvas.getContext("2d");
@@ -98,7 +96,9 @@ STYLE = """
 SHARP = ".picture img { image-rendering: pixelated; }"  # images of a few pixels, enlarged
 
 
-def build_page(answers: Answers, title: str, facts: list[str], draw: bool, examples: list[Path]) -> gr.Blocks:
+def build_page(
+    answers: Answers, title: str, facts: list[str], draw: bool, examples: list[Path], folder: Path
+) -> gr.Blocks:
     """Return the page.
 
     Args:
@@ -107,17 +107,18 @@ def build_page(answers: Answers, title: str, facts: list[str], draw: bool, examp
         facts: lines on what the checkpoint is.
         draw: whether there is a canvas besides: for small images of one thing, light on black.
         examples: images to choose from.
+        folder: the one that images are looked for in.
     """
-    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as page:
+    with gr.Blocks(title=title, analytics_enabled=False) as page:
         gr.HTML(f"<h1>{escape(title)}</h1>" + "".join(f"<p>{escape(fact)}</p>" for fact in facts))
         if draw:
             with gr.Tabs():
                 with gr.Tab("Draw"):
                     _canvas(answers)
                 with gr.Tab("Image"):
-                    _image(answers, examples)
+                    _image(answers, examples, folder)
         else:
-            _image(answers, examples)
+            _image(answers, examples, folder)
     return page
 
 
@@ -130,13 +131,14 @@ def _canvas(answers: Answers) -> None:
     gr.HTML(
         html_template=f"""<div class="draw"><div><canvas {sides} aria-label="draw here"></canvas><div class="tools">
         <label><input type="checkbox" checked>Centre and scale, as MNIST's digits are</label><button>Clear</button>
-        </div></div><div class="answer">{answers.empty()}</div></div>""",
+        </div></div><div class="answer">${{value}}</div></div>""",
+        value=answers.empty(),  # and not within the template, where a class named ${{...}} would be run
         js_on_load=DRAW,
         server_functions=[of_drawing],
     )
 
 
-def _image(answers: Answers, examples: list[Path]) -> None:
+def _image(answers: Answers, examples: list[Path], folder: Path) -> None:
     hparams = answers.task.hparams
     height, width = hparams["image_size"]
     has_picture = "probability" not in answers.task.columns
@@ -157,9 +159,9 @@ def _image(answers: Answers, examples: list[Path]) -> None:
                 label=f"Fit: scale it to {width} x {height} pixels, as trained on", visible=answers.task.takes_any_size
             )
             least_score = gr.Slider(
-                0.01,
-                0.99,
-                value=hparams.get("least_score", 0.01),
+                LEAST,
+                MOST,
+                value=min(max(hparams.get("least_score", LEAST), LEAST), MOST),
                 step=0.01,
                 label="Least score of an object",
                 visible="least_score" in hparams,
@@ -176,14 +178,21 @@ def _image(answers: Answers, examples: list[Path]) -> None:
             )
             text = gr.HTML(elem_classes="text", apply_default_css=False, padding=True)
 
-    def look(
-        file: Mapping[str, Any] | None, invert: bool, fit: bool, least_score: float
-    ) -> tuple[Image.Image | None, str]:
+    def look(file: Any, invert: Any, fit: Any, least_score: Any) -> tuple[Image.Image | None, str]:
         if file is None:
             return None, ""
-        path = Path(file["path"])
-        name = str(file.get("orig_name") or path.name)
-        return answers.of_file(path, name, invert, fit, least_score if "least_score" in hparams else None)
+        try:
+            # Gradio has not looked at any of these, and whoever sends a request writes what he likes.
+            path, name = Path(file["path"]).resolve(), str(file.get("orig_name") or Path(file["path"]).name)
+            if not path.is_relative_to(folder):
+                raise ValueError("it was not uploaded")
+        except (TypeError, KeyError, AttributeError, ValueError, OSError):
+            return None, note("This is no image that was dropped in here.")
+        if "least_score" not in hparams:
+            least_score = None
+        elif not isinstance(least_score, int | float) or not LEAST <= least_score <= MOST:
+            return None, note(f"The least score is a number from {LEAST} to {MOST}.")
+        return answers.of_file(path, name, invert is True, fit is True, least_score)
 
     # As it was uploaded, and not through PIL first: what is wrong with a file is ours to say, in a line.
     gr.on(

@@ -1,14 +1,20 @@
 import base64
 import contextlib
+import http.client
 import importlib.util
 import io
 import json
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+import time
+import urllib.parse
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,11 +44,11 @@ def trained(tmp_path_factory):
     return folder
 
 
-def small(name):
+def small(name, channels=3, class_names=("<a>", "b", "c")):
     """Return a small task, untrained."""
     torch.manual_seed(0)
-    about = {"class_names": ["<a>", "b", "c"], "in_channels": 3, "image_size": (40, 48)}
-    about |= {"mean": [0.4] * 3, "std": [0.3] * 3}
+    about = {"class_names": list(class_names), "in_channels": channels, "image_size": (40, 48)}
+    about |= {"mean": [0.4] * channels, "std": [0.3] * channels}
     task = TASKS[name](**about, backbone={"name": "cnn", "widths": [4, 8, 8]}).eval()
     for part in task.head.modules():
         if hasattr(part, "box"):  # untrained, it would find nothing
@@ -50,6 +56,11 @@ def small(name):
             torch.nn.init.zeros_(part.classes.bias)
             task.hparams["least_score"] = 0.1
     return task
+
+
+def write_task(task, path):
+    content = {"task": task.task_name, "hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}
+    write_checkpoint(content, path)
 
 
 @pytest.fixture(params=TASKS)
@@ -157,8 +168,7 @@ for path in paths:
 def test_there_is_a_page_for_every_task_and_its_function_answers(photo, tmp_path):
     tasks = {name: small(name) for name in TASKS}
     for name, task in tasks.items():
-        content = {"task": name, "hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}
-        write_checkpoint(content, tmp_path / f"{name}.ckpt")
+        write_task(task, tmp_path / f"{name}.ckpt")
     paths = [str(tmp_path / f"{name}.ckpt") for name in tasks]
     command = [sys.executable, "-c", PAGES, str(photo), *paths]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -220,24 +230,26 @@ def test_without_gradio_one_line_says_how_to_get_it(monkeypatch):
 def test_a_port_that_is_taken_is_passed_over():
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-        assert demo.free_port("127.0.0.1", port, port + 100) > port
+        with contextlib.closing(demo.listen("127.0.0.1", port, port + 100)) as listening:
+            assert listening.getsockname()[1] > port
         with pytest.raises(RunError, match="nothing is free there before"):
-            demo.free_port("127.0.0.1", port, port + 1)
-    with pytest.raises(RunError, match="--host 192.0.2.1 "):
-        demo.free_port("192.0.2.1", 7860, 7870)
+            demo.listen("127.0.0.1", port, port + 1)
+    for host in ("192.0.2.1", "a..b", "x" * 300):
+        with pytest.raises(RunError, match=f"--host {host} "):
+            demo.listen(host, 7860, 7862)
 
 
 @contextlib.contextmanager
 def served(folder, *arguments):
-    """Serve a checkpoint in a process of its own; yield that and its address."""
-    (folder / "temporary").mkdir(exist_ok=True)
-    process = start_script("demo", *arguments, cwd=folder, TMPDIR=str(folder / "temporary"))
+    """Serve a checkpoint in a process of its own; yield that, its address, and where it keeps its files."""
+    temporary = Path(tempfile.mkdtemp(dir=folder))
+    process = start_script("demo", *arguments, cwd=folder, TMPDIR=str(temporary))
     watch = threading.Timer(100, process.kill)
     watch.start()
     try:
         line = process.stdout.readline()
         assert line.startswith("http://127.0.0.1:"), line + process.stdout.read()
-        yield process, line.split()[0]
+        yield process, line.split()[0], temporary
     finally:
         watch.cancel()
         process.kill()
@@ -246,17 +258,202 @@ def served(folder, *arguments):
 
 @needs_gradio
 def test_ctrl_c_ends_it_and_leaves_nothing_of_what_was_uploaded(trained):
-    with served(trained, CKPT) as (process, _):
-        assert list((trained / "temporary").iterdir())
+    with served(trained, CKPT) as (process, _, temporary):
+        assert list(temporary.iterdir())
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
         assert process.wait(timeout=30) == 130 and rest == "stopped by SIGINT\n"
-    assert not list((trained / "temporary").iterdir())
+    assert not list(temporary.iterdir())
 
 
 @pytest.fixture(scope="module")
 def url(trained):
-    with served(trained, CKPT) as (_, url):
+    with served(trained, CKPT) as (_, url, _):
+        yield url
+
+
+def ask(url, path, body=None, method=None, **headers):
+    """Send one request; return its status, its headers and its text."""
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=60)
+    with contextlib.closing(connection):
+        if isinstance(body, dict):
+            body, headers = json.dumps(body), {"content-type": "application/json", **headers}
+        connection.request(method or ("GET" if body is None else "POST"), path, body, headers)
+        answer = connection.getresponse()
+        return answer.status, dict(answer.headers), answer.read().decode(errors="replace")
+
+
+def form(content, name="a.png"):
+    """Return a form with one file in it, as a browser sends it, and its headers."""
+    start = f'--b\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'.encode()
+    body = start + content + b"\r\n--b--\r\n"
+    return body, {"content-type": "multipart/form-data; boundary=b", "content-length": str(len(body))}
+
+
+def upload(url, content, name="a.png"):
+    body, headers = form(content, name)
+    return ask(url, "/gradio_api/upload", body, **headers)
+
+
+def look(url, *values):
+    """Ask the function behind the image; return the status, and its answer's HTML."""
+    functions = json.loads(ask(url, "/config")[2])["dependencies"]
+    (number,) = [function["id"] for function in functions if function["api_name"] == "look"]
+    session = f"s{time.monotonic_ns()}"
+    question = {"data": list(values), "fn_index": number, "session_hash": session}
+    status, _, text = ask(url, "/gradio_api/queue/join", question)
+    if status != 200:
+        return status, text
+    lines = ask(url, f"/gradio_api/queue/data?session_hash={session}")[2].splitlines()
+    messages = [json.loads(line.removeprefix("data: ")) for line in lines if line]
+    (done,) = [message["output"] for message in messages if message["msg"] == "process_completed"]
+    return status, done["data"][1] if "data" in done else str(done)  # where Gradio itself could do nothing with it
+
+
+@needs_gradio
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/config", {}, 200),
+        ("/config", {"Host": "localhost:1"}, 200),
+        ("/config", {"Host": "[::1]:1"}, 200),
+        ("/config", {"Host": "evil.example"}, 403),
+        ("/config", {"Host": "evil.example:7860", "Origin": "http://evil.example:7860"}, 403),
+        ("/config", {"Host": "localhost.evil.example"}, 403),
+        ("/config", {"Host": "[::1"}, 403),
+        ("/config", {"Host": ""}, 403),
+        ("/config", {"Host": "localhost:1", "Origin": "http://localhost:1"}, 200),
+        ("/config", {"Host": "localhost:1", "Origin": "http://localhost:2"}, 403),
+        ("/config", {"Origin": "http://evil.example"}, 403),
+        ("/config", {"Origin": "null"}, 403),
+        ("/gradio_api/file=/etc/passwd", {}, 403),
+        ("/gradio_api/file=https://example.com/a.png", {}, 404),
+        ("/gradio_api/proxy=https://example.hf.space/a", {}, 404),
+        ("/gradio_api/process_recording", {}, 404),
+        ("/gradio_api/run/look", {}, 404),
+        ("/gradio_api/vibe-edit", {}, 404),
+        ("/monitoring", {}, 404),
+        ("/docs", {}, 404),
+    ],
+)
+def test_only_what_the_page_itself_asks_is_answered(url, path, headers, status):
+    preflight = {"Access-Control-Request-Method": "POST"}
+    for method in ("GET", "OPTIONS") if status != 200 and "Origin" in headers else ("GET",):
+        got, answered, _ = ask(url, path, method=method, **headers, **preflight)
+        assert got == status
+        allowed = answered.get("access-control-allow-origin")
+        assert allowed is None or (status == 200 and allowed == headers["Origin"])
+
+
+@needs_gradio
+def test_other_pages_can_send_nothing(url):
+    status, _, text = ask(url, "/gradio_api/upload", b"", Origin="http://evil.example")
+    assert (status, text) == (403, "Pages of 'http://evil.example' cannot ask this one.\n")
+
+
+@needs_gradio
+def test_a_file_that_was_not_uploaded_is_not_looked_at(url, trained, photo):
+    status, _, text = upload(url, photo.read_bytes())
+    (path,) = json.loads(text)
+    assert status == 200 and "<b>" in look(url, {"path": path}, False, False, 0.5)[1]
+    inside = os.path.dirname(path)
+    for other in (str(photo), f"{inside}/../../../../{photo}", "photo.png", "", "\0", "x" * 5000, None):
+        assert "no image that was dropped in here" in look(url, {"path": other}, False, False, 0.5)[1]
+
+
+@needs_gradio
+@pytest.mark.parametrize("least_score", [-1, 0, 1, 1e300, "0.5", None, [], True])
+def test_a_least_score_that_is_none_is_a_line_on_the_page(served_detector, photo, least_score):
+    (path,) = json.loads(upload(served_detector, photo.read_bytes())[2])
+    assert "<table>" in look(served_detector, {"path": path}, False, False, 0.01)[1]
+    html = look(served_detector, {"path": path}, False, False, least_score)[1]
+    assert html == '<p class="note">The least score is a number from 0.01 to 0.99.</p>'
+
+
+@needs_gradio
+def test_what_makes_no_sense_leaves_no_trace_in_the_terminal(trained, photo):
+    with served(trained, CKPT) as (process, url, temporary):
+        for values in ([], [None], [1, 2, 3, 4], [{"path": 3}, {}, [], "x"], [{}] * 4, ["a", None, None, None]):
+            assert look(url, *values)[0] == (200 if len(values) == 4 else 422)
+        for path in ("queue/join", "component_server", "upload", "reset"):
+            for body in (b"", b"{", b"[" * 100_000, {"data": 1}, {"data": [], "fn_index": 99}, {"component_id": "x"}):
+                assert ask(url, f"/gradio_api/{path}", body)[0] >= 400
+        assert upload(url, photo.read_bytes(), name="..")[0] == 400
+        body, headers = form(photo.read_bytes())
+        connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc)
+        connection.request("POST", "/gradio_api/upload", body[:-100], headers)
+        connection.close()  # before all of it is there
+        connection.request("GET", "/gradio_api/heartbeat/a")
+        assert connection.getresponse().readline() == b"data: ALIVE\n"
+        process.send_signal(signal.SIGTERM)
+        rest = process.stdout.read()
+        assert process.wait(timeout=60) == 143 and rest == "stopped by SIGTERM\n"
+        connection.close()
+    assert not list(temporary.iterdir())
+
+
+@pytest.fixture
+def guarded(tmp_path):
+    """A guard before an app that says yes, asked as Starlette's own tests do; an image takes up to 1000 bytes."""
+    testclient = pytest.importorskip("starlette.testclient", reason="needs Gradio: the extra [demo]")
+    from starlette.responses import PlainTextResponse
+
+    from project.run import demo_guard
+
+    def client(host="127.0.0.1"):
+        guard = demo_guard.Guard(PlainTextResponse("yes"), host, tmp_path, {})
+        return testclient.TestClient(guard, base_url="http://localhost:1")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo_guard, "BIGGEST", 1000)
+        patch.setattr(demo_guard, "MOST_STORED", 3000)
+        yield client
+
+
+def test_uploads_are_limited_each_and_in_sum(guarded, tmp_path):
+    client, path = guarded(), "/gradio_api/upload"
+    assert client.post(path, content=b"x" * 1000).text == "yes"
+    assert client.post(path, content=b"x" * 1001).status_code == 413
+    assert client.post(path, content=iter([b"x"])).status_code == 411
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b.png").write_bytes(b"x" * 2500)
+    assert client.post(path, content=b"x" * 1000).status_code == 507
+    assert client.get("/config").text == "yes"
+
+
+def test_a_page_that_lets_others_in_is_found_by_its_number_and_its_name(guarded):
+    for listened, names, others in (
+        (
+            "0.0.0.0",
+            ["192.0.2.7:80", "[2001:db8::1]", socket.gethostname()],
+            ["evil.example", "192.0.2.7.evil.example"],
+        ),
+        ("192.0.2.7", ["192.0.2.7:80", "localhost"], ["192.0.2.8", socket.gethostname() + ".example"]),
+    ):
+        client = guarded(listened)
+        assert [client.get("/config", headers={"Host": name}).status_code for name in names] == [200] * len(names)
+        assert [client.get("/config", headers={"Host": name}).status_code for name in others] == [403] * len(others)
+
+
+@needs_gradio
+def test_what_was_uploaded_is_deleted_when_it_is_old_however_it_is_called(tmp_path):
+    from project.run.demo_guard import stored, sweep
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path.parent)
+    for name in ("a/old.png", "cut short", "young", "example.png"):
+        (tmp_path / name).write_bytes(b"1234")
+        os.utime(tmp_path / name, (time.time() + 60,) * 2 if name == "young" else (0, 0))
+    assert stored(tmp_path) >= 16
+    for _ in range(2):  # a folder is as old as the last change in it
+        sweep(tmp_path, {tmp_path / "example.png"}, -1)
+    assert {path.name for path in tmp_path.iterdir()} == {"young", "example.png"}
+
+
+@pytest.fixture(scope="module")
+def served_detector(trained):
+    write_task(small("detect"), trained / "detect.ckpt")
+    with served(trained, "detect.ckpt") as (_, url, _):
         yield url
 
 
@@ -320,3 +517,24 @@ def test_an_image_dropped_in_a_browser_is_answered_and_a_broken_one_named(browse
         page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first.click()
         page.locator(".text").get_by_text(expected).first.wait_for(state="hidden")
     page.close()
+
+
+HOSTILE = ["<img src=x onerror='pwned=1'>", "${window.pwned=2}", "{{#each value}}x{{/each}}", "`+(window.pwned=3)+`"]
+HOSTILE += ["</script><script>window.pwned=4</script>", "\\", "\u202eright to left"]
+
+
+@needs_gradio
+def test_names_of_classes_are_text_in_a_browser(browser, trained):
+    write_task(small("classify", 1, HOSTILE), trained / "hostile.ckpt")
+    with served(trained, "hostile.ckpt") as (_, url, _):
+        page = browser.new_page()
+        failed = []
+        page.on("pageerror", lambda error: failed.append(str(error)))
+        page.goto(url)
+        page.locator(".answer .note").wait_for()
+        assert page.locator(".answer b").all_text_contents() == HOSTILE
+        draw_bar(page, 3)
+        page.locator(".seen").wait_for()
+        assert page.locator(".answer b").all_text_contents() == HOSTILE
+        assert page.evaluate("typeof window.pwned") == "undefined" and not failed
+        page.close()
