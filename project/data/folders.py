@@ -49,6 +49,7 @@ class FolderDataModule(ImageDataModule):
         test_size: share of the training images held out for testing, where the folder has none for it. With 1 and a
             val_size of 0 all are, in a folder without splits, to measure what was trained elsewhere.
         classes: the classes in the order of their numbers, if not the folder's own order.
+        ignore: a class of masks that does not count, as 255 does not: its number, name, or colour as in '0 0 0'.
         flip: mirror half of the training images left to right.
         zoom: training images are seen nearer or farther by up to this share, at random.
         colour: training images change in brightness, contrast and saturation by up to this share, at random. By
@@ -74,6 +75,7 @@ class FolderDataModule(ImageDataModule):
         val_size: float = 0.2,
         test_size: float = 0.0,
         classes: list[str] | None = None,
+        ignore: int | str | None = None,
         flip: bool = True,
         zoom: float = 0.25,
         colour: float | None = None,
@@ -118,7 +120,7 @@ class FolderDataModule(ImageDataModule):
         self._chooses_workers = num_workers is None
         self._caches_made = False
 
-        self.layout = recognise(Path(path), classes, task=task)
+        self.layout = recognise(Path(path), classes, task=task, ignore=ignore)
         self.tasks = (task,)
         self.target_channels = target_channels or channels
         self.class_names = self.layout.class_names or COLOURS[self.target_channels]

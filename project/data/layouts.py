@@ -4,6 +4,7 @@ No image is opened for that, but masks that nobody has named the classes of, and
 proportions can tell what they are.
 """
 
+import functools
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,29 +25,45 @@ from project.data.listing import (
     partners,
     side_by_side,
     split_folders,
+    split_in_names,
     what_is_read,
 )
-from project.data.mask_files import LOSSY, MaskCode, read_class_file, values_in
+from project.data.mask_files import JPEG, LOSSY, MaskCode, read_class_file, survey
 from project.data.tables import Strings
-from project.data.voc import voc_layout
+from project.data.voc import CLASSES, voc_layout
 from project.ops.segmentation import IGNORE
 
 IMAGES = ("images", "image", "imgs", "jpegimages")
-MASKS = ("masks", "mask", "labels", "annotations", "segmentationclass")
-NO_CLASSES = {"images", "jpegimages", "masks", "labels", "annotations"}  # names of parts of other layouts
+MASKS = ("masks", "mask", "labels", "annotations", "segmentationclass", "segmentations", "groundtruth")
+SPLIT_MASKS = (*MASKS, "annot", "annotation", "label", "segmentation", "seg", "gt")  # in names such as trainannot
+NO_CLASSES = {
+    "images",
+    "jpegimages",
+    "masks",
+    "labels",
+    "annotations",
+    "segmentations",
+    "groundtruth",
+}  # names of parts of other layouts
+SIDES = (("A",), ("B",))  # of pairs
+SURVEYED = 25  # masks with named classes that are opened; without names, all are
 LOOKED_AT = 5  # images that are opened to see whether they are two in one
 TWICE_AS_WIDE = (1.6, 2.5)  # the proportions of two images side by side that are roughly square
 
 LAYOUTS = (
     "CLASS/*.jpg, with or without train/, val/ and test/ around the classes (classify)",
-    "images/ and masks/ (segment)",
+    "images/ and masks/, or train/ and train_masks/ (segment)",
     "JPEGImages/ and Annotations/ of Pascal VOC, or a JSON file of COCO (detect)",
-    "A/ and B/, or files with two images side by side (translate)",
+    "A/ and B/, or trainA/ and trainB/, or files with two images side by side (translate)",
 )
 
 
 def recognise(
-    path: Path, classes: Sequence[str] | None = None, findings: Findings | None = None, task: str | None = None
+    path: Path,
+    classes: Sequence[str] | None = None,
+    findings: Findings | None = None,
+    task: str | None = None,
+    ignore: int | str | None = None,
 ) -> Layout:
     """Return what a folder holds.
 
@@ -55,6 +72,7 @@ def recognise(
         classes: names of the classes in the order of their numbers, if not the folder's own.
         findings: gets what is wrong with single files, which are left out; by default the first one is an error.
         task: what its images are wanted for, if that is known.
+        ignore: a class of masks that does not count, by its number, its name or its colour, as in '0 0 0'.
 
     Raises:
         ValueError: there is no such folder, or it has none of the layouts that are known, or one for another task, or
@@ -65,12 +83,13 @@ def recognise(
     if not path.is_dir():
         raise ValueError(f"there is no folder {path}" if not path.exists() else f"{path} is a file, not a folder")
     root = Folder(str(path))
-    for recogniser in (coco_layout, voc_layout, _masks, _pairs, _class_folders, _joined_pairs):
-        if task == "classify" and recogniser is _pairs:
+    masks = functools.partial(_masks, classes=classes, ignore=ignore)
+    for recogniser in (coco_layout, voc_layout, masks, _pairs, _class_folders, _joined_pairs):
+        layout = recogniser(root, findings)
+        if layout is None or (task == "classify" and recogniser is _pairs and not split_in_names(root, *SIDES)):
             continue  # A and B may be classes as well
-        layout = recogniser(root, findings, classes) if recogniser is _masks else recogniser(root, findings)
-        if layout is None:
-            continue
+        if ignore is not None and recogniser is not masks:
+            raise ValueError(f"ignore is for masks, and {path} holds {layout.kind}: leave it out")
         if task is not None and layout.task != task:
             raise ValueError(f"{path} holds {layout.kind} ({layout.counted()}), for task {layout.task}, not {task}")
         return layout if classes is None else _with_classes(layout, classes, root)
@@ -141,8 +160,13 @@ def _class_folders(root: Folder, findings: Findings) -> Layout | None:
     return Layout("class folders", "classify", names, listings, findings)
 
 
-def _masks(root: Folder, findings: Findings, classes: Sequence[str] | None = None) -> Layout | None:
-    found = side_by_side(root, IMAGES, MASKS, findings)
+def _masks(
+    root: Folder,
+    findings: Findings,
+    classes: Sequence[str] | None = None,
+    ignore: int | str | None = None,
+) -> Layout | None:
+    found = side_by_side(root, IMAGES, MASKS, findings) or split_in_names(root, (*IMAGES, ""), SPLIT_MASKS)
     if not found or not any(any(masks.below()) for _, masks in found.values()):
         return None
     listings = {}
@@ -150,39 +174,116 @@ def _masks(root: Folder, findings: Findings, classes: Sequence[str] | None = Non
         pairs = partners(images, masks, ("image", "mask"), SUFFIXES, findings)
         lossy = dict.fromkeys(name for _, name in pairs if os.path.splitext(name)[1].lower() in LOSSY)
         for name in lossy:
-            message = f"{name} is a mask stored as JPEG, which changes class numbers: store masks as PNG"
-            findings.error("masks stored as JPEG", message)
+            findings.error("masks stored as JPEG", f"{name} is a mask stored as JPEG, {JPEG}")
         pairs = [pair for pair in pairs if pair[1] not in lossy]
         names, belonging = zip(*pairs, strict=True) if pairs else ((), ())
         listings[split or "train"] = Listing(Path(root.path), Strings(names), Strings(belonging))
-    names, code = _mask_classes(root, listings, findings, classes)
+    paths = [listing.partner(i) for listing in listings.values() for i in range(len(listing))]
+    if CLASSES in root.files:
+        names, code = _named_classes(root, paths, findings)
+        if ignore is not None:
+            names, code = _without(names, code, ignore)
+    else:
+        names, code = _numbered_classes(root, paths, findings, classes, ignore)
     return Layout("images with masks", "segment", names, listings, findings, code)
 
 
-def _mask_classes(
-    root: Folder, listings: dict[str, Listing], findings: Findings, classes: Sequence[str] | None
-) -> tuple[tuple[str, ...], MaskCode]:
-    if "classes.txt" in root.files:
-        names, colours = read_class_file(Path(root.path) / "classes.txt")
+def _named_classes(root: Folder, paths: list[Path], findings: Findings) -> tuple[tuple[str, ...], MaskCode]:
+    """Return the classes that classes.txt names, and how the masks tell them."""
+    names, colours = read_class_file(Path(root.path) / CLASSES)
+    if len(names) > IGNORE:
+        raise ValueError(f"{root.path}/{CLASSES} has {len(names)} classes: a mask can tell {IGNORE} apart")
+    if colours:
+        findings.add("note", f"masks are read by their colours, which {CLASSES} gives")
         return names, MaskCode(len(names), colours)
-    paths = [listing.partner(i) for listing in listings.values() for i in range(len(listing))]
-    values = values_in(paths, skip=not findings.strict)
-    if values == {0, IGNORE} and (classes is None or len(classes) == 2):
+    seen = survey(paths[:: max(1, len(paths) // SURVEYED)], skip=True, palettes=findings.strict)
+    if seen.values and seen.values <= {0, IGNORE}:  # black and white, or few masks with anything in them
+        seen = survey(paths, skip=True, palettes=findings.strict)
+    if fault := seen.fault(root.path, len(names)):
+        findings.error("masks whose values cannot be classes", fault)
+    if seen.is_black_and_white and len(names) == 2:
+        findings.add("note", f"masks are black and white: 0 is {names[0]}, {IGNORE} is {names[1]}")
+        return names, MaskCode(2, binary=True)
+    findings.add(
+        "note", f"masks are read by their numbers, which {CLASSES} names: 0 is {names[0]}; {IGNORE} is no class"
+    )
+    return names, MaskCode(len(names), palette=seen.palette)
+
+
+def _numbered_classes(
+    root: Folder, paths: list[Path], findings: Findings, classes: Sequence[str] | None, ignore: int | str | None
+) -> tuple[tuple[str, ...], MaskCode]:
+    """Return the numbers in masks as classes."""
+    seen = survey(paths, skip=not findings.strict, palettes=findings.strict)
+    ignored: tuple[int, ...] = ()
+    if ignore is not None:
+        if not str(ignore).isdecimal() or int(ignore) > IGNORE:
+            raise ValueError(f"ignore is a number in masks here, as no {CLASSES} names them, got {ignore!r}")
+        ignored = (int(ignore),)
+        seen = seen.without(*ignored)
+    if seen.is_black_and_white and (classes is None or len(classes) == 2):
         findings.add("note", f"masks are black and white: 0 is background, {IGNORE} is object")
         return ("background", "object"), MaskCode(2, binary=True, named=False)
-    num = max(values - {IGNORE}, default=0) + 1
+    if fault := seen.fault(root.path, len(classes or ())):
+        raise ValueError(fault)
+    num = max(seen.values - {IGNORE}, default=0) + 1
     if num < 2 and classes is None:
         message = f"the masks in {root.path} hold the class 0 alone: there is nothing to tell apart"
         findings.error("classes too few", message)
-    return tuple(map(str, range(num))), MaskCode(num, named=False)
+    names = tuple(str(value) for value in range(num) if value not in ignored)
+    lacking = [name for name in names if int(name) not in seen.values]
+    shown = f", of which no mask holds {' '.join(lacking[:5])}" if lacking else ""
+    findings.add("note", f"masks are read by their numbers, 0 to {num - 1}{shown}; {IGNORE} is no class")
+    order = _order(len(names), ignored)
+    return names, MaskCode(len(order), order=order, named=False, ignored=ignored, palette=seen.palette)
+
+
+def _without(names: tuple[str, ...], code: MaskCode, ignore: int | str) -> tuple[tuple[str, ...], MaskCode]:
+    """Return named classes without one that does not count.
+
+    Raises:
+        ValueError: there is no such class, or too few are left.
+    """
+    text = str(ignore).strip()
+    numbers = [int(word) for word in text.replace(",", " ").split() if word.isdecimal()]
+    colour = (numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 and code.colours else None
+    if text in names:
+        number = names.index(text)
+    elif colour is not None:
+        colours = code.colours if colour in code.colours else (*code.colours, colour)
+        number, code = colours.index(colour), replace(code, colours=colours)
+    elif text.isdecimal() and int(text) <= IGNORE:
+        number = int(text)
+    else:
+        known = ", ".join(names[:10])
+        raise ValueError(f"ignore is a class ({known}), its number, or with colours its R G B, got {ignore!r}")
+    names = names[:number] + names[number + 1 :]
+    if len(names) < 2 or code.binary:
+        raise ValueError(f"without {ignore!r}, which ignore names, fewer than two classes are left")
+    order = _order(len(names), (number,))
+    return names, replace(code, num_values=len(order), order=order, ignored=(number,))
+
+
+def _order(num_classes: int, ignored: Sequence[int]) -> tuple[int, ...]:
+    """Return the class of each value, classes being counted from 0 on without the values that are ignored."""
+    order: list[int] = []
+    while num_classes > sum(k != IGNORE for k in order):
+        order.append(IGNORE if len(order) in ignored else sum(k != IGNORE for k in order))
+    return tuple(order)
 
 
 def _pairs(root: Folder, findings: Findings) -> Layout | None:
-    found = side_by_side(root, ("A",), ("B",), findings)
+    found = side_by_side(root, *SIDES, findings)
     around = [root] if "" in found else [folder for split, folder in split_folders(root).items() if split in found]
     if not found or any(len(folder.folders) > 2 for folder in around if folder.child("A")):  # A to Z would be classes
         return None
     if not any(_stems(source) & _stems(target) for source, target in found.values()):
+        if split_in_names(root, *SIDES):
+            source, target = found["train"]
+            raise ValueError(
+                f"no image in {source.path} has the name of one in {target.path}: translate learns from pairs, which "
+                "have one name; give them that if they belong together"
+            )
         return None
     listings = {}
     for split, (sources, targets) in found.items():
@@ -218,11 +319,13 @@ def _with_classes(layout: Layout, classes: Sequence[str], root: Folder) -> Layou
         raise ValueError(f"classes: {layout.kind} have none")
     code = layout.mask_code
     if code is not None and not code.named:  # numbers alone, so the names given are those of the numbers
-        if len(classes) < code.num_values:
+        if len(classes) < len(layout.class_names):
             raise ValueError(
-                f"classes names {len(classes)}, and the masks in {root.path} hold {code.num_values}: name them all"
+                f"classes names {len(classes)}, and the masks in {root.path} hold {len(layout.class_names)}: name "
+                "them all"
             )
-        code = replace(code, num_values=2 if code.binary else len(classes))
+        values = _order(len(classes), code.ignored)
+        code = code if code.binary else replace(code, num_values=len(values), order=values)
         return replace(layout, class_names=tuple(classes), mask_code=code)
     numbers = {nfc(name): number for number, name in enumerate(classes)}
     unknown = [name for name in layout.class_names if nfc(name) not in numbers]
@@ -230,9 +333,11 @@ def _with_classes(layout: Layout, classes: Sequence[str], root: Folder) -> Layou
         raise ValueError(
             f"{root.path} has the class {unknown[0]}, which is not among the classes wanted ({' '.join(classes[:10])})"
         )
-    order = [numbers[nfc(name)] for name in layout.class_names]
+    order = [numbers[nfc(name)] for name in layout.class_names]  # of the folder's classes
     if code is not None:
-        return replace(layout, class_names=tuple(classes), mask_code=replace(code, order=tuple(order)))
+        own = code.order or tuple(range(code.num_values))
+        code = replace(code, order=tuple(IGNORE if k == IGNORE else order[k] for k in own))
+        return replace(layout, class_names=tuple(classes), mask_code=code)
     table = torch.tensor(order)
     splits = {}
     for split, listing in layout.splits.items():

@@ -5,6 +5,7 @@
 
 import functools
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -30,6 +31,8 @@ EXPECTED = SUFFIXES | {
     *(".txt", ".md", ".rst", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".html", ".pdf", ".log"),
     *(".py", ".ipynb", ".ini", ".db"),
 }
+MOST_ADDED = 40  # characters that masks' names have before or after those of their images
+TRIED = 50  # names that tell which these are
 MOST_WAYS = 100  # by which a folder is looked into: links that branch lead through it a million times
 DEEPEST = 100  # folders within folders
 SHOWN = 5  # files that a finding names
@@ -330,8 +333,9 @@ def side_by_side(
 ) -> dict[str, tuple[Folder, Folder]]:
     """Return two folders that belong together by split, or by '' where there are no splits; nothing without the two.
 
-    Splits may be within the two folders, or the two within those of the splits. `first` and `second` are the names
-    that each may have, as for `Folder.child`.
+    Splits may be within the two folders, or the two within those of the splits, or in their names, as in trainA and
+    trainB. `first` and `second` are the names that each may have, as for `Folder.child`; '' in `first` is for a folder
+    called like the split alone.
     """
     one, two = root.child(*first), root.child(*second)
     if one is not None and two is not None:
@@ -348,17 +352,46 @@ def side_by_side(
         one, two = folder.child(*first), folder.child(*second)
         if one is not None and two is not None:
             found[split] = (one, two)
-    if found:
-        for split, folder in split_folders(root).items():
-            if split not in found:
-                findings.add("note", f"folder {folder.name} left out: it lacks {first[0]}/ or {second[0]}/")
+    if not found:
+        return split_in_names(root, first, second)
+    for split, folder in split_folders(root).items():
+        if split not in found:
+            findings.add("note", f"folder {folder.name} left out: it lacks {first[0]}/ or {second[0]}/")
     return found
+
+
+def split_in_names(root: Folder, first: Sequence[str], second: Sequence[str]) -> dict[str, tuple[Folder, Folder]]:
+    """Return two folders that belong together by split, of those whose names say both; nothing without two to train on.
+
+    Raises:
+        ValueError: there are two folders for one of them.
+    """
+    sides: tuple[dict[str, Folder], dict[str, Folder]] = ({}, {})
+    for name, folder in root.folders.items():
+        for side, words in zip(sides, (first, second), strict=True):
+            split = _split_said(name, words)
+            if split in side:
+                raise ValueError(f"{root.path} has two folders for {split}, {side[split].name} and {name}: keep one")
+            if split:
+                side[split] = folder
+    both = [split for split in ("train", "val", "test") if split in sides[0] and split in sides[1]]
+    return {split: (sides[0][split], sides[1][split]) for split in both} if "train" in both else {}
+
+
+def _split_said(name: str, words: Sequence[str]) -> str:
+    """Return the split that a name says with one of some words, as in trainA and masks-val; '' if it does not."""
+    split = rf"(?i:({'|'.join(SPLITS)}))"
+    word = "|".join(f"(?i:{word})" if word == word.lower() else word for word in words)
+    match = re.fullmatch(rf"{split}[ _-]?(?:{word})|(?:{word})[ _-]{split}", name)
+    return SPLITS[(match[1] or match[2]).lower()] if match else ""
 
 
 def partners(
     one: Folder, two: Folder, kinds: tuple[str, str], suffixes: Collection[str], findings: Findings
 ) -> list[tuple[str, str]]:
     """Return the names of images in `one` with those of the files in `two` that have the same name but for its end.
+
+    If no name is the same, what all names in `two` have besides, such as '_mask', is passed over.
 
     Args:
         one, two: folders, which may be the same.
@@ -368,9 +401,19 @@ def partners(
     """
     ones, twos = _by_stem(one, SUFFIXES, findings), _by_stem(two, suffixes, findings)
     note_unread([one] if one is two else [one, two], findings)
+    before, after = "", ""
+    if ones and twos and not ones.keys() & twos.keys():
+        own, (before, after) = _added(list(ones), list(twos))
+        ones = {_stripped(stem, *own): name for stem, name in ones.items()}
+        twos = {_stripped(stem, before, after): name for stem, name in twos.items()}
+    if before or after:
+        what = f"names of {kinds[1]}s differ from those of {kinds[0]}s by {f'{before} {after}'.strip()!r}"
+        findings.add("note", what + (f" for {' '.join(own).strip()!r}" if any(own) else ""))
     for stem, name in ones.items():
         if stem not in twos:
-            wanted = two.within(f"{stem}{min(suffixes) if len(suffixes) == 1 else '.*'}")
+            folder, slash, last = stem.rpartition("/")
+            end = min(suffixes) if len(suffixes) == 1 else ".*"
+            wanted = two.within(f"{folder}{slash}{before}{last}{after}{end}")
             findings.error(
                 f"files without their {kinds[1]}",
                 f"{name} has no {kinds[1]}: expected {wanted}; add it, or take the {kinds[0]} out",
@@ -382,6 +425,52 @@ def partners(
                 f"{name} has no {kinds[0]}: expected {one.within(stem)}.*; add it, or take the {kinds[1]} out",
             )
     return [(name, twos[stem]) for stem, name in ones.items() if stem in twos]
+
+
+def _added(ones: Sequence[str], twos: Sequence[str]) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Return what stands before and after the names of `ones` and of `twos` that belong together otherwise.
+
+    Either the names of `ones` are within most of `twos`, or all are equal without what they have in common on each
+    side. There is a letter in the difference: numbers that are shifted belong to other images.
+    """
+    before, after = _common(twos)
+    tried = twos[:TRIED]
+    most, found = len(tried) / 2, ("", "")
+    within = set(ones)
+    for i in range(len(before) + 1):
+        for j in range(len(after) + 1):
+            pair = before[:i], after[len(after) - j :]
+            hits = sum(_stripped(stem, *pair) in within for stem in tried)
+            if hits > most and any(map(str.isalpha, "".join(pair))):
+                most, found = hits, pair
+    if any(found):
+        return ("", ""), found
+    own, others = _common(ones), (before, after)
+    rest = [{_stripped(stem, *pair) for stem in stems} for stems, pair in ((ones, own), (twos, others))]
+    differs = [_common(pair) for pair in zip(own, others, strict=True)]
+    letters = "".join(own + others)
+    for shared in differs:
+        letters = letters.replace(max(shared, key=len), "") if any(shared) else letters
+    if len(ones) > 1 and rest[0] == rest[1] and any(map(str.isalpha, letters)):
+        return own, others
+    return ("", ""), ("", "")
+
+
+def _common(stems: Sequence[str]) -> tuple[str, str]:
+    """Return what the last parts of names begin with, all of them, and what they end with."""
+    last = [stem.rpartition("/")[2] for stem in stems]
+    ends = []
+    for names in (last, [name[::-1] for name in last]):
+        low, high = min(names), max(names)
+        differ = (i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b)
+        ends.append(low[: min(next(differ, len(low)), MOST_ADDED)])
+    return ends[0], ends[1][::-1]
+
+
+def _stripped(stem: str, before: str, after: str) -> str:
+    folder, slash, last = stem.rpartition("/")
+    has_both = len(last) > len(before) + len(after) and last.startswith(before) and last.endswith(after)
+    return f"{folder}{slash}{last[len(before) : len(last) - len(after)]}" if has_both else stem
 
 
 def _by_stem(folder: Folder, suffixes: Collection[str], findings: Findings) -> dict[str, str]:

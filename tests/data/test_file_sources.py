@@ -108,13 +108,17 @@ def test_masks_of_each_kind_say_the_same(tmp_path, kind):
     [
         ([[0, 3]], "a\nb\nc", "masks/1.png holds the class 3, and there are 3, from 0 to 2"),
         (np.uint16([[0, 300]]), "a\nb", "masks/1.png holds the value 300: a mask's are from 0 to 255"),
-        (np.zeros((1, 2, 3)), "a\nb", "masks/1.png is a mask of colours, and nothing says what they mean"),
+        ([[[9, 0, 0], [0, 0, 9]]], "a\nb", r"masks/1.png is a mask of colours \(0 0 9, 9 0 0\), and nothing says"),
         (np.full((1, 2, 3), 9), "a 0 0 0\nb 9 9 8", "masks/1.png has the colour 9 9 9, which is not in classes.txt"),
+        (np.uint8([[[0, 0], [0, 9]]]), "a\nb", "masks/1.png is transparent in parts"),
         (
-            Image.new("LA", (2, 1)),
-            "a\nb",
-            "masks/1.png is no mask: those are grey, with a palette or RGB, and this is LA",
+            np.uint8([[[0, 0, 0], [0, 0, 0]]]),
+            "a 9 0 0\nb 9 9 8",
+            "has the colour 0 0 0, which is not in classes.txt: m",
         ),
+        (np.uint8([[[1, 0, 0], [2, 0, 0]]]), "a 9 0 0\nb 9 9 8", r"and 1 more: were its edges softened\?"),
+        ([[0, 9]], "a 9 9 9\nb 0 0 9", "masks/1.png holds the class 9, and there are 2"),
+        ([[0, 1]], "a 1 1 1\nb 0 0 9", "is grey, and 1 can be the number of a class or the colour of another"),
     ],
 )
 def test_a_mask_that_means_nothing_is_named(tmp_path, mask, classes, message):

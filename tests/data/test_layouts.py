@@ -9,6 +9,7 @@ from PIL import Image
 
 from project.data.layouts import recognise
 from project.data.listing import Findings
+from project.data.mask_files import read_mask
 from tests.own_data import voc_xml, write_class_folders, write_coco, write_masks, write_pairs, write_voc
 
 
@@ -42,7 +43,8 @@ def test_each_layout_is_recognised_with_splits_and_without(tmp_path, write, kind
     for split, expected in ((False, {"train": 24}), (True, {"train": 12, "val": 6, "test": 6})):
         layout = recognise(write(tmp_path / f"my {split} données", split=split))
         assert (layout.kind, layout.task, layout.class_names) == (kind, task, class_names)
-        assert sizes(layout) == expected and layout.notes == []
+        assert sizes(layout) == expected
+        assert [note for note in layout.notes if not note.startswith("masks are read by")] == []
         assert all(listing.image(len(listing) - 1).is_file() for listing in layout.splits.values())
 
 
@@ -166,6 +168,197 @@ def save_mask(path, values, mode=None):
     Image.fromarray(np.array(values)).save(path)
 
 
+def disc(radius=20.0):
+    """A white disc on black, with edges that are as soft as they are when it is scaled down."""
+    across = np.mgrid[:400, :400] - 199.5
+    image = Image.fromarray(np.uint8(255 * (np.hypot(*across) < radius * 6)))
+    return image.resize((64, 64), Image.Resampling.BILINEAR)
+
+
+def with_palette(values, colours):
+    image = Image.fromarray(np.uint8(values))
+    image.putpalette(colours)
+    return image
+
+
+def write_one_mask(folder, *masks, classes=None):
+    for i, mask in enumerate(masks):
+        touch(folder, f"images/{i}.jpg", "masks/x").joinpath("masks/x").unlink()
+        (mask if isinstance(mask, Image.Image) else Image.fromarray(np.array(mask))).save(folder / f"masks/{i}.png")
+    if classes is not None:
+        (folder / "classes.txt").write_text(classes)
+    return folder
+
+
+def classes_of(folder, **options):
+    """Return a folder's class names, and the classes of the pixels of its masks."""
+    layout = recognise(folder, **options)
+    listing = layout.splits["train"]
+    return layout.class_names, [read_mask(listing.partner(i), layout.mask_code).tolist() for i in range(len(listing))]
+
+
+RED_FIRST, GREEN_FIRST = [0, 0, 0, 255, 0, 0, 0, 255, 0], [0, 0, 0, 0, 255, 0, 255, 0, 0]
+RED_GREEN = "ground 0 0 0\nred 255 0 0\ngreen 0 255 0"
+NUMBERS = np.uint8([[0, 1, 2, 255]])
+
+
+@pytest.mark.parametrize(
+    ("masks", "classes", "names", "expected"),
+    [
+        (
+            [with_palette([[1, 2]], RED_FIRST), with_palette([[1, 2]], GREEN_FIRST)],
+            RED_GREEN,
+            "ground red green",
+            "12 21",
+        ),
+        ([with_palette([[1, 255]], RED_FIRST + [224] * 759)], RED_GREEN, "ground red green", "1-"),
+        ([NUMBERS], RED_GREEN, "ground red green", "012-"),  # greys that are no colours of classes are numbers
+        ([np.uint8([[0, 255]])], "a 0 0 0\nb 255 255 255", "a b", "01"),
+        ([Image.fromarray(np.array([[True, False]]))], "a 255 255 255\nb 0 0 0", "a b", "01"),
+        ([np.uint8([[0, 50, 200]])], "a 50 50 50\nb 200 200 200\nc 0 0 0", "a b c", "201"),
+        ([with_palette([[1, 2]], RED_FIRST), np.uint8([[1, 2]])], "a\nb\nc", "a b c", "12 12"),
+        ([np.uint8([[0, 255]])], "sky\nsea", "sky sea", "01"),
+        ([np.uint8([[0, 255]]), np.uint8([[0, 1]])], "sky\nsea", "sky sea", "0- 01"),
+        ([np.uint8([[0, 255]])], "sky\nsea\nland", "sky sea land", "0-"),
+        ([np.uint16([[0, 65535]])], None, "background object", "01"),
+        ([Image.fromarray(np.array([[True, False]]))], None, "0 1", "10"),
+        ([Image.fromarray(np.array([[True, False]])), np.uint8([[0, 255]])], None, "background object", "10 01"),
+        ([np.uint8([[[0] * 3, [255] * 3]])], None, "background object", "01"),  # grey in three channels
+        ([np.uint8([[[0] * 3 + [255], [1] * 3 + [255]]])], None, "0 1", "01"),  # and one of transparency
+        ([NUMBERS], None, "0 1 2", "012-"),
+    ],
+)
+def test_masks_are_read_by_colour_where_colours_are_given_and_by_number_otherwise(
+    tmp_path, masks, classes, names, expected
+):
+    found, pixels = classes_of(write_one_mask(tmp_path, *masks, classes=classes))
+    assert found == tuple(names.split())
+    assert [[255 if k == "-" else int(k) for k in row] for row in expected.split()] == [row[0] for row in pixels]
+
+
+@pytest.mark.parametrize(
+    ("masks", "classes", "message"),
+    [
+        ([disc(), disc(30)], None, "black and white with soft edges"),
+        ([disc(), disc(30)], "a\nb", "black and white with soft edges"),
+        ([np.uint8([[0, 0, 128, 255, 255]])], None, "hold the numbers 0 128, first in"),
+        ([np.uint8([[0, 80, 160]])], None, "hold the numbers 0 80 160, first in .*0.png: those of classes follow"),
+        ([np.uint8([[255, 255]])], None, "hold 255 alone, which is for no class"),
+        ([np.uint8([[255, 255]])], "a\nb\nc", "hold 255 alone, which is for no class"),
+        (
+            [with_palette([[1, 2]], RED_FIRST), with_palette([[1]], GREEN_FIRST)],
+            None,
+            "1.png has a palette of its own .number 1 has the colour 0 255 0, and 255 0 0 in other masks",
+        ),
+        (
+            [with_palette([[1]], RED_FIRST), with_palette([[2]], GREEN_FIRST)],
+            "a\nb\nc",
+            "number 2 has the colour 255 0 0, which has another number in other masks",
+        ),
+    ],
+)
+def test_masks_whose_values_cannot_be_classes_are_refused(tmp_path, masks, classes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        recognise(write_one_mask(tmp_path, *masks, classes=classes))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mask_that_is_jpeg_whatever_its_name_is_refused(tmp_path):
+    write_one_mask(tmp_path, np.zeros((8, 8), np.uint8))
+    Image.new("L", (8, 8)).save(tmp_path / "masks" / "0.png", format="JPEG")
+    with pytest.raises(ValueError, match=r"0.png is a mask stored as JPEG, which changes class numbers"):
+        recognise(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("classes", "ignore", "given", "names", "expected"),
+    [
+        (None, 3, None, "0 1 2", "012---"),
+        (None, "1", None, "0 2 3", "0-12--"),
+        (None, "1", ["a", "b", "c"], "a b c", "0-12--"),
+        ("a\nb\nc\nvoid", "void", None, "a b c", "012---"),
+        ("a\nvoid\nb\nc", "void", ["c", "b", "a", "z"], "c b a z", "2-10--"),
+        ("a\nb\nc", 3, None, "a b c", "012---"),  # a number that no line names
+    ],
+)
+def test_another_class_than_255_can_be_one_that_does_not_count(tmp_path, classes, ignore, given, names, expected):
+    write_one_mask(tmp_path, np.uint8([[0, 1, 2, 3, 255, 255]]), classes=classes)
+    found, pixels = classes_of(tmp_path, ignore=ignore, classes=given)
+    assert found == tuple(names.split())
+    assert pixels == [[[255 if k == "-" else int(k) for k in expected]]]
+
+
+def test_a_colour_can_be_one_that_does_not_count(tmp_path):
+    masks = [np.uint8([[[0, 0, 0], [255, 0, 0], [0, 255, 0], [9, 9, 9]]])]
+    write_one_mask(tmp_path, *masks, classes=RED_GREEN)
+    assert classes_of(tmp_path, ignore="9 9 9") == (("ground", "red", "green"), [[[0, 1, 2, 255]]])
+    (tmp_path / "classes.txt").write_text(RED_GREEN + "\nvoid 9 9 9")
+    for ignore in ("9,9,9", "void", 3):
+        assert classes_of(tmp_path, ignore=ignore) == (("ground", "red", "green"), [[[0, 1, 2, 255]]])
+    for ignore in ("viod", "1 2", "300"):
+        with pytest.raises(
+            ValueError, match=r"ignore is a class \(ground, red, green, void\), its number, or with colo"
+        ):
+            recognise(tmp_path, ignore=ignore)
+    with pytest.raises(ValueError, match="ignore is for masks, and .* holds class folders"):
+        recognise(touch(tmp_path / "c", "a/1.jpg", "b/1.jpg"), ignore=1)
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "said"),
+    [
+        (["1", "2", "10"], ["1_mask", "2_mask", "10_mask"], "images by '_mask'"),
+        (["d/1", "d/2"], ["d/GT-1-seg", "d/GT-2-seg"], "images by 'GT- -seg'"),
+        (["0001TP_1", "0001TP_2"], ["0001TP_1_L", "0001TP_2_L"], "images by '_L'"),
+        (["img_01", "img_02"], ["mask_01", "mask_02"], "images by 'mask_0' for 'img_0'"),
+        (["a_left8bit", "b_left8bit"], ["a_ids", "b_ids"], "images by '_ids' for '_left8bit'"),
+        (["cat"], ["cat_gt"], "images by '_gt'"),
+    ],
+)
+def test_what_all_masks_have_in_their_names_besides_is_passed_over_and_said(tmp_path, images, masks, said):
+    touch(tmp_path, "classes.txt", *(f"images/{name}.jpg" for name in images), *(f"masks/{n}.png" for n in masks))
+    (tmp_path / "classes.txt").write_text("a\nb")
+    layout = recognise(tmp_path)
+    found = dict(zip(layout.splits["train"].images, layout.splits["train"].partners, strict=True))
+    assert found == {f"images/{one}.jpg": f"masks/{two}.png" for one, two in zip(images, masks, strict=True)}
+    assert layout.notes[0].endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"), [(["01", "02"], ["11", "12"]), (["1", "2"], ["11", "12"]), (["cat"], ["dog_mask"])]
+)
+def test_names_that_differ_by_more_are_not_taken_for_one(tmp_path, images, masks):
+    touch(tmp_path, *(f"images/{name}.jpg" for name in images), *(f"masks/{n}.png" for n in masks))
+    with pytest.raises(ValueError, match=rf"images/{images[0]}.jpg has no mask: expected masks/{images[0]}\.\*"):
+        recognise(tmp_path)
+
+
+def test_a_mask_that_is_missing_is_named_as_the_others_are(tmp_path):
+    touch(tmp_path, *(f"images/{i}.jpg" for i in range(4)), *(f"masks/{i}_mask.png" for i in range(3)))
+    with pytest.raises(ValueError, match=r"images/3.jpg has no mask: expected masks/3_mask\.\*"):
+        recognise(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train", "trainannot", "val", "valannot"),
+        ("train_images", "train_masks", "val_images", "val_masks"),
+        ("Train", "Train_labels", "validation", "validation_labels"),
+        ("images_train", "masks_train", "images-val", "masks-val"),
+    ],
+)
+def test_the_split_may_be_in_the_names_of_the_folders_of_images_and_masks(tmp_path, names):
+    for name in names:
+        touch(tmp_path, f"{name}/1.png")
+    (tmp_path / "classes.txt").write_text("a\nb")
+    layout = recognise(tmp_path)
+    assert (layout.kind, sizes(layout)) == ("images with masks", {"train": 1, "val": 1})
+    assert layout.splits["train"].partners[0] == f"{names[1]}/1.png"
+    with pytest.raises(ValueError, match="holds images with masks .*for task segment, not classify"):
+        recognise(tmp_path, task="classify")
+
+
 def test_images_and_masks_go_together_by_name_whatever_its_end(tmp_path):
     touch(tmp_path, "images/my é.jpg", "images/deep/b.jpg", "masks/deep/b.png", "masks/my é.tif")
     (tmp_path / "classes.txt").write_text("sky\nsea \n\n", encoding="utf-8-sig")
@@ -215,7 +408,8 @@ def test_without_names_classes_are_the_numbers_in_the_masks(tmp_path):
     save_mask(tmp_path / "masks" / "1.png", np.uint8([[0, 255], [1, 1]]))
     save_mask(tmp_path / "masks" / "2.png", np.uint16([[3, 0]]))
     layout = recognise(tmp_path)
-    assert layout.class_names == ("0", "1", "2", "3") and layout.notes == []
+    assert layout.class_names == ("0", "1", "2", "3")
+    assert layout.notes == ["masks are read by their numbers, 0 to 3, of which no mask holds 2; 255 is no class"]
     assert recognise(tmp_path, classes=list("abcde")).class_names == tuple("abcde")
     with pytest.raises(ValueError, match="classes names 3, and the masks in .* hold 4"):
         recognise(tmp_path, classes=list("abc"))
@@ -238,7 +432,7 @@ def test_black_and_white_masks_are_background_and_object(tmp_path):
         ("a\na", "has the class a twice"),
         ("a 1 2 3\nb 1 2 3", "has the colour"),
         ("a 1 2 3\nb", "gives colours to 1 of 2 classes"),
-        ("\n".join(map(str, range(256))), "has 256 classes: a mask can tell 255 apart"),
+        ("\n".join(map(str, range(60_000))), "has 60000 classes: a mask can tell 255 apart"),
     ],
 )
 def test_a_wrong_classes_file_is_refused(tmp_path, text, message):
@@ -450,6 +644,19 @@ def test_pairs_may_be_split_within_or_without_and_need_their_partner(tmp_path):
     touch(tmp_path, "b/A/1.jpg", "b/B/1.jpg", "b/A/2.jpg")
     with pytest.raises(ValueError, match=r"A/2.jpg has no target: expected B/2.*; add it, or take the source out"):
         recognise(tmp_path / "b")
+
+
+def test_the_split_of_pairs_may_be_in_the_names_of_the_folders(tmp_path):
+    touch(tmp_path / "a", "trainA/1.jpg", "trainB/1.png", "testA/2.jpg", "testB/2.jpg", "valA/3.jpg")
+    assert sizes(recognise(tmp_path / "a")) == {"train": 1, "test": 1}
+    with pytest.raises(ValueError, match="for task translate, not classify"):
+        recognise(tmp_path / "a", task="classify")
+    touch(tmp_path / "b", "trainA/horse.jpg", "trainB/zebra.png")
+    for task in (None, "classify"):
+        with pytest.raises(
+            ValueError, match="no image in .*trainA has the name of one in .*trainB: translate learns f"
+        ):
+            recognise(tmp_path / "b", task=task)
 
 
 def test_letters_that_are_classes_are_no_pairs(tmp_path):

@@ -69,6 +69,7 @@ def test_every_problem_is_reported_not_only_the_first(tmp_path, capsys):
         "error: 1 masks that cannot be read, or hold classes that there are not",
         "holds the class 9, and there are 3, from 0 to 2",
         "error: 1 masks of another size than their image",
+        "note: masks are read by their numbers, which classes.txt names: 0 is background; 255 is no class",
     ):
         assert text in printed
     assert error == f"training on {tmp_path} would fail: 5 errors, see above"
