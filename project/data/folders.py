@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ STATISTICS = {  # ImageNet's mean and std, which pretrained networks expect, by 
     3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 COLOURS = {1: ("grey",), 3: ("red", "green", "blue")}
+SIDES = (("left", "right"), ("l", "r"), ("links", "rechts"), ("gauche", "droite"), ("izquierda", "derecha"))
 MOSAIC = 0.5  # for detection, where nothing else is said
 COLOUR = 0.2  # likewise, but for translation, where colours are what is to be learnt
 
@@ -125,6 +127,11 @@ class FolderDataModule(ImageDataModule):
         self.target_channels = target_channels or channels
         self.class_names = self.layout.class_names or COLOURS[self.target_channels]
         self.notes = self.layout.notes
+        if flip and (sides := told_by_side(self.class_names)):
+            self.notes.append(
+                f"classes {sides[0]} and {sides[1]} look alike mirrored, and half of the training images are mirrored: "
+                "--data.flip false leaves them as they are"
+            )
         self.listings, self._how_split = held_out(self.layout, val_size, test_size)
         self.layout.splits = self.listings  # each name is kept once
         self.has_training = "train" in self.listings
@@ -178,6 +185,17 @@ class FolderDataModule(ImageDataModule):
             for store, own in zip(stores, specs, strict=True):
                 store.cache = Cache(len(store), own)
         self._caches_made = True
+
+
+def told_by_side(class_names: Sequence[str]) -> tuple[str, str] | None:
+    """Return two classes whose names differ in left and right alone, if there are such."""
+    by_words = {tuple(re.findall(r"[^\W_]+", name.casefold())): name for name in class_names}
+    for words, name in by_words.items():
+        for left, right in SIDES:
+            other = by_words.get(tuple(right if word == left else word for word in words), name)
+            if other != name:
+                return name, other
+    return None
 
 
 def held_out(layout: Layout, val_size: float, test_size: float) -> tuple[dict[str, Listing], str]:

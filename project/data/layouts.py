@@ -29,6 +29,7 @@ from project.data.listing import (
     what_is_read,
 )
 from project.data.mask_files import JPEG, LOSSY, MaskCode, read_class_file, survey
+from project.data.other_tools import TOOLS, refuse_other_tools
 from project.data.tables import Strings
 from project.data.voc import CLASSES, voc_layout
 from project.ops.segmentation import IGNORE
@@ -36,15 +37,8 @@ from project.ops.segmentation import IGNORE
 IMAGES = ("images", "image", "imgs", "jpegimages")
 MASKS = ("masks", "mask", "labels", "annotations", "segmentationclass", "segmentations", "groundtruth")
 SPLIT_MASKS = (*MASKS, "annot", "annotation", "label", "segmentation", "seg", "gt")  # in names such as trainannot
-NO_CLASSES = {
-    "images",
-    "jpegimages",
-    "masks",
-    "labels",
-    "annotations",
-    "segmentations",
-    "groundtruth",
-}  # names of parts of other layouts
+# Names of parts of other layouts.
+NO_CLASSES = {"images", "jpegimages", "masks", "labels", "annotations", "segmentations", "groundtruth"}
 SIDES = (("A",), ("B",))  # of pairs
 SURVEYED = 25  # masks with named classes that are opened; without names, all are
 LOOKED_AT = 5  # images that are opened to see whether they are two in one
@@ -84,7 +78,8 @@ def recognise(
         raise ValueError(f"there is no folder {path}" if not path.exists() else f"{path} is a file, not a folder")
     root = Folder(str(path))
     masks = functools.partial(_masks, classes=classes, ignore=ignore)
-    for recogniser in (coco_layout, voc_layout, masks, _pairs, _class_folders, _joined_pairs):
+    order = (coco_layout, _no_cvat, voc_layout, masks, _no_labelme, _pairs, _class_folders, _no_others, _joined_pairs)
+    for recogniser in order:
         layout = recogniser(root, findings)
         if layout is None or (task == "classify" and recogniser is _pairs and not split_in_names(root, *SIDES)):
             continue  # A and B may be classes as well
@@ -92,7 +87,9 @@ def recognise(
             raise ValueError(f"ignore is for masks, and {path} holds {layout.kind}: leave it out")
         if task is not None and layout.task != task:
             raise ValueError(f"{path} holds {layout.kind} ({layout.counted()}), for task {layout.task}, not {task}")
-        return layout if classes is None else _with_classes(layout, classes, root)
+        layout = layout if classes is None else _with_classes(layout, classes, root)
+        _check_names(layout, root)
+        return layout
     raise ValueError(f"{path} holds {_contents(root)}; what can be trained on: {'; '.join(LAYOUTS)}")
 
 
@@ -112,7 +109,58 @@ def _contents(root: Folder) -> str:
         said[-1] = (
             f"one folder only, {inner.name}/: if that is the data set, give {inner.path}; classes are two or more"
         )
+    elif within := _data_set_within(root):
+        said[-1] += f", of which {within} may be the data set: give that path then"
     return ", ".join(said)
+
+
+def _data_set_within(root: Folder) -> str:
+    """Return the path of a folder in another that looks like a data set, '' if none does."""
+    for name, folder in root.folders.items():
+        if name.lower() in SPLITS:
+            continue
+        num_classes = sum(bool(inner.own()) for inner in folder.folders.values())
+        if _is_data_set(folder) or (num_classes > 1 and not folder.own()):
+            return folder.path
+    return ""
+
+
+def _is_data_set(folder: Folder) -> bool:
+    """Whether a folder's own folders are splits and nothing else, or images with their masks or annotations."""
+    splits = {SPLITS.get(name.lower(), "") for name in folder.folders}
+    has_splits = "train" in splits and "" not in splits
+    return has_splits or bool(folder.child(*IMAGES) and folder.child(*MASKS))
+
+
+def _check_names(layout: Layout, root: Folder) -> None:
+    """Refuse classes without a name, and remark those that a person would take for one.
+
+    Raises:
+        ValueError: a class has no name.
+    """
+    alike: dict[str, str] = {}
+    for name in layout.class_names:
+        key = " ".join(nfc(name).casefold().split())
+        if not key:
+            raise ValueError(f"{root.path} has a class whose name is {name!r}: give it a name")
+        if key in alike:
+            message = (
+                f"classes {alike[key]!r} and {name!r} differ in case or spaces alone: make one of them if they are"
+            )
+            layout.findings.add("warning", message)
+        alike[key] = name
+
+
+def _no_cvat(root: Folder, findings: Findings) -> None:
+    refuse_other_tools(root, ["CVAT's XML"])
+
+
+def _no_labelme(root: Folder, findings: Findings) -> None:
+    refuse_other_tools(root, ["labelme's JSON"])
+
+
+def _no_others(root: Folder, findings: Findings) -> None:
+    refuse_other_tools(root, TOOLS)
 
 
 def _class_folders(root: Folder, findings: Findings) -> Layout | None:
@@ -136,6 +184,13 @@ def _class_folders(root: Folder, findings: Findings) -> Layout | None:
         return None
     if not any(any(folder.below()) for folder in splits["train"].folders.values()):
         return None
+    for inner in splits["train"].folders.values():
+        if _is_data_set(inner):
+            held = " ".join(f"{name}/" for name in list(inner.folders)[:4])
+            raise ValueError(
+                f"{inner.path} is no class, as it holds {held}: if it is the data set, give that path; train/, val/ "
+                "and test/ go around the classes, and masks elsewhere"
+            )
     listings = {}
     for split, folder in splits.items():
         for stray in folder.own():
@@ -151,7 +206,9 @@ def _class_folders(root: Folder, findings: Findings) -> Layout | None:
                 continue
             own = [inner.within(image) for image in inner.below()]
             if not own:
+                within = _data_set_within(root)
                 message = f"class folder {inner.path} holds no images ({what_is_read(inner)}): fill it, or remove it"
+                message += f", or give {within} if that is the data set" if within and folder is root else ""
                 findings.error("class folders without images", message)
             images += own
             labels += [numbers[nfc(name)]] * len(own)

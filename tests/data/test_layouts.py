@@ -134,6 +134,71 @@ def test_without_a_folder_for_training_there_are_no_splits(tmp_path):
     assert recognise(touch(tmp_path, "other/1.jpg")).class_names == ("other", "test", "val")
 
 
+def test_a_data_set_one_folder_below_is_pointed_to(tmp_path):
+    touch(tmp_path / "a", "data/cat/1.jpg", "data/dog/1.jpg", "docs/index.html")
+    with pytest.raises(ValueError, match=r"docs holds no images .*, or give .*a/data if that is the data set"):
+        recognise(tmp_path / "a")
+    touch(tmp_path / "b", "data/train/cat/1.jpg", "data/val/cat/1.jpg", "docs/1.png")
+    with pytest.raises(ValueError, match=r"b/data is no class, as it holds train/ val/: if it is the data set, give t"):
+        recognise(tmp_path / "b")
+    touch(tmp_path / "c", "data/cat/1.jpg", "data/dog/1.jpg", "images/1.jpg")
+    with pytest.raises(ValueError, match=r"data/ images/, of which .*c/data may be the data set: give that path then"):
+        recognise(tmp_path / "c")
+
+
+@pytest.mark.parametrize("inner", [("train", "test"), ("images", "masks")])
+def test_splits_or_masks_within_the_classes_are_not_taken_for_more_of_their_images(tmp_path, inner):
+    touch(tmp_path, *(f"{name}/{part}/1.jpg" for name in ("cat", "dog") for part in inner))
+    with pytest.raises(ValueError, match="cat is no class, as it holds .*train/, val/ and test/ go around the classes"):
+        recognise(tmp_path)
+
+
+def test_class_names_that_look_alike_are_remarked_and_empty_ones_refused(tmp_path):
+    notes = recognise(touch(tmp_path, "a/Cat/1.jpg", "a/cat/1.jpg", "a/dog/1.jpg").joinpath("a")).notes
+    assert notes == ["classes 'Cat' and 'cat' differ in case or spaces alone: make one of them if they are"]
+    assert len(recognise(touch(tmp_path, "b/cat/1.jpg", "b/cat /1.jpg").joinpath("b")).notes) == 1
+    with pytest.raises(ValueError, match="has a class whose name is ' '"):
+        recognise(touch(tmp_path, "c/ /1.jpg", "c/b/1.jpg").joinpath("c"))
+    with pytest.raises(ValueError, match="has a class whose name is ''"):
+        recognise(tmp_path / "b", classes=["cat", "cat ", ""])
+
+
+LABELME = '{"version": "5.0", "shapes": [{"label": "a", "points": [[1, 1], [2, 2]]}], "imagePath": "0.png"}'
+CVAT = '<?xml version="1.0"?>\n<!-- made by CVAT --><annotations><image id="0" name="0.png"/></annotations>'
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"0.png": "", "0.json": LABELME}, r"labelme's JSON \(0.json\), which are not read: make COCO"),
+        ({"images/0.png": "", "json/0.json": LABELME}, r"labelme's JSON \(json/0.json\)"),
+        ({"images/0.png": "", "labels/0.json": LABELME}, r"labelme's JSON \(labels/0.json\)"),
+        ({"0.png": "", "annotations.xml": CVAT}, r"CVAT's XML \(annotations.xml\), which are not read: export 'COCO"),
+        ({"images/0.png": "", "annotations.xml": CVAT}, r"CVAT's XML \(annotations.xml\)"),
+        ({"images/train/0.png": "", "labels/train/0.txt": "1 0.5 .5 0.2 1e-2\n"}, r"YOLO's text \(labels/train/0.txt"),
+        ({"train/images/0.png": "", "train/labels/0.txt": "1 0.5 0.5 0.2 0.3"}, r"YOLO's text \(train/labels/0.txt"),
+        ({"0.png": "", "0.txt": "", "1.png": "", "1.txt": "0 0 0 1 1"}, r"YOLO's text \(1.txt\)"),
+        ({"0.png": "", "boxes.csv": "filename,class,xmin,ymin,xmax,ymax\n"}, r"a table of boxes \(boxes.csv\)"),
+        ({"0.png": "", "via.json": '{"0.png1": {"regions": [{"shape_attributes": {}}]}}'}, "VGG Image Annotator's"),
+    ],
+)
+def test_annotations_of_other_tools_are_named_with_the_way_on(tmp_path, files, message):
+    for name, text in files.items():
+        touch(tmp_path, name).joinpath(name).write_text(text)
+    for image in tmp_path.rglob("*.png"):
+        Image.new("L", (40, 20)).save(image)  # two images side by side, by the looks of it
+    with pytest.raises(ValueError, match=message):
+        recognise(tmp_path)
+
+
+def test_text_beside_a_layout_that_is_known_is_none_of_other_tools(tmp_path):
+    touch(tmp_path, "a/1.png", "b/1.png", "boxes.txt").joinpath("boxes.txt").write_text("1 60.0 27.0 325.0 304.0\n")
+    assert recognise(tmp_path).kind == "class folders"
+    write_masks(tmp_path / "m")
+    touch(tmp_path, "m/labels/0.txt", "m/json/0.json").joinpath("m/json/0.json").write_text(LABELME)
+    assert recognise(tmp_path / "m").kind == "images with masks"
+
+
 def test_two_folders_for_one_split_and_a_single_class_are_refused(tmp_path):
     touch(tmp_path, "one/only/1.jpg")
     with pytest.raises(ValueError, match="one folder only, only/: if that is the data set, give .*one/only"):
