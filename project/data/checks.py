@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from project.data.file_sources import BoxFiles, MaskFiles, PairFiles, file_source
+from project.data.folders import FolderDataModule, held_out
 from project.data.image_files import Look, look_at
 from project.data.layouts import recognise
 from project.data.listing import Findings, Layout
@@ -20,6 +21,7 @@ from project.data.samples import Source
 from project.files import regular
 from project.machine import available_cores
 from project.ops.segmentation import IGNORE
+from project.registry import options_of
 
 SMALL = (16, 16)  # what pairs are fitted into, only to see whether they can be
 UNEVEN = 10  # a class seen so many times as often as another is worth saying
@@ -54,28 +56,30 @@ class _Read:
     outside: int = 0  # boxes that are not in the image
 
 
-def check_folder(path: Path) -> Checked:
-    """Read every file of a folder, and gather what is wrong with them.
+def check_folder(path: Path, ignore: int | str | None = None) -> Checked:
+    """Read every file of a folder, and gather what is wrong with them; `ignore` is a class as for `recognise`.
 
     Raises:
         ValueError: the folder is not laid out in any way that is known.
     """
     try:
-        layout = recognise(path, findings=Findings(strict=False))
+        layout = recognise(path, findings=Findings(strict=False), ignore=ignore)
     except ValueError:
-        recognise(path)  # may fail on a single file already, which says more
+        recognise(path, ignore=ignore)  # may fail on a single file already, which says more
         raise
     checked = Checked(layout)
-    first: dict[bytes, tuple[str, str]] = {}  # split and name of the first image with these bytes
+    first: dict[bytes, tuple[str, _Read]] = {}  # split and image that had these bytes first
+    copies: list[tuple[str, str]] = []  # names of training images that are equal
     for split, listing in layout.splits.items():
         checked.images[split] = np.zeros(len(layout.class_names), np.int64)
         checked.amounts[split] = np.zeros(len(layout.class_names), np.int64)
         source = file_source(layout, listing, channels=3)
         for one in _read_all(layout, split, source):
-            _take_in(one, split, first, checked)
+            _take_in(one, split, first, copies, checked)
         if not len(listing):
             layout.findings.error("splits without images", f"{split} holds no images that could be used")
     _look_at_classes(checked)
+    _look_at_copies(layout, copies)
     return checked
 
 
@@ -119,14 +123,22 @@ def _digest(path: Path) -> bytes:
         return hashlib.file_digest(file, "blake2b").digest()
 
 
-def _take_in(one: _Read, split: str, first: dict[bytes, tuple[str, str]], checked: Checked) -> None:
+def _take_in(
+    one: _Read, split: str, first: dict[bytes, tuple[str, _Read]], copies: list[tuple[str, str]], checked: Checked
+) -> None:
     findings = checked.layout.findings
     if one.digest:
-        where, name = first.setdefault(one.digest, (split, one.name))
+        where, other = first.setdefault(one.digest, (split, one))
+        both = f"{one.name} = {other.name}"
+        contradicts = checked.layout.task == "classify" and _counted(one) != _counted(other)
+        if contradicts:
+            findings.add("warning", "images that two classes have, of which one is wrong", both)
         if where != split:
-            findings.add("warning", f"images of {split} that {where} has, too", f"{one.name} = {name}")
-        elif name != one.name:
-            findings.add("warning", f"images that {split} has more than once", f"{one.name} = {name}")
+            findings.add("warning", f"images of {split} that {where} has, too", both)
+        elif other is not one:
+            if not contradicts:
+                findings.add("warning", f"images that {split} has more than once", both)
+            copies += [(other.name, one.name)] if split == "train" else []
     if one.look is not None:
         checked.looks[one.look] += 1
     if one.amounts is not None:
@@ -136,6 +148,25 @@ def _take_in(one: _Read, split: str, first: dict[bytes, tuple[str, str]], checke
         findings.add("warning", "boxes left out: they are outside their image", one.name)
     if one.wrong is not None:
         findings.error(*one.wrong)
+
+
+def _counted(one: _Read) -> list[int]:
+    return [] if one.amounts is None else one.amounts.tolist()
+
+
+def _look_at_copies(layout: Layout, copies: list[tuple[str, str]]) -> None:
+    """Say which equal images training and validation would share, if validation images are held out."""
+    if not copies or "val" in layout.splits:
+        return
+    try:
+        held = held_out(layout, options_of(FolderDataModule)["val_size"].default, 0.0)[0]
+    except ValueError:
+        return  # so few images that training will say so
+    split_of = {name: split for split, listing in held.items() for name in listing.images}
+    for pair in copies:
+        if len({split_of[name] for name in pair}) > 1:
+            what = "images that training and the images held out for validation would share: keep one of each"
+            layout.findings.add("warning", what, " = ".join(pair))
 
 
 def _look_at_classes(checked: Checked) -> None:

@@ -1,18 +1,22 @@
 """What a folder of images holds, and what is wrong with it: what scripts/check_data.py does."""
 
+import shlex
 import statistics
 import textwrap
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from project.data.checks import Checked, check_folder
+from project.data.folders import told_by_side
 from project.data.listing import Finding
 from project.run.arguments import Parser
 from project.run.errors import RunError, UsageError
 from project.run.terminal import say
 
 WIDTH = 80
+SMALL = 160  # pixels; larger images are fitted into training's usual size
+GREY = {"1", "L", "LA", "I", "F", "I;16", "I;16B"}  # Pillow's modes without colours
 SHOWN_CLASSES = 40
 NAME_WIDTH = 20  # of a class
 EPILOG = """What it knows: CLASS/*.jpg; images/ and masks/; Pascal VOC; COCO; pairs in A/ and B/, or side by side in one
@@ -28,11 +32,13 @@ def main(arguments: list[str]) -> None:
     """
     parser = Parser(prog="check_data.py", description="Look through a folder of images to train on.", epilog=EPILOG)
     parser.add_argument("path", help="the folder, as in --data PATH")
-    path = Path(parser.parse_args(arguments).path).expanduser()
+    parser.add_argument("--ignore", metavar="CLASS", help="a class of masks that does not count, as in --data.ignore")
+    given = parser.parse_args(arguments)
+    path = Path(given.path).expanduser()
     if not path.is_dir():
         raise UsageError(f"there is no folder {path}")
     try:
-        checked = check_folder(path)
+        checked = check_folder(path, given.ignore)
     except ValueError as error:
         raise RunError(str(error)) from error
     for line in report(checked):
@@ -40,6 +46,9 @@ def main(arguments: list[str]) -> None:
     errors = sum(finding.count for finding in checked.layout.findings.of("error"))
     if errors:
         raise RunError(f"training on {path} would fail: {errors} error{'s' * (errors != 1)}, see above")
+    options = [] if given.ignore is None else ["--data.ignore", given.ignore]
+    for line in ("", "train on it with", suggestion(checked, given.path, options)):
+        say(line)
 
 
 def report(checked: Checked) -> Iterator[str]:
@@ -57,6 +66,29 @@ def report(checked: Checked) -> Iterator[str]:
     if not layout.findings.of("error", "warning"):
         yield ""
         yield "nothing is wrong with it"
+
+
+def suggestion(checked: Checked, path: str, options: Sequence[str] = ()) -> str:
+    """Return a command that trains on a folder, with the options that what was found asks for."""
+    words = ["--data", path, *options]
+    if checked.layout.task != "classify":
+        words += ["--task", checked.layout.task]
+    if checked.looks:
+        size = _median_size(checked)
+        if checked.layout.task == "translate" and checked.layout.splits["train"].partners is None:
+            size = size[0], size[1] // 2  # two images in one
+        if max(size) <= SMALL:
+            words += ["--data.image_size", ",".join(map(str, dict.fromkeys(size)))]
+        if all(look.mode in GREY for look in checked.looks):
+            words += ["--data.channels", "1"]
+    if told_by_side(checked.layout.class_names):
+        words += ["--data.flip", "false"]
+    return " ".join(["python scripts/train.py", *map(shlex.quote, words)])  # in one line, to be copied
+
+
+def _median_size(checked: Checked) -> tuple[int, int]:
+    sizes = [look.size for look in checked.looks.elements()]
+    return int(statistics.median(size[0] for size in sizes)), int(statistics.median(size[1] for size in sizes))
 
 
 def _table(checked: Checked) -> Iterator[str]:
@@ -87,7 +119,7 @@ def _looks(checked: Checked) -> Iterator[str]:
     sizes = [look.size for look in checked.looks.elements()]
     areas = {size: size[0] * size[1] for size in sizes}
     least, most = min(sizes, key=areas.__getitem__), max(sizes, key=areas.__getitem__)
-    high, wide = (int(statistics.median(size[side] for size in sizes)) for side in (0, 1))
+    high, wide = _median_size(checked)
     shown = " to ".join(dict.fromkeys(f"{size[1]} x {size[0]}" for size in (least, most)))
     yield f"sizes  {shown} pixels, wide by high" + (f"; median {wide} x {high}" if least != most else "")
     modes: Counter[str] = Counter()

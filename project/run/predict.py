@@ -96,7 +96,7 @@ def main(arguments: list[str]) -> None:
         answers.append(prediction._replace(answer={k: v for k, v in prediction.answer.items() if k not in PIXELS}))
     if given.output is not None:
         table = Path(given.output) if folder is None else Path(given.output) / "predictions.csv"
-        write_table(task, answers, table)
+        write_table(task, answers, table, {} if folder is None else folder.names)
         say(f"written: {given.output}{'' if folder is None else f' ({len(answers)} pictures, predictions.csv)'}")
     for finding in findings.of("warning"):
         complain(f"note: {finding}")
@@ -323,8 +323,10 @@ def _text(path: Path) -> str:
     return str(path).encode("utf-8", "backslashreplace").decode()
 
 
-def write_table(task: Any, predictions: list[Prediction], path: Path) -> None:
+def write_table(task: Any, predictions: list[Prediction], path: Path, names: Mapping[Path, str]) -> None:
     """Write answers as JSON, one entry an image; or as CSV, one line for each of the task's rows.
+
+    `names` are those of the pictures beside a CSV file, if there are any, without their ending.
 
     Raises:
         RunError: the file cannot be written.
@@ -335,11 +337,12 @@ def write_table(task: Any, predictions: list[Prediction], path: Path) -> None:
     else:
         rows = [
             {"image": _text(p.path), **row, "looks_inverted": p.looks_inverted}
+            | ({"picture": _text(Path(f"{names[p.path]}.png"))} if names else {})
             for p in predictions
             for row in task.rows(p.answer)
         ]
         table = io.StringIO()
-        columns = list(rows[0]) if rows else ["image", *task.columns, "looks_inverted"]
+        columns = list(rows[0]) if rows else ["image", *task.columns, "looks_inverted", *(["picture"] if names else [])]
         writer = csv.DictWriter(table, columns)
         writer.writeheader()
         writer.writerows(rows)

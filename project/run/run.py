@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
 import time
@@ -120,7 +121,10 @@ class Run:
         except torch.OutOfMemoryError as error:
             raise RunError("out of memory: try a smaller --data.batch_size, or --precision bf16-mixed") from error
         except (OSError, ValueError, MisconfigurationException) as error:
-            raise RunError(one_line(error)) from error
+            message, where = one_line(error), getattr(self.data, "path", None)
+            if isinstance(where, str) and message.startswith(f"{Path(where).expanduser()}{os.sep}"):
+                message += f"; python scripts/check_data.py {shlex.quote(where)} names every file that is wrong"
+            raise RunError(message) from error
         except RuntimeError as error:
             if self.config["compile"] and type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
                 reason = str(error).strip().splitlines()[0]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from project.data.folders import FolderDataModule
 from project.run import check_data
 from project.run.errors import RunError, UsageError
 from tests.own_data import voc_xml, write_class_folders, write_coco, write_masks, write_pairs, write_voc
@@ -18,7 +19,7 @@ def check(folder, capsys):
     except RunError as caught:
         error = str(caught)
     printed = capsys.readouterr().out
-    assert all(len(line) <= 80 for line in printed.splitlines())
+    assert all(len(line) <= 80 or line.startswith("python ") for line in printed.splitlines())
     assert "\n" not in error
     return " ".join(printed.split()), error
 
@@ -28,7 +29,8 @@ def test_counts_sizes_and_modes_of_a_whole_folder(tmp_path, capsys):
     assert error == ""
     assert printed == (
         "class folders, for --task classify train val test images 12 6 6 blue 4 2 2 green 4 2 2 red 4 2 2 "
-        "sizes 40 x 48 pixels, wide by high modes 24 RGB nothing is wrong with it"
+        "sizes 40 x 48 pixels, wide by high modes 24 RGB nothing is wrong with it train on it with python "
+        f"scripts/train.py --data {tmp_path} --data.image_size 48,40"
     )
 
 
@@ -99,8 +101,66 @@ def test_images_that_are_there_twice_are_found_by_their_bytes(tmp_path, capsys):
     shutil.copy(tmp_path / "train" / "red" / "5.png", tmp_path / "test" / "red" / "x.png")
     printed, error = check(tmp_path, capsys)
     assert error == ""  # training would work
-    assert "warning: 1 images that train has more than once train/red/2.png = train/blue/my copy é.png" in printed
+    assert "images that train has more than once" not in printed
+    shutil.copy(tmp_path / "train" / "red" / "5.png", tmp_path / "train" / "red" / "my copy é.png")
+    printed, _ = check(tmp_path, capsys)
+    assert "warning: 1 images that train has more than once train/red/my copy é.png = train/red/5.png" in printed
+    assert "warning: 1 images that two classes have, of which one is wrong train/red/2.png = train/bl" in printed
     assert "warning: 1 images of test that train has, too test/red/x.png = train/red/5.png" in printed
+    assert "would share" not in printed  # the splits are the folder's own
+
+
+def test_copies_that_the_split_to_be_drawn_would_part_are_found(tmp_path, capsys):
+    write_class_folders(tmp_path)
+    held = FolderDataModule(str(tmp_path), "classify").listings["val"]
+    for name in list(held.images):
+        copy = (tmp_path / name).with_stem(f"{(tmp_path / name).stem}z")
+        shutil.copy(tmp_path / name, copy)
+    printed, error = check(tmp_path, capsys)
+    assert error == "" and "5 images that train has more than once" in printed and "two classes" not in printed
+    again = FolderDataModule(str(tmp_path), "classify").listings["val"].images
+    parted = sum((f"{name[:-4]}z.png" in again) != (name in again) for name in held.images)
+    assert parted and f"warning: {parted} images that training and the images held out for validation would" in printed
+
+
+@pytest.mark.parametrize(
+    ("write", "options"),
+    [
+        (lambda folder: grey_classes(folder, ("a", "b")), "--data.image_size 28 --data.channels 1"),
+        (
+            lambda folder: grey_classes(folder, ("left", "right")),
+            "--data.image_size 28 --data.channels 1 --data.flip f",
+        ),
+        (write_voc, "--task detect --data.image_size 48,40"),
+        (lambda folder: write_pairs(folder, joined=True), "--task translate --data.image_size 48,40"),
+        (lambda folder: large_masks(folder), "--task segment"),
+    ],
+)
+def test_a_command_that_suits_what_was_found_ends_it(tmp_path, capsys, write, options):
+    write(tmp_path / "x y")
+    printed, error = check(tmp_path / "x y", capsys)
+    _, command = printed.split("train on it with ")
+    assert error == "" and command.startswith(f"python scripts/train.py --data '{tmp_path}/x y' {options}")
+    assert ("image_size" in command) == ("image_size" in options)
+
+
+def grey_classes(folder, names):
+    for i, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        Image.new("L", (28, 28), i).save(folder / name / "1.png")
+
+
+def large_masks(folder):
+    for name, values in (("images", np.zeros((200, 200, 3), np.uint8)), ("masks", np.eye(200, dtype=np.uint8))):
+        (folder / name).mkdir(parents=True)
+        Image.fromarray(values).save(folder / name / "1.png")
+
+
+def test_a_class_that_does_not_count_is_left_out_and_goes_into_the_command(tmp_path, capsys):
+    write_masks(tmp_path)
+    check_data.main([str(tmp_path), "--ignore", "red"])
+    printed = capsys.readouterr().out
+    assert "--data.ignore red --task segment" in printed and "\n  blue" in printed and "\n  red" not in printed
 
 
 def test_classes_with_few_images_or_none_are_named(tmp_path, capsys):

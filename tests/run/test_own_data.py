@@ -116,7 +116,8 @@ def test_predictions_are_drawn_and_tabled(capsys, task):
             assert mask.shape == size[::-1] and mask.max() < 3
     with open("drawn/predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {row["image"] for row in rows} == {"some/wide é.png", "some/tall.jpg"}
+    pictures = {(row["image"], row["picture"]) for row in rows}
+    assert pictures == {("some/wide é.png", "wide é.png"), ("some/tall.jpg", "tall.png")}
     assert "some/tall.jpg" in capsys.readouterr().out
     predict.main(["checkpoints/a/best.ckpt", "some", "--output", "out.json", *least])
     entries = json.loads(Path("out.json").read_text())
@@ -272,7 +273,7 @@ def test_the_class_order_travels_in_the_checkpoint():
 def test_a_file_that_breaks_while_training_is_named_in_one_line(workers):
     write_class_folders(Path("own"))
     Path("own/red/2.png").write_bytes(Path("own/red/2.png").read_bytes()[:200])
-    with pytest.raises(RunError, match=r"^own/red/2.png cannot be read as an image") as caught:
+    with pytest.raises(RunError, match=r"^own/red/2.png cannot be read as an image.*check_data.py own") as caught:
         run("classify", "--name", "a", "--data.num_workers", workers, "--data.val_size", 0)
     assert "\n" not in str(caught.value) and caught.value.status == 1
     assert read_summary("a")["status"] == "failed"
