@@ -20,6 +20,7 @@ from project.data.listing import (
     Folder,
     Layout,
     Listing,
+    natural_order,
     nfc,
     note_unread,
     partners,
@@ -178,7 +179,7 @@ def _class_folders(root: Folder, findings: Findings) -> Layout | None:
                 f"{root.path} holds train/ and, beside it, {' '.join(others[:3])}: put each class within train/, val/ "
                 "or test/"
             )
-    names = tuple(splits["train"].folders)
+    names = tuple(natural_order(splits["train"].folders))
     numbers = {nfc(name): number for number, name in enumerate(names)}
     if len(names) < 2 or NO_CLASSES & {name.lower() for name in names}:
         return None

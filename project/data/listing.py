@@ -262,6 +262,16 @@ class Folder:
         return {nfc(name): name for name in (*self.files, *self.folders)}
 
 
+def natural_order(names: Iterable[str]) -> list[str]:
+    """Return names sorted such that the numbers in them count: 2 before 10."""
+
+    def key(name: str) -> tuple[list[tuple[int, str]], str]:
+        parts = re.split(r"0*([0-9]+)", name)  # text and numbers in turn
+        return [(len(part) if i % 2 else 0, part) for i, part in enumerate(parts)], name
+
+    return sorted(names, key=key)
+
+
 def nfc(name: str) -> str:
     """Return a name in Unicode's composed form, by which names are compared."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from project.data.box_lists import Box, BoxList
 from project.data.image_files import SUFFIXES
-from project.data.listing import Findings, Folder, Layout, nfc, partners, side_by_side, split_folders
+from project.data.listing import Findings, Folder, Layout, natural_order, nfc, partners, side_by_side, split_folders
 from project.data.mask_files import read_class_file
 from project.files import read_bytes, read_text
 from project.registry import closest
@@ -59,7 +59,7 @@ def voc_layout(root: Folder, findings: Findings) -> Layout | None:
                     findings.error(f"annotations with classes that are not in {CLASSES}", message)
                     objects = [(other, box) for other, box in objects if other != own]
             boxes.add(image, size, [(seen.setdefault(own, len(seen)), box) for own, box in objects])
-    class_names = known or tuple(sorted(seen))
+    class_names = known or tuple(natural_order(seen))
     if not class_names:
         raise ValueError(f"no annotation in {root.path} has an object: there is nothing to learn")
     order = [class_names.index(name) for name in seen]

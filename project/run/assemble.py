@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from project.checkpoint_file import read_checkpoint
-from project.data import ImageDataModule, build_data
+from project.data import ImageDataModule, build_data, find_data
 from project.registry import closest, options_of
 from project.run.config import check_derived
 from project.run.errors import RunError, UsageError, one_line
@@ -65,8 +65,10 @@ def _check_devices(devices: Any, on_cpu: bool) -> None:
         raise UsageError(f"--devices {devices}: this machine has {cores} cores, and each process needs one")
 
 
-def build(config: dict[str, Any]) -> tuple[ImageDataModule, Task]:
+def build(config: dict[str, Any], resumed: Resumed | None = None) -> tuple[ImageDataModule, Task]:
     """Build the data module and the task, and drop from `config` what was given but follows from elsewhere.
+
+    The classes of a run that goes on keep their numbers, whatever order a folder has them in.
 
     Raises:
         UsageError: an option's value, or a combination of them, makes no sense.
@@ -76,6 +78,10 @@ def build(config: dict[str, Any]) -> tuple[ImageDataModule, Task]:
         task_type = TASKS[config["task"]["name"]]
         settled = {"data.seed": config["seed"], "data.task": task_type.takes}
         check_derived(sections, settled)
+        if resumed is not None and task_type.takes != "translate":  # whose classes are the channels of an image
+            names = resumed.checkpoint.get("hyper_parameters", {}).get("class_names")
+            if names and "classes" in options_of(find_data(sections["data"]["name"])):
+                sections["data"]["classes"] = sections["data"].get("classes") or list(names)
         data = build_data(task=task_type.takes, seed=config["seed"], **sections["data"])
         if not data.has_training:
             raise ValueError(f"data {sections['data']['name']} has no images to train on")

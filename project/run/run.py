@@ -80,7 +80,7 @@ class Run:
             check_same_parts(self.config, self.resumed)
         # A run that goes on loads its own weights: no others are fetched for it.
         with weights_not_fetched() if self.resumed is not None else contextlib.nullcontext():
-            self.data, self.task = build(self.config)
+            self.data, self.task = build(self.config, self.resumed)
         if self.resumed is not None:
             check_same_network(self.task, self.resumed)
         if self.config["init_from"] is not None:

@@ -64,6 +64,15 @@ def test_what_is_none_of_them_is_described_with_what_would_work(tmp_path):
 # Class folders
 
 
+def test_classes_whose_names_are_numbers_are_in_the_order_of_these(tmp_path):
+    names = ["1", "2", "10", "010", "a1b2", "a1b10", "a02", "b", "\u00b2"]
+    touch(tmp_path, *(f"{name}/1.jpg" for name in names))
+    layout = recognise(tmp_path)
+    assert layout.class_names == ("1", "2", "010", "10", "a1b2", "a1b10", "a02", "b", "\u00b2")
+    for image, label in zip(images(layout), layout.splits["train"].labels.tolist(), strict=True):
+        assert image == f"{layout.class_names[label]}/1.jpg"
+
+
 def test_classes_are_in_the_order_of_their_names_and_hold_what_is_deeper(tmp_path):
     touch(tmp_path, "b/2.jpg", "b/in ner/é.JPEG", "B/1.png", "a 10/x.webp", "a 10/notes.txt", ".git/c.jpg", "b/._2.jpg")
     touch(tmp_path, "__MACOSX/b/2.jpg")

@@ -12,6 +12,7 @@ from PIL import Image
 
 from project import LitTranslator
 from project.checkpoint_file import read_checkpoint
+from project.data import layouts
 from project.run import evaluate, predict, train
 from project.run.checkpoints import RunCheckpoints
 from project.run.compare import differences
@@ -316,3 +317,20 @@ def test_a_classifiers_backbone_goes_into_a_detector_and_it_says_what_matched(ca
     first, second = (read_checkpoint(f"checkpoints/{name}/best.ckpt")["state_dict"] for name in ("a", "b"))
     for name in (name for name in second if name.startswith("backbone.") and name.endswith("0.weight")):
         np.testing.assert_allclose(first[name], second[name], atol=1e-6)
+
+
+def test_a_run_that_goes_on_keeps_the_numbers_of_its_classes_and_refuses_others(monkeypatch):
+    write_class_folders(Path("own"))
+    for name, number in (("blue", "1"), ("green", "2"), ("red", "10")):
+        Path("own", name).rename(Path("own", number))
+    with monkeypatch.context() as patch:
+        patch.setattr(layouts, "natural_order", sorted)  # as another version had it
+        run("classify", "--name", "a", "--data.num_workers", "0", "--max_epochs", "1")
+    evaluate.main(["checkpoints/a/best.ckpt"])
+    train.main(["--ckpt_path", "checkpoints/a/last.ckpt", "--max_epochs", "2"])
+    assert read_checkpoint("checkpoints/a/last.ckpt")["hyper_parameters"]["class_names"] == ["1", "10", "2"]
+    run("classify", "--name", "b", "--data.num_workers", "0", "--max_epochs", "1")
+    assert read_checkpoint("checkpoints/b/last.ckpt")["hyper_parameters"]["class_names"] == ["1", "2", "10"]
+    Path("own", "2").rename(Path("own", "zebra"))
+    with pytest.raises(UsageError, match=r"own has the class zebra, which is not among the classes wanted \(1 10 2\)"):
+        train.main(["--ckpt_path", "checkpoints/a/last.ckpt", "--max_epochs", "3"])
