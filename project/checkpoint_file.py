@@ -16,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from project.files import regular
+from project.registry import brief
 
 TEMPORARY = ".writing-"  # prefix of files that are not yet whole
 
@@ -94,26 +98,64 @@ def read_checkpoint(path: Any, map_location: Any = "cpu") -> dict[str, Any]:
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"{path} is a folder, not a checkpoint; did you mean {path / 'best.ckpt'}?")
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"there is no checkpoint {path}")
-    _check_whole(path)
-    try:
-        # `weights_only=True` is given here and nowhere left to a default: it is what keeps a file from running code.
-        content = torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(f"{path} holds more than plain values and tensors, so it is not loaded") from error
-    except (RuntimeError, EOFError, KeyError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a checkpoint that can be read ({first_line(error)})") from error
+    content = read_tensors(path, map_location)
     if not isinstance(content, dict) or not {"state_dict", "hyper_parameters", "task"} <= content.keys():
         raise ValueError(f"{path} is not a checkpoint of this project: it has no task, hyperparameters and weights")
+    for name, kind in {"task": str, "hyper_parameters": dict, "state_dict": dict, "run": dict}.items():
+        if name in content and not isinstance(content[name], kind):
+            raise ValueError(f"{path} is not a checkpoint of this project: its {name} is {brief(content[name])}")
+    for name, value in content["state_dict"].items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise ValueError(f"{path} is not a checkpoint of this project: its weight {brief(name)} is no tensor")
     return content
+
+
+def read_tensors(path: Path, map_location: Any = "cpu") -> Any:
+    """Read what torch saved, as far as it is plain values and dense tensors, every byte compared with its checksum.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: it is damaged, cut short, or holds something else.
+    """
+    _check_whole(path)
+    try:
+        with open(path, "rb") as file:  # not by its name, by which torch would choose another reader
+            # `weights_only=True` is given here and nowhere left to a default: it keeps a file from running code.
+            content = torch.load(file, map_location=map_location, weights_only=True)
+        _check_tensors(content)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path} holds more than plain values and tensors, so it is not loaded") from error
+    except (RuntimeError, EOFError, LookupError, AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{path} is not a checkpoint that can be read ({first_line(error)})") from error
+    return content
+
+
+def _check_tensors(content: Any) -> None:
+    """Refuse tensors that are sparse or quantised, or larger than the bytes that were read for them."""
+    seen: set[int] = set()  # so that lists in lists end
+    waiting = [content]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Tensor):
+            dense = value.layout == torch.strided and value.device.type != "meta" and not value.is_quantized
+            if not dense or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+                raise ValueError(f"it holds a tensor of shape {tuple(value.shape)} that is not stored whole")
+        elif isinstance(value, (dict, list, tuple, set)) and id(value) not in seen:
+            seen.add(id(value))
+            waiting += value.values() if isinstance(value, dict) else value
 
 
 def _check_whole(path: Path) -> None:
     try:
-        with zipfile.ZipFile(path) as archive:
-            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+        with zipfile.ZipFile(regular(path)) as archive:
+            parts = archive.infolist()
+            if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
                 raise ValueError("its parts are compressed, as torch never writes them")  # and may unpack without end
+            names = {part.filename.lower() for part in parts}
+            if len(names) < len(parts) or sum(part.file_size for part in parts) > path.stat().st_size:
+                raise ValueError("its parts overlap, or have the same names")  # so there may be no end to them either
             damaged = archive.testzip()
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         size = path.stat().st_size

@@ -3,7 +3,9 @@
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 T = TypeVar("T")
 
@@ -25,6 +27,15 @@ def look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
     return known[name]
 
 
+def brief(value: object, limit: int = 80) -> str:
+    """Return the representation of a value, cut off after `limit` characters."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a list in lists without end
+        return f"a very long {type(value).__name__}"
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
 def options_of(builder: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """Return the named parameters of a class or function, in order, without `self`."""
     return dict(inspect.signature(builder).parameters)
@@ -33,12 +44,36 @@ def options_of(builder: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 def check_options(
     what: str, options: Mapping[str, Any], builder: Callable[..., Any], internal: Iterable[str] = ()
 ) -> None:
-    """Refuse options that `builder` does not take, or that are `internal`: its callers' to give.
+    """Refuse values of a wrong type, and options that `builder` does not take or are `internal` (its callers set them).
 
     Raises:
-        ValueError: names the first unknown option and the closest valid one.
+        ValueError: names the first such option, and the closest valid one or the expected type.
     """
-    valid = [option for option in options_of(builder) if option not in internal]
-    for option in options:
+    valid = {name: parameter for name, parameter in options_of(builder).items() if name not in internal}
+    for option, value in options.items():
         if option not in valid:
-            raise ValueError(f"{what} has no option {option!r}{closest(option, valid)}; it takes: {', '.join(valid)}")
+            raise ValueError(
+                f"{what} has no option {option!r}{closest(str(option), valid)}; it takes: {', '.join(valid)}"
+            )
+        if not _fits(value, valid[option].annotation):
+            kind = inspect.formatannotation(valid[option].annotation).replace("collections.abc.", "")
+            raise ValueError(f"{what}: {option} is {kind}, got {brief(value)}")
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    """Whether a plain value is of the type annotated, as far as plain values go; an int is below 2^31."""
+    kind, inner = get_origin(annotation), get_args(annotation)
+    if kind in (Union, UnionType):
+        return any(_fits(value, one) for one in inner)
+    if kind is Literal:
+        return any(type(value) is type(one) for one in inner)  # which of them there are, `builder` says better
+    if isinstance(kind, type) and issubclass(kind, Mapping):
+        return isinstance(value, Mapping)
+    if isinstance(kind, type) and issubclass(kind, Iterable):
+        return isinstance(value, (list, tuple)) and all(_fits(one, inner[0]) for one in value)
+    if annotation in (int, float):
+        number = isinstance(value, Integral if annotation is int else Real) and not isinstance(value, bool)
+        return number and (annotation is float or abs(value) < 2**31)
+    if annotation in (bool, str, NoneType, None):
+        return isinstance(value, NoneType if annotation is None else annotation)
+    return True  # a type of somebody's own

@@ -9,8 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from project.registry import look_up
+from project.registry import brief, look_up
 
+MOST_LAYERS = 64  # of one kind in a network
 Padding = Literal["same", "valid"]
 
 
@@ -88,11 +89,13 @@ def check_dropout(dropout: float) -> float:
     return dropout
 
 
-def check_positive(name: str, values: int | list[int]) -> None:
-    """Raise ValueError unless every value is at least 1 and there is at least one."""
+def check_positive(name: str, values: int | list[int], most: int = 2**20) -> None:
+    """Raise ValueError unless there are 1 to MOST_LAYERS values, each from 1 to `most`."""
     listed = [values] if isinstance(values, int) else values
     if not listed or min(listed) < 1:
         raise ValueError(f"{name} must be 1 or more, got {values}")
+    if len(listed) > MOST_LAYERS or max(listed) > most:
+        raise ValueError(f"{name} is at most {most:,}, {MOST_LAYERS} of them, got {brief(values)}")
 
 
 class ConvBlock(nn.Sequential):

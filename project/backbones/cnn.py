@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from project.backbones.base import Backbone
-from project.backbones.blocks import ConvBlock, Padding, check_positive
+from project.backbones.blocks import MOST_LAYERS, ConvBlock, Padding, check_positive
 
 CNNPadding = Literal["same", "valid", "stem"]
 
@@ -46,7 +46,7 @@ class CNN(Backbone):
     ) -> None:
         super().__init__()
         check_positive("widths", list(widths))
-        check_positive("convs", convs)
+        check_positive("convs", convs, most=MOST_LAYERS)
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size is an odd number of pixels, got {kernel_size}")
         if padding not in get_args(CNNPadding):

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from project.export import onnx_file, safetensors_file, torch_file
 from project.export.model import Model, Read, Write, extra_needed, of_task
+from project.files import regular
 from project.tasks import load_task
 
 
@@ -15,18 +16,24 @@ class Format(NamedTuple):
     write: Write
     read: Read
     is_program: bool  # whether it is run by another program than the task's own
+    is_data: bool = True  # whether loading it runs nothing, so that files of others may be loaded
 
 
 FORMATS: dict[str, Format] = {
     "onnx": Format(".onnx", onnx_file.write, onnx_file.read, is_program=True),
-    "torch": Format(".pt2", torch_file.write, torch_file.read, is_program=True),
+    "torch": Format(".pt2", torch_file.write, torch_file.read, is_program=True, is_data=False),
     "safetensors": Format(".safetensors", safetensors_file.write, safetensors_file.read, is_program=False),
 }
 
 
 def is_program(path: Any) -> bool:
     """Whether a file of this name is run by another program than the task's own; those are at home on the CPU."""
-    return any(kind.is_program for kind in FORMATS.values() if Path(path).suffix.lower() == kind.suffix)
+    kind = _format_of(path)
+    return kind is not None and kind.is_program
+
+
+def _format_of(path: Any) -> Format | None:
+    return next((kind for kind in FORMATS.values() if Path(path).suffix.lower() == kind.suffix), None)
 
 
 def load_model(path: Any, device: str = "cpu") -> Model:
@@ -36,10 +43,15 @@ def load_model(path: Any, device: str = "cpu") -> Model:
         FileNotFoundError: there is no such file.
         ValueError: the file is not whole, or not one of ours; or it cannot be run here or on this device.
     """
-    for kind in FORMATS.values():
-        if Path(path).suffix.lower() == kind.suffix:
-            if not Path(path).is_file():
-                raise FileNotFoundError(f"there is no file {path}")
-            with extra_needed():
-                return kind.read(Path(path), device)
-    return of_task(load_task(path, device), device)
+    kind = _format_of(path)
+    if kind is None:
+        return of_task(load_task(path, device), device)
+    if not Path(path).exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    if not kind.is_data:
+        raise ValueError(
+            f"{path} is a program that loading would run, so it is not loaded here: use its checkpoint, or export it "
+            "as ONNX; docs/export.md shows how to load a .pt2 of your own"
+        )
+    with extra_needed():
+        return kind.read(regular(path), device)

@@ -17,12 +17,14 @@ from torch import Tensor, nn
 
 from project.checkpoint_file import first_line
 from project.ops.fitting import pad_to_multiple
-from project.registry import look_up
+from project.registry import brief, look_up
 from project.tasks import TASKS, Task
+from project.tasks.base import LONGEST_SIDE
 
 MULTIPLE = "size_multiple"
 VERSION = "1"  # of what is said in a file; a file of another one is refused
 INPUT = "images"
+PROBABILITIES = "probabilities"  # an output of this name has its classes in dimension 1
 VALUES = "uint8 (N, C, H, W), 0 to 255, channels in the order RGB; normalised inside"
 FITTED = (
     "upright, scaled into image_size with its proportions kept (bilinear, antialiased), and put in the middle; what is "
@@ -84,14 +86,21 @@ def of_task(task: Task, device: str) -> Model:
 def of_program(said: About, compute: Callable[[Tensor], dict[str, Tensor]]) -> Model:
     """Return the model of a graph: its outputs, and a task without a network."""
     task, multiple = said.task.without_network(said.hparams), said.multiple
+
+    def checked(images: Tensor) -> dict[str, Tensor]:
+        found = compute(images)
+        if PROBABILITIES in found and found[PROBABILITIES].shape[1:2] != (len(task.hparams["class_names"]),):
+            raise ValueError(f"{PROBABILITIES} of shape {tuple(found[PROBABILITIES].shape)}")
+        return found
+
     if not task.takes_any_size:
-        return Model(task, compute, is_program=True)
+        return Model(task, checked, is_program=True)
 
     def outputs(images: Tensor) -> dict[str, Tensor]:
         """Make images larger on the right and below, as the task does, and cut what is made of them back."""
         height, width = images.shape[-2:]
         larger = pad_to_multiple(images, multiple)
-        return {name: value[..., :height, :width] for name, value in compute(larger).items()}
+        return {name: value[..., :height, :width] for name, value in checked(larger).items()}
 
     return Model(task, outputs, is_program=True)
 
@@ -155,15 +164,19 @@ def read_about(path: Path, said: Mapping[str, str] | None) -> About:
         raise ValueError(f"{path} was not written by scripts/export.py: it does not say which task it is for")
     if said["format_version"] != VERSION:
         raise ValueError(
-            f"{path} is of format version {said['format_version']}, and this program reads {VERSION}: export it again"
+            f"{path} is of format version {brief(said['format_version'])}, and this program reads {VERSION!r}: "
+            "export it again"
         )
     try:
         hparams, names = json.loads(said["hyperparameters"]), json.loads(said["outputs"])
-        lists = [hparams[name] for name in ("class_names", "image_size", "mean", "std")] + [names]
-        if not all(isinstance(value, list) for value in lists) or not isinstance(hparams["in_channels"], int):
-            raise TypeError("hyperparameters of other types")
-        return About(look_up("task", said["task"], TASKS), hparams, names, int(said.get(MULTIPLE, 1)))
-    except (KeyError, TypeError, ValueError) as error:
+        multiple = json.loads(said.get(MULTIPLE, "1"))
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"its outputs are {brief(names)}")
+        if type(multiple) is not int or not 1 <= multiple <= LONGEST_SIDE:
+            raise ValueError(f"its {MULTIPLE} is {brief(multiple)}")
+        task = look_up("task", said["task"], TASKS)
+        return About(task, task.checked(hparams), names, multiple)
+    except (KeyError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} says what makes no sense about itself ({first_line(error)})") from error
 
 

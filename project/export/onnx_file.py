@@ -48,8 +48,19 @@ def _forget_sources(model: Any) -> None:
             del node.metadata_props[:]
 
 
+def _names_files(message: Any) -> bool:
+    """Whether a part of an ONNX file, at any depth, has its values in another file."""
+    for field, value in message.ListFields():
+        if field.name == "external_data" or (field.name == "data_location" and value):
+            return True
+        if field.message_type is not None and any(map(_names_files, value if hasattr(value, "__len__") else [value])):
+            return True
+    return False
+
+
 def read(path: Path, device: str) -> Model:
-    """See `project.export.model.Read`. The file is one piece: it can name no other file to be read."""
+    """See `project.export.model.Read`. A file that names others, which would be read with it, is refused."""
+    import onnx
     import onnxruntime
 
     provider = PROVIDERS.get(torch.device(device).type)
@@ -59,13 +70,17 @@ def read(path: Path, device: str) -> Model:
     options.log_severity_level = 4  # fatal: the rest comes as exceptions
     options.intra_op_num_threads = torch.get_num_threads()
     try:
-        # As bytes: weights outside the file would be looked for beside it.
-        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=[provider])
+        content = path.read_bytes()
+        if _names_files(onnx.ModelProto.FromString(content)):
+            raise ValueError("it has weights in other files")
+        session = onnxruntime.InferenceSession(content, options, providers=[provider])
     except Exception as error:  # onnxruntime has its own types, all of them derived from this one alone
         raise ValueError(f"{path} is not an ONNX file that can be read ({first_line(error)})") from error
     said = read_about(path, session.get_modelmeta().custom_metadata_map)
     names, given = said.outputs, {output.name for output in session.get_outputs()}
-    if [i.name for i in session.get_inputs()] != [INPUT] or not set(names) <= given:
+    inputs = {i.name: i.shape for i in session.get_inputs()}
+    shape = [said.hparams["in_channels"], *said.hparams["image_size"]][: 1 if said.task.takes_any_size else 3]
+    if inputs.keys() != {INPUT} or inputs[INPUT][1 : 1 + len(shape)] != shape or not set(names) <= given:
         raise ValueError(f"{path} has other inputs and outputs than it says")
 
     def outputs(images: Tensor) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
-from project.backbones.blocks import ConvBlock, check_positive
+from project.backbones.blocks import MOST_LAYERS, ConvBlock, check_positive
 from project.heads.base import BoxHead, check_grid
 from project.ops.assignment import assign_cells, pad_objects
 from project.ops.boxes import cell_centres, offsets_to_boxes, paired_iou
@@ -66,8 +66,8 @@ class YOLOXHead(BoxHead):
         super().__init__()
         for name, value in {"num_outputs": num_outputs, "levels": levels, "width": width, "most": most}.items():
             check_positive(name, value)
-        if convs < 0:
-            raise ValueError(f"convs is a number of convolutions, 0 or more, got {convs}")
+        if not 0 <= convs <= MOST_LAYERS:
+            raise ValueError(f"convs is a number of convolutions, 0 to {MOST_LAYERS}, got {convs}")
         if not 0 < nms_iou <= 1:
             raise ValueError(f"nms_iou is an overlap in (0, 1], got {nms_iou}")
         self.strides = list(strides)[-levels:]

@@ -13,7 +13,7 @@ import jsonargparse
 import yaml
 
 from project.files import MIB, read_text
-from project.registry import closest, look_up
+from project.registry import brief, closest, look_up
 from project.run.errors import UsageError, one_line
 from project.run.options import (
     DEFAULT_TASK,
@@ -29,7 +29,6 @@ from project.run.options import (
     trainer_options,
     type_name,
 )
-from project.run.terminal import brief
 from project.tasks import TASKS
 
 RECIPE = "the defaults"

@@ -112,6 +112,9 @@ def configuration(
     if "run" not in checkpoint:
         raise UsageError(f"{path} does not say what it was trained on: it was not left by a training run")
     own = Source(path, flatten(checkpoint["run"]["config"]))
+    own.values.pop("data.num_workers", None)  # how many processes are started here, a file does not decide
+    if "data.download" in own.values:  # nor whether something is fetched, and where to
+        own.values["data.download"] = False
     fixed = _fixed(task, own, flags, split)
     config, _ = resolve([own, Source("command line", flags), Source("the checkpoint", fixed)])
     return config
@@ -127,8 +130,6 @@ def images_at_hand(path: str, checkpoint: dict[str, Any], task: Task, flags: dic
         OSError, ValueError: the data are not here, or not as they were.
     """
     config = configuration(path, checkpoint, task, flags)["data"]
-    if "download" in options_of(find_data(config["name"])):
-        config["download"] = False
     data = build_data(task=task.takes, seed=0, **config)
     check_fits(task, data)
     data.prepare_data()

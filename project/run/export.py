@@ -10,7 +10,7 @@ from torch import Tensor
 
 from project.checkpoint_file import read_checkpoint, written_whole
 from project.export import FORMATS
-from project.export.model import Model, extra_needed, of_task
+from project.export.model import PROBABILITIES, Model, extra_needed, of_task
 from project.machine import settle_threads
 from project.registry import look_up
 from project.run.arguments import Parser
@@ -23,7 +23,6 @@ IMAGES = 1000
 TOLERANCE = 1e-4
 RANDOM = 100  # images, where there are no real ones
 BATCH = 50
-PROBABILITIES = "probabilities"  # an output of this name has its classes in dimension 1
 
 
 def main(arguments: list[str]) -> None:
@@ -91,7 +90,8 @@ def main(arguments: list[str]) -> None:
     except (OSError, RuntimeError, ValueError) as error:
         raise RunError(f"{target} is not written: {one_line(error)}") from error
     say(f"written         {target} ({target.stat().st_size:,} bytes)")
-    say(f"use it          python scripts/predict.py {target} IMAGES")
+    if kind.is_data:
+        say(f"use it          python scripts/predict.py {target} IMAGES")
 
 
 def _check_target(target: Path, suffix: str) -> None:

@@ -218,11 +218,18 @@ class Predictions:
         images = torch.stack([picture.pixels for _, picture in read])
         sizes = [picture.size for _, picture in read]
         try:
-            answers = self.task.answers(self.model.outputs(images), sizes)
+            outputs = self.model.outputs(images)
+            for name, value in outputs.items():
+                if value.is_floating_point() and not bool(value.isfinite().all()):
+                    raise RunError(f"{read[0][0]}: its {name} are not numbers: training had failed")
+            answers = self.task.answers(outputs, sizes)
         except torch.OutOfMemoryError as error:
             raise RunError(f"out of memory at {read[0][0]}: try a smaller --batch_size") from error
-        except (AssertionError, RuntimeError, ValueError) as error:
-            if not self.whole:
+        except (AssertionError, RuntimeError, ValueError, LookupError, TypeError) as error:
+            if self.model.is_program:  # not our code, but a file's
+                what = f"the file's program does not answer as one of task {self.task.task_name}"
+                raise RunError(f"{what} ({one_line(error)[:200]})") from error
+            if not self.whole or isinstance(error, (LookupError, TypeError)):
                 raise
             high, wide = sizes[0]
             raise RunError(f"{read[0][0]}, {wide} x {high} pixels: {one_line(error)}; try --fit") from error

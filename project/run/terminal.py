@@ -14,15 +14,6 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(text))
 
 
-def brief(value: object, limit: int = 80) -> str:
-    """Return the representation of a value, cut off after `limit` characters."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits, a list in lists without end
-        return f"a very long {type(value).__name__}"
-    return text if len(text) <= limit else f"{text[:limit]}..."
-
-
 def say(text: str) -> None:
     """Print a line to standard output, in the main process only. Where that fails, the program goes on."""
     if is_main_process():

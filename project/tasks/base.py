@@ -9,15 +9,72 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from project.backbones import Backbone, build_backbone, weights_not_fetched
-from project.checkpoint_file import read_checkpoint
+from project.backbones import BACKBONES, Backbone, build_backbone, weights_not_fetched
+from project.checkpoint_file import first_line, read_checkpoint
 from project.heads import build_head, check_gives
+from project.machine import available_memory
 from project.ops.images import denormalise, normalise
 from project.ops.pictures import in_colour
+from project.registry import brief, check_options, options_of
 from project.tasks.mistakes import Mistake
 from project.tasks.optim import build_optimiser, rate_factor
 
+LONGEST_SIDE = 2**15  # pixels of an image
+MOST_PIXELS = 2**26  # of an image
+MOST_CHANNELS = 4096  # of an image
 KEPT = ("params", "fused")  # what a resumed optimiser keeps: its state is laid out for it
+
+
+def check_described(hparams: Mapping[str, Any]) -> None:
+    """Refuse a description of images and classes that none can have; the types are right already.
+
+    Raises:
+        ValueError: names the hyperparameter, and what was expected.
+    """
+    names, size, channels = hparams["class_names"], hparams["image_size"], hparams["in_channels"]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"class_names are different names, one or more, got {brief(names)}")
+    if len(size) != 2 or min(size) < 1 or max(size) > LONGEST_SIDE or math.prod(size) > MOST_PIXELS:
+        raise ValueError(
+            f"image_size is height and width in pixels, 1 to {LONGEST_SIDE:,} each and {MOST_PIXELS:,} together, "
+            f"got {brief(list(size))}"
+        )
+    if not 1 <= channels <= MOST_CHANNELS:
+        raise ValueError(f"in_channels is 1 to {MOST_CHANNELS:,}, got {channels}")
+    if not len(hparams["mean"]) == len(hparams["std"]) == channels or not all(
+        math.isfinite(mean) and 0 < std < math.inf for mean, std in zip(hparams["mean"], hparams["std"], strict=True)
+    ):
+        raise ValueError(
+            f"mean and std have a number per channel ({channels}), those of std above 0, "
+            f"got {brief(hparams['mean'])} and {brief(hparams['std'])}"
+        )
+
+
+def build_parts(hparams: Mapping[str, Any]) -> tuple[Backbone, Any]:
+    """Return the backbone and the head that hyperparameters describe.
+
+    Raises:
+        ValueError: a name, an option or a value that does not exist; or memory does not hold the weights.
+    """
+
+    def build() -> tuple[Backbone, Any]:
+        about_images = {name: hparams[name] for name in ("in_channels", "image_size")}
+        body = build_backbone(**about_images, **hparams["backbone"])
+        outputs = len(hparams["class_names"])
+        return body, build_head(channels=body.channels, strides=body.strides, num_outputs=outputs, **hparams["head"])
+
+    if hparams["backbone"]["name"] in BACKBONES:  # timm's models have sizes that exist
+        try:
+            with torch.device("meta"):  # sizes alone, without memory
+                needed = sum(w.numel() * w.element_size() for part in build() for w in part.parameters())
+        except RuntimeError as error:
+            raise ValueError(f"the network's weights are too large for any memory ({first_line(error)})") from error
+        if needed > available_memory():
+            raise ValueError(
+                f"the network's weights take {needed / 2**30:,.0f} GiB, more than the memory that is free: "
+                "use smaller widths, kernels or images"
+            )
+    return build()
 
 
 class Task(pl.LightningModule):
@@ -85,12 +142,11 @@ class Task(pl.LightningModule):
         plain["optim"] = {"name": "adamw", **(plain["optim"] or {})}
         for key in ("class_names", "image_size", "mean", "std"):
             plain[key] = list(plain[key])
+        check_described(plain)
         # Plain values only, so that a checkpoint can be read without running anything it contains.
         self.save_hyperparameters(plain, logger=False)
-        body = build_backbone(in_channels=plain["in_channels"], image_size=plain["image_size"], **plain["backbone"])
         check_gives(plain["head"]["name"], self.needs, self.task_name)
-        num_outputs = len(plain["class_names"])
-        top = build_head(channels=body.channels, strides=body.strides, num_outputs=num_outputs, **plain["head"])
+        body, top = build_parts(plain)
         # Pixel by pixel with all channels together: what convolutions run fastest on.
         self.backbone = body.to(memory_format=torch.channels_last)
         self.head = top.to(memory_format=torch.channels_last)
@@ -241,19 +297,44 @@ class Task(pl.LightningModule):
         if checkpoint["task"] != cls.task_name:
             raise ValueError(f"this checkpoint holds task {checkpoint['task']!r}, not {cls.task_name!r}")
         with weights_not_fetched():
-            task = cls(**{**checkpoint["hyper_parameters"], **changes})
+            task = cls(**cls.checked({**checkpoint["hyper_parameters"], **changes}))
+        weights = checkpoint["state_dict"]
+        own = task.state_dict()
+        for name, value in weights.items():
+            if name in own and value.is_floating_point() != own[name].is_floating_point():
+                raise ValueError(f"the checkpoint's weight {name} has type {value.dtype}, not {own[name].dtype}")
+            if value.is_floating_point() and not bool(value.isfinite().all()):
+                raise ValueError(f"the checkpoint's weight {name} has values that are not numbers: training had failed")
         try:
-            task.load_state_dict(checkpoint["state_dict"], strict=strict)
+            task.load_state_dict(weights, strict=strict)
         except RuntimeError as error:
             raise ValueError(f"the checkpoint's weights are of another network ({error})") from error
         return task.to(map_location).eval()
+
+    @classmethod
+    def checked(cls, hparams: Any) -> dict[str, Any]:
+        """Return hyperparameters that were read from a file, with defaults for those it lacks.
+
+        Raises:
+            ValueError: they are not such that the task could have been built from them.
+        """
+        if not isinstance(hparams, Mapping):
+            raise ValueError(f"hyperparameters are a mapping, got {brief(hparams)}")
+        check_options(f"task {cls.task_name}", hparams, cls)
+        parameters = options_of(cls)
+        complete = {name: p.default for name, p in parameters.items() if p.default is not p.empty} | dict(hparams)
+        for name in parameters:
+            if name not in complete:
+                raise ValueError(f"task {cls.task_name} lacks its hyperparameter {name}")
+        check_described(complete)
+        return complete
 
     @classmethod
     def without_network(cls, hparams: Mapping[str, Any]) -> Self:
         """Return a task that has its hyperparameters alone: it words and draws what others computed."""
         task = cls.__new__(cls)
         Task.__init__(task)
-        task.save_hyperparameters(dict(hparams), logger=False)
+        task.save_hyperparameters(cls.checked(hparams), logger=False)
         return task
 
     # ---- what a task has to have ----

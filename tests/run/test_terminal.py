@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from project.run.terminal import brief, printable
+from project.registry import brief
+from project.run.terminal import printable
 from tests.tiny import ROOT
 
 PROGRAM = """

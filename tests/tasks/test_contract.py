@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from project.checkpoint_file import write_checkpoint
-from project.export import FORMATS, load_model
+from project.export import FORMATS
 from project.export.model import of_task
 from project.heads import HEADS
 from project.run.export import TOLERANCE, Comparison
@@ -109,7 +109,7 @@ def test_an_exported_file_answers_as_the_task_does(name, kind, tmp_path):
         for weight in task.head.parameters():  # so that there is something to be seen in noise
             weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(5)), alpha=0.1)
         FORMATS[kind].write(task, torch.zeros(2, 3, *SIZE, dtype=torch.uint8), path)
-        original, exported = of_task(task, "cpu"), load_model(path)
+        original, exported = of_task(task, "cpu"), FORMATS[kind].read(path, "cpu")
         for number, size in ((1, SIZE), (3, SIZE), *([(2, (37, 51))] if task.takes_any_size else [])):
             images = torch.randint(0, 256, (number, 3, *size), dtype=torch.uint8)
             expected, found = original.outputs(images), exported.outputs(images)
