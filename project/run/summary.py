@@ -52,15 +52,28 @@ def _processor() -> str:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Return commit and cleanliness of the working tree we run in, or None outside one."""
+    """Return commit and cleanliness of the working tree we run in, or None outside one.
+
+    The folder can be a stranger's, and git runs what its configuration names: a file system monitor, hooks, filters.
+    All of these are off here.
+    """
+    options = ["-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}"]
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "PROJECT_NOTHING": ""}
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True)
+        command = ["git", *options, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True, env=environment)
         return done.stdout.strip()
 
     try:
-        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "-uno"))}
-    except (OSError, subprocess.SubprocessError):
+        commit = git("rev-parse", "HEAD")
+        for line in git("config", "--show-scope", "--name-only", "--list").splitlines():
+            scope, _, name = line.partition("\t")
+            if scope in ("local", "worktree") and name.startswith("filter."):
+                options.append(f"--config-env={name}=PROJECT_NOTHING")
+        # Of a submodule the commit is compared; git would ask in its folder for more.
+        return {"commit": commit, "changed": bool(git("status", "--porcelain", "-uno", "--ignore-submodules=dirty"))}
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None
 
 
