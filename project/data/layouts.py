@@ -53,6 +53,14 @@ LAYOUTS = (
 )
 
 
+class ForOtherTask(ValueError):
+    """A folder's images are for another task, `task`, than the one that is wanted."""
+
+    def __init__(self, message: str, task: str) -> None:
+        super().__init__(message)
+        self.task = task
+
+
 def recognise(
     path: Path,
     classes: Sequence[str] | None = None,
@@ -87,7 +95,10 @@ def recognise(
         if ignore is not None and recogniser is not masks:
             raise ValueError(f"ignore is for masks, and {path} holds {layout.kind}: leave it out")
         if task is not None and layout.task != task:
-            raise ValueError(f"{path} holds {layout.kind} ({layout.counted()}), for task {layout.task}, not {task}")
+            message = f"{path} holds {layout.kind} ({layout.counted()}), for task {layout.task}, not {task}"
+            if recogniser is _joined_pairs:  # a guess, by proportions alone
+                raise ValueError(message)
+            raise ForOtherTask(message, layout.task)
         layout = layout if classes is None else _with_classes(layout, classes, root)
         _check_names(layout, root)
         return layout
@@ -243,6 +254,8 @@ def _masks(
             names, code = _without(names, code, ignore)
     else:
         names, code = _numbered_classes(root, paths, findings, classes, ignore)
+    if code.ignored:
+        findings.add("note", f"pixels of {ignore} in masks are no class either")
     return Layout("images with masks", "segment", names, listings, findings, code)
 
 

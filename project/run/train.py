@@ -4,6 +4,7 @@ import logging
 import warnings
 from typing import Any
 
+from project.data.layouts import ForOtherTask
 from project.run import folder as folders
 from project.run.config import Source, dump, flatten, help_for, read_command_line, read_config_file, resolve
 from project.run.errors import UsageError
@@ -46,7 +47,16 @@ def main(arguments: list[str]) -> None:
         config, remarks = resolve([Source(f"run {own.name}", flatten(own.record["config"])), *sources])
     for remark in remarks:
         say(f"note: {remark}")
-    Run(config, resumed).execute()
+    try:
+        Run(config, resumed).execute()
+        return
+    except UsageError as error:
+        other = error.__cause__
+        if not isinstance(other, ForOtherTask) or resumed is not None or "task.name" in given:
+            raise
+    say(f"note: {other}; so the task is {other.task}")
+    config, _ = resolve([*sources, Source("the folder", {"task.name": other.task})])
+    Run(config).execute()
 
 
 def quieten() -> None:

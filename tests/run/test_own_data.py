@@ -319,6 +319,18 @@ def test_a_classifiers_backbone_goes_into_a_detector_and_it_says_what_matched(ca
         np.testing.assert_allclose(first[name], second[name], atol=1e-6)
 
 
+def test_a_folder_tells_the_task_if_no_other_is_asked_for():
+    options = ["--data", "own", *QUICK, *SMALL[2:], "--max_epochs", "1", "--data.num_workers", "0"]
+    write_voc(Path("own"))
+    train.main([*options, "--name", "a"])
+    assert read_checkpoint("checkpoints/a/best.ckpt")["run"]["config"]["task"]["name"] == "detect"
+    with pytest.raises(UsageError, match="holds Pascal VOC .24 train., for task detect, not classify"):
+        train.main([*options, "--task", "classify"])
+    write_pairs(Path("wide"), joined=True)  # wide images are taken for pairs only if those are asked for
+    with pytest.raises(UsageError, match="for task translate, not classify"):
+        train.main([*options, "--data", "wide"])
+
+
 def test_a_run_that_goes_on_keeps_the_numbers_of_its_classes_and_refuses_others(monkeypatch):
     write_class_folders(Path("own"))
     for name, number in (("blue", "1"), ("green", "2"), ("red", "10")):
