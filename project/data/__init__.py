@@ -13,6 +13,7 @@ from project.data.base import ImageDataModule
 from project.data.digit_pairs import DigitPairsDataModule
 from project.data.digits import DigitsDataModule
 from project.data.folders import FolderDataModule
+from project.data.idx_files import IDXDataModule, is_idx_folder
 from project.data.mnist import MNISTDataModule
 from project.registry import check_options, look_up, options_of
 
@@ -38,6 +39,8 @@ def find_data(name: str) -> Callable[..., ImageDataModule]:
     Raises:
         ValueError: there is no such data module.
     """
+    if is_path(name) and is_idx_folder(Path(name).expanduser()):
+        return functools.partial(IDXDataModule, path=str(Path(name).expanduser()))
     if is_path(name):
         return functools.partial(FolderDataModule, path=name)
     try:

@@ -57,7 +57,7 @@ def load_files(root: Path, download: bool = True, sums: Mapping[str, str] = SHA2
         if not reason.startswith((MISSING, DAMAGED)):
             raise FileExistsError(
                 f"{folder / name} is not MNIST's file ({reason}), and is left as it is: move it away, and MNIST's "
-                "is fetched, or name another folder for MNIST with --data.root"
+                f"is fetched, or name another folder for MNIST with --data.root; --data {folder} trains on such files"
             )
     if wrong and download:
         fetch_files(folder, sums)
@@ -123,7 +123,7 @@ def from_mirrors(names: list[str]) -> Files:
         if not mirror.startswith("https://"):
             continue
         try:
-            return {name: _gunzip(_get(f"{mirror}{name}.gz")) for name in names}
+            return {name: gunzip(_get(f"{mirror}{name}.gz")) for name in names}
         except Exception as error:
             failure = error
     raise failure
@@ -217,7 +217,8 @@ def _get(address: str) -> bytes:
         return bytes(response.read(LARGEST_FILE))
 
 
-def _gunzip(content: bytes) -> bytes:
+def gunzip(content: bytes) -> bytes:
+    """Unpack bytes, of LARGEST_FILE at most."""
     with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
         return file.read(LARGEST_FILE)
 

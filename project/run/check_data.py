@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from project.data import build_data
 from project.data.checks import Checked, check_folder
 from project.data.folders import told_by_side
+from project.data.idx_files import is_idx_folder
 from project.data.listing import Finding
 from project.run.arguments import Parser
 from project.run.errors import RunError, UsageError
@@ -38,6 +40,12 @@ def main(arguments: list[str]) -> None:
     if not path.is_dir():
         raise UsageError(f"there is no folder {path}")
     try:
+        if is_idx_folder(path):
+            data = build_data(str(path), "classify", 0)
+            data.setup("fit")
+            size = f"{data.image_size[1]} x {data.image_size[0]}"
+            say(f"{data.describe()}; {len(data.class_names)} classes, {size} pixels, for --task classify")
+            return
         checked = check_folder(path, given.ignore)
     except ValueError as error:
         raise RunError(str(error)) from error

@@ -1,0 +1,93 @@
+"""Images of a folder with four IDX files that are called as MNIST's, such as Fashion-MNIST's."""
+
+import gzip
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from project.data.mnist import MNISTDataModule
+from project.data.mnist_files import SHA256, gunzip, idx_array
+from project.files import read_bytes
+
+LARGEST = 2**31  # bytes of a file
+
+
+def is_idx_folder(path: Path) -> bool:
+    """Whether the files are there, gzipped or not."""
+    return all(any((path / f"{name}{end}").is_file() for end in ("", ".gz")) for name in SHA256)
+
+
+class IDXDataModule(MNISTDataModule):
+    """Batches `(images, labels)`: normalised float (N, 1, H, W) and int64 (N,), from IDX files as MNIST has them.
+
+    Args:
+        path: folder of the four files, gzipped or not.
+        batch_size: images a batch and process.
+        val_size: share of the training images held out for validation.
+        classes: names of the labels, from 0 on; their numbers if nothing is said.
+        shift: training images are moved by up to this many pixels each way, at random.
+        rotate: training images are turned by up to this many degrees either way, at random.
+        zoom: training images are scaled by up to this share either way, at random.
+        num_workers: processes that load batches; with images in memory 0 is fastest.
+        seed: determines the order of training and its augmentation.
+
+    Raises:
+        ValueError: a file is not one of grey images of bytes, or of as many labels; names it.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        batch_size: int = 250,
+        val_size: float = 0.1,
+        classes: list[str] | None = None,
+        shift: float = 0.0,
+        rotate: float = 0.0,
+        zoom: float = 0.0,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(path, False, batch_size, 0, shift, rotate, zoom, num_workers, seed)
+        if not 0 <= val_size < 1:
+            raise ValueError(f"val_size is a share of the images, 0 or more and below 1, got {val_size}")
+        self._files = {name: _content(Path(path) / name) for name in SHA256}
+        arrays = {name: _decoded(Path(path) / name, content) for name, content in self._files.items()}
+        for prefix in ("train", "t10k"):
+            images, labels = arrays[f"{prefix}-images-idx3-ubyte"], arrays[f"{prefix}-labels-idx1-ubyte"]
+            if images.ndim != 3 or labels.shape != images.shape[:1] or not images.size:
+                shapes = f"{images.shape} and {labels.shape}"
+                raise ValueError(f"{path}: the {prefix} files hold {shapes}: expected (N, H, W) images and (N,) labels")
+        num = 1 + max(int(arrays[f"{prefix}-labels-idx1-ubyte"].max()) for prefix in ("train", "t10k"))
+        if classes is not None and len(classes) < num:
+            raise ValueError(
+                f"classes names {len(classes)}, and the labels in {path} are 0 to {num - 1}: name them all"
+            )
+        pixels = arrays["train-images-idx3-ubyte"]
+        self.class_names = tuple(classes or map(str, range(num)))
+        self.image_size = (pixels.shape[1], pixels.shape[2])
+        self.val_size = round(val_size * len(pixels))
+        self.has_validation = self.val_size > 0
+        counts = np.bincount(pixels.ravel(), minlength=256) / pixels.size
+        values = np.arange(256) / 255
+        mean = float(counts @ values)
+        self.mean, self.std = (mean,), (max(float(counts @ (values - mean) ** 2) ** 0.5, 1 / 255),)
+
+    def prepare_data(self) -> None:
+        """Do nothing: the files were read at once, as what is in them decides about the network."""
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if path.exists():
+            return read_bytes(path, LARGEST)
+        return gunzip(read_bytes(path.with_name(f"{path.name}.gz"), LARGEST))
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path}.gz cannot be unpacked ({error})") from error
+
+
+def _decoded(path: Path, content: bytes) -> np.ndarray:
+    try:
+        return idx_array(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
