@@ -189,12 +189,12 @@ class FolderDataModule(ImageDataModule):
 
 def told_by_side(class_names: Sequence[str]) -> tuple[str, str] | None:
     """Return two classes whose names differ in left and right alone, if there are such."""
-    by_words = {tuple(re.findall(r"[^\W_]+", name.casefold())): name for name in class_names}
+    by_words = {" ".join(re.findall(r"[^\W_]+", name.casefold())): name for name in class_names}
     for words, name in by_words.items():
         for left, right in SIDES:
-            other = by_words.get(tuple(right if word == left else word for word in words), name)
-            if other != name:
-                return name, other
+            mirrored = re.sub(left if len(left) > 1 else rf"\b{left}\b", right, words)
+            if mirrored != words and mirrored in by_words:
+                return name, by_words[mirrored]
     return None
 
 

@@ -31,6 +31,7 @@ EXPECTED = SUFFIXES | {
     *(".txt", ".md", ".rst", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".html", ".pdf", ".log"),
     *(".py", ".ipynb", ".ini", ".db"),
 }
+UNREAD = "files left out: they have no ending of an image that is read"
 MOST_ADDED = 40  # characters that masks' names have before or after those of their images
 TRIED = 50  # names that tell which these are
 MOST_WAYS = 100  # by which a folder is looked into: links that branch lead through it a million times
@@ -281,7 +282,7 @@ def note_unread(folders: Iterable[Folder], findings: Findings) -> None:
     """Take note of the files in folders of images that look like images of a format that is not read."""
     for folder in folders:
         for name in folder.unread():
-            findings.add("warning", "files left out: they have no ending of an image that is read", folder.within(name))
+            findings.add("warning", UNREAD, folder.within(name))
 
 
 def find_images(paths: Iterable[str], findings: Findings | None = None) -> list[Path]:
@@ -304,7 +305,9 @@ def find_images(paths: Iterable[str], findings: Findings | None = None) -> list[
             if not inside:
                 raise FileNotFoundError(f"folder {path} holds no images ({what_is_read(folder)})")
             found += inside
-            note_unread([folder], findings or Findings())
+            if findings is not None:
+                for left in folder.unread():
+                    findings.add("warning", UNREAD, str(path / left))
         elif path.is_file():
             found.append(path)
         else:

@@ -99,7 +99,8 @@ def main(arguments: list[str]) -> None:
         write_table(task, answers, table, {} if folder is None else folder.names)
         say(f"written: {given.output}{'' if folder is None else f' ({len(answers)} pictures, predictions.csv)'}")
     for finding in findings.of("warning"):
-        complain(f"note: {finding}")
+        more = ", ..." if finding.count > len(finding.files) else ""
+        complain(f"note: {finding.count} {finding.what} ({', '.join(finding.files)}{more})")
     if thrown_away:
         complain("note: images were made and thrown away; --output FOLDER keeps them")
     inverted = sum(prediction.looks_inverted for prediction in answers)

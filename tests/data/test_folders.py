@@ -226,7 +226,9 @@ def test_notes_of_the_layout_are_there_to_be_printed(tmp_path):
         ("left right up", "left and right"),
         ("turn-Left turn-Right", "turn-Left and turn-Right"),
         ("hand_L hand_R", "hand_L and hand_R"),
+        ("turnleft turnright", "turnleft and turnright"),
         ("left up", ""),
+        ("ball barr", ""),
         ("bright light", ""),
     ],
 )

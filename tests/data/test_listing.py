@@ -28,8 +28,8 @@ def test_files_that_look_like_images_and_are_not_read_are_counted(tmp_path):
     findings = Findings()
     assert len(find_images([str(touch(tmp_path, "a.jpg"))], findings)) == 1
     (finding,) = findings.of("warning")
-    assert str(finding) == "3 files left out: they have no ending of an image that is read (first: a.heic)"
-    assert finding.files == ["a.heic", "in/B.HEIC", "in/scan"]
+    assert (finding.count, finding.what) == (3, "files left out: they have no ending of an image that is read")
+    assert finding.files == [str(tmp_path / name) for name in ("a.heic", "in/B.HEIC", "in/scan")]
 
 
 def test_links_that_branch_come_to_an_end(tmp_path):

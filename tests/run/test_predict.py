@@ -62,6 +62,17 @@ def test_inverted_images_are_said_to_look_so_and_can_be_swapped(tmp_path, capsys
     assert "looks inverted" not in capsys.readouterr().out
 
 
+def test_files_of_a_folder_that_are_not_read_are_listed(tmp_path, capsys):
+    Image.open("images/a 5.png").save(tmp_path / "good.png")
+    for name in ("a.heic", "scan", ".hidden.png", "notes.txt"):
+        (tmp_path / name).touch()
+    predict.main([CKPT, str(tmp_path)])
+    listed = f"({tmp_path}/a.heic, {tmp_path}/scan)"
+    assert capsys.readouterr().err == (
+        f"note: 2 files left out: they have no ending of an image that is read {listed}\n"
+    )
+
+
 def test_unreadable_files_are_named_and_the_others_dealt_with(tmp_path, capsys):
     Image.open("images/a 5.png").save(tmp_path / "good.png")
     (tmp_path / "bad.jpg").write_text("text")
