@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from project.data.file_sources import BoxFiles, MaskFiles, PairFiles, file_source
-from project.data.folders import FolderDataModule, held_out
+from project.data.folders import FolderDataModule, held_out, told_by_side
 from project.data.image_files import Look, look_at
 from project.data.layouts import recognise
 from project.data.listing import Findings, Layout
@@ -182,6 +182,8 @@ def _look_at_classes(checked: Checked) -> None:
         for name, count, trained in zip(names, checked.images.get(split, train), train, strict=True):
             if trained and not count:
                 findings.add("warning", f"classes that {split} has no image of", name)
+    if sides := told_by_side(names):
+        findings.add("warning", f"classes {sides[0]} and {sides[1]} look alike mirrored: train with --data.flip false")
     seen = {name: int(count) for name, count in zip(names, train, strict=True) if count}
     if seen and max(seen.values()) > UNEVEN * min(seen.values()):
         most, least = max(seen, key=lambda name: seen[name]), min(seen, key=lambda name: seen[name])

@@ -235,7 +235,7 @@ def _masks(
     classes: Sequence[str] | None = None,
     ignore: int | str | None = None,
 ) -> Layout | None:
-    found = side_by_side(root, IMAGES, MASKS, findings) or split_in_names(root, (*IMAGES, ""), SPLIT_MASKS)
+    found = side_by_side(root, IMAGES, MASKS, findings) or split_in_names(root, (*IMAGES, ""), SPLIT_MASKS, findings)
     if not found or not any(any(masks.below()) for _, masks in found.values()):
         return None
     listings = {}

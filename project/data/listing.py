@@ -366,15 +366,19 @@ def side_by_side(
         if one is not None and two is not None:
             found[split] = (one, two)
     if not found:
-        return split_in_names(root, first, second)
+        return split_in_names(root, first, second, findings)
     for split, folder in split_folders(root).items():
         if split not in found:
             findings.add("note", f"folder {folder.name} left out: it lacks {first[0]}/ or {second[0]}/")
     return found
 
 
-def split_in_names(root: Folder, first: Sequence[str], second: Sequence[str]) -> dict[str, tuple[Folder, Folder]]:
+def split_in_names(
+    root: Folder, first: Sequence[str], second: Sequence[str], findings: Findings | None = None
+) -> dict[str, tuple[Folder, Folder]]:
     """Return two folders that belong together by split, of those whose names say both; nothing without two to train on.
+
+    `findings` gets those that lack the other.
 
     Raises:
         ValueError: there are two folders for one of them.
@@ -388,7 +392,12 @@ def split_in_names(root: Folder, first: Sequence[str], second: Sequence[str]) ->
             if split:
                 side[split] = folder
     both = [split for split in ("train", "val", "test") if split in sides[0] and split in sides[1]]
-    return {split: (sides[0][split], sides[1][split]) for split in both} if "train" in both else {}
+    if "train" not in both:
+        return {}
+    if findings is not None:
+        for folder in (folder for side in sides for split, folder in side.items() if split not in both):
+            findings.add("note", f"folder {folder.name} left out: it has no counterpart")
+    return {split: (sides[0][split], sides[1][split]) for split in both}
 
 
 def _split_said(name: str, words: Sequence[str]) -> str:

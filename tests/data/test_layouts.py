@@ -723,6 +723,7 @@ def test_pairs_may_be_split_within_or_without_and_need_their_partner(tmp_path):
 def test_the_split_of_pairs_may_be_in_the_names_of_the_folders(tmp_path):
     touch(tmp_path / "a", "trainA/1.jpg", "trainB/1.png", "testA/2.jpg", "testB/2.jpg", "valA/3.jpg")
     assert sizes(recognise(tmp_path / "a")) == {"train": 1, "test": 1}
+    assert recognise(tmp_path / "a").notes == ["folder valA left out: it has no counterpart"]
     with pytest.raises(ValueError, match="for task translate, not classify"):
         recognise(tmp_path / "a", task="classify")
     touch(tmp_path / "b", "trainA/horse.jpg", "trainB/zebra.png")

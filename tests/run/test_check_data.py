@@ -142,6 +142,7 @@ def test_a_command_that_suits_what_was_found_ends_it(tmp_path, capsys, write, op
     _, command = printed.split("train on it with ")
     assert error == "" and command.startswith(f"python scripts/train.py --data '{tmp_path}/x y' {options}")
     assert ("image_size" in command) == ("image_size" in options)
+    assert ("classes left and right look alike mirrored" in printed) == ("--data.flip f" in options)
 
 
 def grey_classes(folder, names):
