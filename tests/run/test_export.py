@@ -247,14 +247,12 @@ def test_what_a_program_says_about_itself_is_checked(change, message, tmp_path, 
     import onnx
 
     model = onnx.load(FILES["onnx"])
-    for said in list(model.metadata_props):
-        (key, value), *_ = change.items()
+    ((key, value),) = change.items()
+    for said in model.metadata_props:
         if said.key == key and key in ("hyperparameters", "outputs", "task"):
             said.value = value if isinstance(value, str) else json.dumps(value)
-        elif said.key == "hyperparameters":
-            said.value = (
-                json.dumps({**json.loads(said.value), **change}) if key not in ("outputs", "task") else said.value
-            )
+        elif said.key == "hyperparameters" and key in json.loads(said.value):
+            said.value = json.dumps({**json.loads(said.value), **change})
     onnx.save(model, tmp_path / "a.onnx")
     with pytest.raises(RunError, match=message) as caught:
         predict.main([str(tmp_path / "a.onnx"), str(images)])
