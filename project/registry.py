@@ -22,8 +22,8 @@ def look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
     Raises:
         ValueError: no such name; lists the valid ones and the closest.
     """
-    if name not in known:
-        raise ValueError(f"unknown {kind} {name!r}{closest(name, known)}; choose from: {', '.join(known)}")
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"unknown {kind} {brief(name)}{closest(str(name), known)}; choose from: {', '.join(known)}")
     return known[name]
 
 

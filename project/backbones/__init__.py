@@ -14,7 +14,7 @@ from project.backbones.base import Backbone
 from project.backbones.cnn import CNN
 from project.backbones.inception import Inception
 from project.backbones.mlp import MLP
-from project.registry import check_options, options_of
+from project.registry import check_options, look_up, options_of
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "cnn": CNN,
@@ -41,8 +41,8 @@ def find_backbone(name: str) -> Callable[..., Backbone]:
     Raises:
         ValueError: there is no such backbone.
     """
-    if name in BACKBONES:
-        return BACKBONES[name]
+    if not isinstance(name, str) or name in BACKBONES:
+        return look_up("backbone", name, BACKBONES)
     from project.backbones import pretrained  # timm takes a second to import, and most runs do without it
 
     pretrained.check_name(name, list(BACKBONES))

@@ -63,7 +63,7 @@ def build_parts(hparams: Mapping[str, Any]) -> tuple[Backbone, Any]:
         outputs = len(hparams["class_names"])
         return body, build_head(channels=body.channels, strides=body.strides, num_outputs=outputs, **hparams["head"])
 
-    if hparams["backbone"]["name"] in BACKBONES:  # timm's models have sizes that exist
+    if str(hparams["backbone"]["name"]) in BACKBONES:  # timm's models have sizes that exist
         try:
             with torch.device("meta"):  # sizes alone, without memory
                 needed = sum(w.numel() * w.element_size() for part in build() for w in part.parameters())

@@ -98,6 +98,7 @@ def build_optimiser(module: nn.Module, name: str = "adamw", **options: Any) -> t
     builder = look_up("optimiser", name, OPTIMISERS)
     shared = {key: options.pop(key) for key in list(options) if key in training_options.__annotations__}
     check_options(f"optimiser {name}", options, builder, ("groups",))
+    check_options("optim", shared, training_options)
     training = training_options(**shared)
     lr = options.get("lr")
     if lr is not None and not (lr > 0 and math.isfinite(lr)):
