@@ -10,6 +10,7 @@ import os
 import pickle
 import shutil
 import uuid
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,16 +113,20 @@ def read_checkpoint(path: Any, map_location: Any = "cpu") -> dict[str, Any]:
     return content
 
 
-def read_tensors(path: Path, map_location: Any = "cpu") -> Any:
+def read_tensors(path: Path, map_location: Any = "cpu", legacy: bool = False) -> Any:
     """Read what torch saved, as far as it is plain values and dense tensors, every byte compared with its checksum.
+
+    With `legacy` the file may be of the format before torch 1.6, which is no archive and has no checksums.
 
     Raises:
         OSError: there is no such file, or it cannot be read.
         ValueError: it is damaged, cut short, or holds something else.
     """
-    _check_whole(path)
+    if not legacy or zipfile.is_zipfile(path):
+        _check_whole(path)
     try:
-        with open(path, "rb") as file:  # not by its name, by which torch would choose another reader
+        # Opened here: by a file's name torch would choose another reader. It warns of what is refused below.
+        with open(path, "rb") as file, warnings.catch_warnings(action="ignore"):
             # `weights_only=True` is given here and nowhere left to a default: it keeps a file from running code.
             content = torch.load(file, map_location=map_location, weights_only=True)
         _check_tensors(content)

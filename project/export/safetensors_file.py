@@ -23,12 +23,20 @@ def write(task: Task, images: Tensor, path: Path) -> None:
 
 def read(path: Path, device: str) -> Model:
     """See `project.export.model.Read`."""
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            said = file.metadata()
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
-    except (safetensors.SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is not a safetensors file that can be read ({first_line(error)})") from error
+    said, weights = read_file(path)
     about_it = read_about(path, said)
     checkpoint = {"task": about_it.task.task_name, "hyper_parameters": about_it.hparams, "state_dict": weights}
     return of_task(about_it.task.from_checkpoint(checkpoint, device), device)
+
+
+def read_file(path: Path) -> tuple[dict[str, str] | None, dict[str, Tensor]]:
+    """Return what a safetensors file says about itself, and the weights in it.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a safetensors file that can be read ({first_line(error)})") from error

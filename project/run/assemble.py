@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from project.checkpoint_file import read_checkpoint
 from project.data import ImageDataModule, build_data, find_data
 from project.registry import closest, options_of
 from project.run.config import check_derived
@@ -174,28 +173,3 @@ def best_precision(accelerator: str) -> str:
         asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
         native = any(ask() for ask in asked if ask is not None)
     return "bf16-mixed" if native else "32-true"
-
-
-def initialise(task: Task, path: str) -> list[str]:
-    """Copy every weight of a checkpoint that the task has too, in name and shape; return lines on what matched.
-
-    Raises:
-        UsageError: the file is not a checkpoint, or nothing in it matches.
-    """
-    try:
-        given = read_checkpoint(path)["state_dict"]
-    except (FileNotFoundError, ValueError) as error:
-        raise UsageError(f"--init_from: {error}") from error
-    own = task.state_dict()
-    matching = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
-    if not matching:
-        raise UsageError(f"--init_from: no weight of {path} has a name and shape of this network")
-    task.load_state_dict(matching, strict=False)
-    lines = [f"{len(matching)} of {len(own)} weights from {path}"]
-    missing = [name for name in own if name not in given]
-    reshaped = [name for name in own if name in given and name not in matching]
-    unused = [name for name in given if name not in own]
-    for what, names in (("not in it", missing), ("of another shape", reshaped), ("in it alone", unused)):
-        if names:
-            lines.append(f"{what}: {', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}")
-    return lines

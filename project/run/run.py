@@ -25,7 +25,6 @@ from project.run.assemble import (
     check_same_network,
     check_same_parts,
     check_values,
-    initialise,
     trainer_arguments,
 )
 from project.run.checkpoints import AveragedWeights, DurableCheckpointIO, RunCheckpoints, SeedEveryStep
@@ -33,6 +32,7 @@ from project.run.config import NOT_SAVED, dump
 from project.run.errors import RunError, Stopped, UsageError, one_line
 from project.run.folder import Resumed
 from project.run.guard import FiniteGuard
+from project.run.initial_weights import initialise
 from project.run.processes import die_with_parent, is_started_by_another, join_again
 from project.run.profiler import NoProfiler
 from project.run.progress import Bar, EpochLines, StepMetrics, on_terminal

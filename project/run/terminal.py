@@ -1,5 +1,6 @@
 """Lines on standard output and standard error: nothing in them, and nothing about these streams, can end a run."""
 
+import io
 import os
 import sys
 
@@ -41,4 +42,6 @@ def make_usable() -> None:
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115, it stays open to the end
-        getattr(sys, name).reconfigure(errors="backslashreplace")
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):  # and not what a program that calls this one put in its place
+            stream.reconfigure(errors="backslashreplace")

@@ -60,7 +60,7 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["--ckpt_path", "cut.ckpt"], 2, "cut.ckpt is not a whole checkpoint"),
     (["--ckpt_path", "bare.ckpt"], 2, "bare.ckpt is not a checkpoint of this project"),
     (["--ckpt_path", "hostile.ckpt"], 2, "hostile.ckpt holds more than plain values and tensors"),
-    (["--init_from", "bare.ckpt"], 2, "bare.ckpt is not a checkpoint of this project"),
+    (["--init_from", "bare.ckpt"], 2, "no weight of bare.ckpt has a name and shape of this network"),
     (["--data.root", "html", "--data.download", "false"], 1, "damaged: 22 bytes"),
     (["--ckpt_path", "last", "--name"], 2, "name is text, got True"),
     (["--data.root", "nowhere", "--data.download", "false"], 1, "train-images-idx3-ubyte"),
