@@ -129,9 +129,9 @@ class ImageDataModule(pl.LightningDataModule):
         taken = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
         # `processed` rises when an epoch's last batch is done, which max_steps can make any batch.
         of = self.trainer.num_training_batches
-        if epochs.processed == epochs.started or taken >= of:
-            return {"epoch": epochs.started, "batches": 0, "of": of}
-        return {"epoch": epochs.started - 1, "batches": taken, "of": of}
+        ended = epochs.processed == epochs.started or taken >= of
+        where = {"epoch": epochs.started, "batches": 0} if ended else {"epoch": epochs.started - 1, "batches": taken}
+        return {**where, "of": of, "processes": self.trainer.world_size}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resume_epoch = state_dict["epoch"]
@@ -146,12 +146,12 @@ class ImageDataModule(pl.LightningDataModule):
             limit: Lightning's limit_train_batches.
 
         Raises:
-            ValueError: the numbers differ, by another batch size, say, or another number of processes.
+            ValueError: the numbers differ: a step has other images, by another batch size or number of processes.
         """
         whole = len(EpochBatchSampler(len(self.stores["train"]), self.batch_size, world_size=world_size))
         now = whole if limit is None else min(limit, whole) if isinstance(limit, int) else int(whole * limit)
         if state_dict["batches"] and now != state_dict["of"]:
             raise ValueError(
                 f"the run stopped after {state_dict['batches']} of an epoch's {state_dict['of']} batches, and an epoch "
-                f"now has {now}: resume with the batch size and the number of processes it had"
+                f"now has {now}: resume with as many images per step, --data.batch_size times processes, as it had"
             )

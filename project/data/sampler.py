@@ -1,4 +1,4 @@
-"""The order of training, as a pure function of (seed, epoch): the same for every run, process count aside.
+"""The order of training, as a pure function of (seed, epoch), whatever the number of processes.
 
 Because nothing is drawn while training goes on, an order can be found again at any point: that is what lets a run
 continue in the middle of an epoch with exactly the batches it had not seen.
@@ -13,10 +13,11 @@ from torch.utils.data import Sampler
 
 
 class EpochBatchSampler(Sampler[list[Any]]):
-    """Batches of indices for one of `world_size` processes; every index is used exactly once an epoch.
+    """Batches of indices for one of `world_size` processes; every index is used exactly once per epoch.
 
     Batches differ by at most one index in size, so there is no tiny last batch, nothing is dropped or repeated, and
-    every process takes the same number of steps.
+    every process takes the same number of steps. The indices of a step, those of all processes together, depend on
+    how many steps the epoch has, and not on how many processes share them.
 
     Args:
         num_samples: size of the data set.
@@ -76,10 +77,10 @@ class EpochBatchSampler(Sampler[list[Any]]):
             order = torch.randperm(self.num_samples, generator=generator)
         else:
             order = torch.arange(self.num_samples)
-        shares = order.tensor_split(self.num_batches * self.world_size)
         skip, self._skip = self._skip, 0
-        for share in shares[self.rank + skip * self.world_size :: self.world_size]:
-            yield [(self.epoch, index) for index in share.tolist()] if self.name_epoch else share.tolist()
+        for step in order.tensor_split(self.num_batches)[skip:]:
+            share = step.tensor_split(self.world_size)[self.rank].tolist()
+            yield [(self.epoch, index) for index in share] if self.name_epoch else share
 
 
 def mix(*numbers: int) -> int:

@@ -26,10 +26,20 @@ def test_order_is_a_function_of_seed_and_epoch():
     assert epoch(first, 5) != epoch(EpochBatchSampler(50, 8, True, seed=4), 5)
 
 
-def test_order_of_processes_together_is_that_of_one():
-    one = epoch(EpochBatchSampler(48, 8, True, 0))
-    two = [epoch(EpochBatchSampler(48, 4, True, 0, rank, 2)) for rank in range(2)]
-    assert one == [a + b for a, b in zip(*two, strict=True)]
+@pytest.mark.parametrize("num_samples", [48, 50, 97])
+def test_the_images_of_a_step_do_not_depend_on_the_number_of_processes(num_samples):
+    one = epoch(EpochBatchSampler(num_samples, 12, True, 0))
+    for world_size in (2, 3, 4):
+        shares = [
+            EpochBatchSampler(num_samples, 12 // world_size, True, 0, rank, world_size) for rank in range(world_size)
+        ]
+        for share in shares:
+            share.skip_once(1)  # as in an epoch begun by one process
+        assert one[1:] == [sum(own, []) for own in zip(*map(epoch, shares), strict=True)]
+
+
+def test_the_order_of_one_process_stays_so_that_old_runs_go_on():
+    assert epoch(EpochBatchSampler(7, 3, True, 5), 2) == [[1, 3, 0], [2, 4], [5, 6]]
 
 
 def test_without_shuffling_the_order_is_the_natural_one():
