@@ -28,7 +28,7 @@ from project.run.assemble import (
     trainer_arguments,
 )
 from project.run.checkpoints import AveragedWeights, DurableCheckpointIO, RunCheckpoints, SeedEveryStep
-from project.run.config import NOT_SAVED, dump
+from project.run.config import NOT_SAVED, dump, flatten, plain
 from project.run.errors import RunError, Stopped, UsageError, one_line
 from project.run.folder import Resumed
 from project.run.guard import FiniteGuard
@@ -41,6 +41,14 @@ from project.run.stops import StopSignals, leave_handlers_to_us, requeue
 from project.run.summary import closing_lines, git_state, hardware, peak_memory_mb, versions, write_summary
 from project.run.terminal import is_main_process, say
 from project.run.tracking import MetricsCsv, Tracker, choose_mode, new_run_id, redact, redacted_command
+
+# Options that decide the numbers of a training, besides those of the parts ...
+DECISIVE = (
+    *("seed", "max_epochs", "max_steps", "accumulate_grad_batches", "precision", "limit_train_batches"),
+    *("overfit_batches", "gradient_clip_val", "gradient_clip_algorithm", "deterministic", "compile"),
+)
+# ... of which these do not: where the images are, and how they are read.
+INDIFFERENT = ("data.name", "data.root", "data.download", "data.num_workers", "data.cache")
 
 
 class Run:
@@ -191,6 +199,18 @@ class Run:
             except ValueError as error:
                 raise UsageError(f"--ckpt_path {self.resumed.path}: {error}") from error
 
+    def _changes(self, resumed: Resumed) -> str:
+        """Return what decides the numbers of a training and is not as it was when the resumed run was saved."""
+        before, now = flatten(resumed.record["config"]), flatten(self.config)
+        decisive = [key for key in before if (key in DECISIVE or "." in key) and key not in INDIFFERENT]
+        changes = {key: (before[key], now.get(key, before[key])) for key in decisive}
+        position = resumed.checkpoint.get(type(self.data).__qualname__, {})
+        processes = self.trainer.world_size
+        changes["the number of processes"] = (position.get("processes", processes), processes)
+        return ", ".join(
+            f"{key} is {new} and was {old}" for key, (old, new) in changes.items() if plain(old) != plain(new)
+        )
+
     def _choose_recording(self) -> None:
         """Decide what will be recorded where; nothing is written yet."""
         own = self.resumed is not None and self.resumed.path.absolute().parent == self.folder.absolute()
@@ -291,6 +311,8 @@ class Run:
         if self.resumed is not None:
             done = f"{self.resumed.epochs_done} epochs, {self.resumed.steps_done:,} steps done"
             say(f"resume    {self.resumed.path}: {done}")
+            if changes := self._changes(self.resumed):
+                say(f"note: from here on the run is no longer, bit for bit, the uninterrupted one: {changes}")
 
     def _fit(self) -> None:
         start = time.perf_counter()

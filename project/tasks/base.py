@@ -1,5 +1,6 @@
 """What every task shares: its optimiser and schedule, its training metrics, how it is rebuilt from a file."""
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
@@ -17,7 +18,7 @@ from project.ops.images import denormalise, normalise
 from project.ops.pictures import in_colour
 from project.registry import brief, check_options, options_of
 from project.tasks.mistakes import Mistake
-from project.tasks.optim import build_optimiser, rate_factor
+from project.tasks.optim import Course, build_optimiser, rate_factor
 
 LONGEST_SIDE = 2**15  # pixels of an image
 MOST_PIXELS = 2**26  # of an image
@@ -109,6 +110,8 @@ class Task(pl.LightningModule):
         self.images_measured = 0  # in the validation or test under way, or the last one
         self._sums: Tensor | None = None
         self._tracked: list[str] = []
+        self._course = Course(until=0)
+        self._saved_course: Mapping[str, Any] | None = None  # in the checkpoint that this fit resumes
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning notes the hook that it is in, some fifty times a step, and PyTorch would look each time whether that
@@ -162,18 +165,22 @@ class Task(pl.LightningModule):
         self._optimiser_values = [{k: v for k, v in g.items() if k not in KEPT} for g in optimiser.param_groups]
         schedule, warmup = training["schedule"], training["warmup"]
         steps = self.trainer.estimated_stepping_batches
-        if not math.isfinite(steps):
+        if not 0 <= steps < math.inf:
             if schedule == "constant" and not warmup:
                 return optimiser
             raise ValueError(f"schedule {schedule} has to know how long the run is: give --max_epochs or --max_steps")
+        self._course = Course(until=int(steps))
 
         def factor(step: int) -> float:
-            return rate_factor(schedule, warmup, step / max(1, steps))
+            return rate_factor(schedule, warmup, self._course.share_at(step))
 
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": LambdaLR(optimiser, factor), "interval": "step"}}
 
     def on_train_start(self) -> None:
         """Have the optimiser's own settings hold, where a run is resumed with others than those it was saved with."""
+        if self._saved_course is not None and self.trainer.lr_scheduler_configs:
+            self._course = self._resumed_course(self._saved_course)
+        self._saved_course = None
         optimiser = self.trainer.optimizers[0]
         for group, values in zip(optimiser.param_groups, self._optimiser_values, strict=True):
             group.update({**values, "initial_lr": values["lr"]})
@@ -185,6 +192,33 @@ class Task(pl.LightningModule):
             ):
                 group["lr"] = rate * factor(scheduler.last_epoch)
             scheduler._last_lr = [group["lr"] for group in optimiser.param_groups]
+
+    def _resumed_course(self, saved: Mapping[str, Any]) -> Course:
+        """Return the saved course if the run still ends at the same step, else one from here to its new end.
+
+        What is done counts in the unit that limits the run, epochs or steps: a longer run goes on from a smaller share.
+        """
+        trainer = self.trainer
+        step, batches = trainer.global_step, trainer.num_training_batches
+        until, share, is_as_saved = trainer.max_steps, step / max(1, trainer.max_steps), True
+        if trainer.max_epochs not in (None, -1) and batches < math.inf:
+            epochs: Any = trainer.fit_loop.epoch_progress.current
+            taken = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+            within = min(taken, batches) if epochs.processed < epochs.started else 0  # batches of an unfinished epoch
+            steps = math.ceil(batches / trainer.accumulate_grad_batches)  # of an epoch
+            done = epochs.processed * steps + (
+                steps if within == batches else within // trainer.accumulate_grad_batches
+            )
+            end = step + max(0, trainer.max_epochs * steps - done)
+            if trainer.max_steps == -1 or end < trainer.max_steps:
+                until, share, is_as_saved = (
+                    end,
+                    (epochs.processed + within / batches) / trainer.max_epochs,
+                    done == step,
+                )
+        if not saved and is_as_saved:  # by a version that did not save it
+            return Course(until)
+        return Course(**saved) if saved and saved["until"] == until else Course(until, step, min(1.0, share))
 
     def preprocess(self, images_u8: Tensor) -> Tensor:
         """Normalise uint8 images (N, C, H, W) as in training."""
@@ -248,11 +282,15 @@ class Task(pl.LightningModule):
         if sums is not None:
             sums = sums.view(self.trainer.world_size, -1)
         checkpoint["epoch_means"] = {"names": self._tracked, "sums": sums}
+        checkpoint["course"] = dataclasses.asdict(self._course)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._tracked = checkpoint["epoch_means"]["names"]
         sums = checkpoint["epoch_means"]["sums"]
-        self._sums = sums if sums is None else sums[self.global_rank] if self.global_rank < len(sums) else None
+        # Of fewer processes than before, each takes over the sums of several; of more, some have none.
+        own = [] if sums is None else sums[self.global_rank :: self.trainer.world_size]
+        self._sums = sum(own[1:], own[0]) if len(own) else None
+        self._saved_course = checkpoint.get("course", {})
 
     def _summed_over_processes(self) -> Tensor | None:
         if self._sums is None:

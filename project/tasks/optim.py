@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import nn
@@ -115,8 +116,21 @@ def build_optimiser(module: nn.Module, name: str = "adamw", **options: Any) -> t
     return builder([group for group in groups if group["params"]], **options), training
 
 
+@dataclass(frozen=True)
+class Course:
+    """The share of a run that is done, by optimiser steps: a straight line from the start, or a resume, to the end."""
+
+    until: int  # optimiser steps at the run's end
+    since: int = 0  # optimiser steps at the line's start ...
+    share: float = 0.0  # ... and the share that was done there
+
+    def share_at(self, step: int) -> float:
+        """Return the share done after `step` optimiser steps, 0 to 1."""
+        return self.share + (1 - self.share) * (step - self.since) / max(1, self.until - self.since)
+
+
 def rate_factor(schedule: Schedule, warmup: float, progress: float) -> float:
-    """Return the share of the top learning rate, in [0, 1], at `progress` = steps taken / all steps, in [0, 1].
+    """Return the share of the top learning rate, in [0, 1], at `progress`, the share of the run done, in [0, 1].
 
     The rate rises from 1/25 along a half cosine during `warmup`, then stays (constant) or falls to 0 along another
     half cosine. Past the last step it stays where it ended. Source: Smith and Topin 2017, arXiv:1708.07120.

@@ -9,7 +9,9 @@ from project.run import train
 from project.run.checkpoints import RunCheckpoints
 from project.run.compare import differences
 from project.run.errors import Stopped
+from project.tasks.optim import rate_factor
 from tests.runs import read_metrics, read_summary, run
+from tests.tiny import QUICK
 
 EPOCHS, BATCHES = 3, 10
 SETUPS = {
@@ -45,8 +47,8 @@ def _(workplace):
     pass
 
 
-def cut_and_resume(monkeypatch, after, *options):
-    """Run 'cut', ended right after the save number `after`, counting steps and ends of epochs, and resume it."""
+def cut(monkeypatch, after, *options):
+    """Train until right after the save number `after`, counting steps and ends of epochs."""
     saves = []
     save = RunCheckpoints._save_last
 
@@ -59,7 +61,12 @@ def cut_and_resume(monkeypatch, after, *options):
     with monkeypatch.context() as patch:
         patch.setattr(RunCheckpoints, "_save_last", save_and_cut)
         with pytest.raises(Cut):
-            run("--name", "cut", "--max_epochs", EPOCHS, "--save_every_steps", 1, *options)
+            train.main([str(option) for option in options])
+
+
+def cut_and_resume(monkeypatch, after, *options):
+    """Run 'cut', ended right after the save number `after`, counting steps and ends of epochs, and resume it."""
+    cut(monkeypatch, after, *QUICK, "--name", "cut", "--max_epochs", EPOCHS, "--save_every_steps", 1, *options)
     assert read_summary("cut")["status"] == "failed"
     train.main(["--ckpt_path", "checkpoints/cut/last.ckpt"])
 
@@ -117,3 +124,34 @@ def test_how_often_it_is_saved_changes_nothing_else():
     run("--name", "whole", "--max_epochs", EPOCHS)
     run("--name", "cut", "--max_epochs", EPOCHS, "--save_every_steps", 2)
     assert_equal_runs()
+
+
+CHANGED = "note: from here on the run is no longer, bit for bit, the uninterrupted one: "
+
+
+def rates(name):
+    return [float(line["lr"]) for line in read_metrics(name) if line["lr"]]
+
+
+def test_a_run_that_goes_on_otherwise_says_so_and_keeps_its_new_schedule(monkeypatch, capsys):
+    """Cut after 14 of 30 steps; the 6 batches left and the last epoch are then 3 and 5 steps; cut again after 2."""
+    common = ["--log_every_n_steps", 1, "--save_every_steps", 1, "--optim.schedule", "cosine", "--optim.lr", 1]
+    cut(monkeypatch, 15, *QUICK, "--name", "cut", "--max_epochs", EPOCHS, *common)
+    changed = ["--ckpt_path", "checkpoints/cut/last.ckpt", "--accumulate_grad_batches", 2]
+    train.main([*map(str, changed), "--name", "whole"])
+    cut(monkeypatch, 2, *changed)
+    assert capsys.readouterr().out.count(f"{CHANGED}accumulate_grad_batches is 2 and was 1\n") == 2
+    train.main(["--ckpt_path", "checkpoints/cut/last.ckpt"])
+    assert CHANGED not in capsys.readouterr().out
+    assert differences(*(read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "cut"))) == []
+    assert rates("whole") == rates("cut")[-9:]
+    shares = [14 / 30 + 16 / 30 * i / 8 for i in range(9)]
+    assert rates("whole")[-9:] == pytest.approx([rate_factor("cosine", 0, share) for share in shares], abs=1e-9)
+
+
+def test_a_finished_run_given_more_epochs_learns_on(capsys):
+    run("--name", "longer", "--max_epochs", 1, "--log_every_n_steps", 1, "--optim.lr", 1)
+    train.main(["--ckpt_path", "checkpoints/longer/last.ckpt", "--max_epochs", "2"])
+    assert f"{CHANGED}max_epochs is 2 and was 1\n" in capsys.readouterr().out
+    expected = [rate_factor("one_cycle", 0.25, 0.5 + i / 20) for i in range(1, 11)]
+    assert rates("longer")[10:] == pytest.approx(expected, abs=1e-9)

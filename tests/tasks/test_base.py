@@ -1,0 +1,76 @@
+"""What the tasks have in common, on the smallest of them."""
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from project.tasks.classifier import LitClassifier
+from project.tasks.optim import rate_factor
+
+LR = 0.1
+
+
+def small(**optim):
+    torch.manual_seed(0)
+    optim = {"name": "sgd", "lr": LR, "momentum": 0.0, **optim}
+    return LitClassifier(image_size=(8, 8), backbone={"name": "mlp", "widths": [4], "norm": "none"}, optim=optim)
+
+
+def loader(num_batches, batch_size=4):
+    images = torch.randn(num_batches * batch_size, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    return DataLoader(list(zip(images, torch.arange(len(images)) % 10, strict=True)), batch_size=batch_size)
+
+
+class Rates(pl.Callback):
+    """Notes the learning rate of each step."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.seen.append(optimizer.param_groups[0]["lr"] / LR)
+
+
+def fit(task, batches, callbacks=(), ckpt_path=None, **options):
+    quietly = dict.fromkeys(("enable_progress_bar", "enable_model_summary", "logger", "enable_checkpointing"), False)
+    trainer = pl.Trainer(accelerator="cpu", callbacks=list(callbacks), **quietly, **options)
+    trainer.fit(task, loader(batches), ckpt_path=ckpt_path, weights_only=True)
+    return trainer
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine"])
+@pytest.mark.parametrize(
+    ("first", "then", "batches", "shares"),
+    [  # 2 of 6 epochs of 10 batches, then others; the shares of the run that are done before each further step
+        ({"max_epochs": 6}, {"max_epochs": 6}, 10, [20 / 60 + i / 60 for i in range(40)]),
+        ({"max_epochs": 6}, {"max_epochs": 6, "accumulate_grad_batches": 2}, 10, [2 / 6 + i / 30 for i in range(20)]),
+        ({"max_epochs": 6}, {"max_epochs": 6, "accumulate_grad_batches": 4}, 10, [2 / 6 + i / 18 for i in range(12)]),
+        ({"max_epochs": 6}, {"max_epochs": 6}, 5, [2 / 6 + i / 30 for i in range(20)]),
+        ({"max_epochs": 6}, {"max_epochs": 6}, 20, [2 / 6 + i / 120 for i in range(80)]),
+        ({"max_epochs": 2}, {"max_epochs": 6}, 10, [2 / 6 + i / 60 for i in range(40)]),  # it was finished
+        ({"max_epochs": 6}, {"max_epochs": 3}, 10, [2 / 3 + i / 30 for i in range(10)]),
+        ({"max_steps": 40}, {"max_steps": 40, "accumulate_grad_batches": 2}, 10, [0.5 + i / 40 for i in range(20)]),
+        ({"max_steps": 20}, {"max_steps": 40}, 10, [0.5 + i / 40 for i in range(20)]),
+        ({"max_steps": 25}, {"max_epochs": 5}, 10, [0.4 + i / 50 for i in range(30)]),
+    ],
+)
+def test_the_schedule_follows_the_share_of_the_run_that_is_done(tmp_path, schedule, first, then, batches, shares):
+    path = tmp_path / "last.ckpt"
+
+    class Saved(pl.Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            if trainer.current_epoch == 1:
+                trainer.save_checkpoint(path)
+                trainer.should_stop = True
+
+    rates = [Rates(), Rates()]
+    fit(small(schedule=schedule), 10, [rates[0], Saved()], **first)
+    trainer = fit(small(schedule=schedule), batches, [rates[1]], path, **then)
+    warmup = 0.25 if schedule == "one_cycle" else 0.0
+    assert rates[1].seen == pytest.approx([rate_factor(schedule, warmup, share) for share in shares])
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
+    if first == then and batches == 10:
+        whole = Rates()
+        fit(small(schedule=schedule), 10, [whole], **first)
+        assert rates[0].seen + rates[1].seen == whole.seen
