@@ -132,7 +132,7 @@ def _take_in(
         both = f"{one.name} = {other.name}"
         contradicts = checked.layout.task == "classify" and _counted(one) != _counted(other)
         if contradicts:
-            findings.add("warning", "images that two classes have, of which one is wrong", both)
+            findings.add("warning", "images that are in two classes: one of the two is wrong", both)
         if where != split:
             findings.add("warning", f"images of {split} that {where} has, too", both)
         elif other is not one:
@@ -165,7 +165,7 @@ def _look_at_copies(layout: Layout, copies: list[tuple[str, str]]) -> None:
     split_of = {name: split for split, listing in held.items() for name in listing.images}
     for pair in copies:
         if len({split_of[name] for name in pair}) > 1:
-            what = "images that training and the images held out for validation would share: keep one of each"
+            what = "images whose copy is on the other side of the split that training draws: keep one of each"
             layout.findings.add("warning", what, " = ".join(pair))
 
 
@@ -183,7 +183,7 @@ def _look_at_classes(checked: Checked) -> None:
             if trained and not count:
                 findings.add("warning", f"classes that {split} has no image of", name)
     if sides := told_by_side(names):
-        findings.add("warning", f"classes {sides[0]} and {sides[1]} look alike mirrored: train with --data.flip false")
+        findings.add("warning", f"mirroring turns class {sides[0]} into {sides[1]}: train with --data.flip false")
     seen = {name: int(count) for name, count in zip(names, train, strict=True) if count}
     if seen and max(seen.values()) > UNEVEN * min(seen.values()):
         most, least = max(seen, key=lambda name: seen[name]), min(seen, key=lambda name: seen[name])

@@ -129,8 +129,8 @@ class FolderDataModule(ImageDataModule):
         self.notes = self.layout.notes
         if flip and (sides := told_by_side(self.class_names)):
             self.notes.append(
-                f"classes {sides[0]} and {sides[1]} look alike mirrored, and half of the training images are mirrored: "
-                "--data.flip false leaves them as they are"
+                f"mirroring turns class {sides[0]} into {sides[1]}, and half of the training images are mirrored: "
+                "use --data.flip false"
             )
         self.listings, self._how_split = held_out(self.layout, val_size, test_size)
         self.layout.splits = self.listings  # each name is kept once

@@ -145,7 +145,7 @@ def _is_data_set(folder: Folder) -> bool:
 
 
 def _check_names(layout: Layout, root: Folder) -> None:
-    """Refuse classes without a name, and remark those that a person would take for one.
+    """Refuse classes without a name, and remark names that a user would take for one.
 
     Raises:
         ValueError: a class has no name.
@@ -255,7 +255,7 @@ def _masks(
     else:
         names, code = _numbered_classes(root, paths, findings, classes, ignore)
     if code.ignored:
-        findings.add("note", f"pixels of {ignore} in masks are no class either")
+        findings.add("note", f"class {ignore} in masks is ignored")
     return Layout("images with masks", "segment", names, listings, findings, code)
 
 
@@ -265,7 +265,7 @@ def _named_classes(root: Folder, paths: list[Path], findings: Findings) -> tuple
     if len(names) > IGNORE:
         raise ValueError(f"{root.path}/{CLASSES} has {len(names)} classes: a mask can tell {IGNORE} apart")
     if colours:
-        findings.add("note", f"masks are read by their colours, which {CLASSES} gives")
+        findings.add("note", f"masks are read by colour, as {CLASSES} says")
         return names, MaskCode(len(names), colours)
     seen = survey(paths[:: max(1, len(paths) // SURVEYED)], skip=True, palettes=findings.strict)
     if seen.values and seen.values <= {0, IGNORE}:  # black and white, or few masks with anything in them
@@ -275,9 +275,7 @@ def _named_classes(root: Folder, paths: list[Path], findings: Findings) -> tuple
     if seen.is_black_and_white and len(names) == 2:
         findings.add("note", f"masks are black and white: 0 is {names[0]}, {IGNORE} is {names[1]}")
         return names, MaskCode(2, binary=True)
-    findings.add(
-        "note", f"masks are read by their numbers, which {CLASSES} names: 0 is {names[0]}; {IGNORE} is no class"
-    )
+    findings.add("note", f"masks hold class numbers, named in {CLASSES} (0 is {names[0]}); {IGNORE} is ignored")
     return names, MaskCode(len(names), palette=seen.palette)
 
 
@@ -303,8 +301,8 @@ def _numbered_classes(
         findings.error("classes too few", message)
     names = tuple(str(value) for value in range(num) if value not in ignored)
     lacking = [name for name in names if int(name) not in seen.values]
-    shown = f", of which no mask holds {' '.join(lacking[:5])}" if lacking else ""
-    findings.add("note", f"masks are read by their numbers, 0 to {num - 1}{shown}; {IGNORE} is no class")
+    shown = f" ({' '.join(lacking[:5])} in no mask)" if lacking else ""
+    findings.add("note", f"masks hold class numbers 0 to {num - 1}{shown}; {IGNORE} is ignored")
     order = _order(len(names), ignored)
     return names, MaskCode(len(order), order=order, named=False, ignored=ignored, palette=seen.palette)
 

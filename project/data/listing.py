@@ -31,7 +31,7 @@ EXPECTED = SUFFIXES | {
     *(".txt", ".md", ".rst", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".html", ".pdf", ".log"),
     *(".py", ".ipynb", ".ini", ".db"),
 }
-UNREAD = "files left out: they have no ending of an image that is read"
+UNREAD = "files left out: their format is not read"
 MOST_ADDED = 40  # characters that masks' names have before or after those of their images
 TRIED = 50  # names that tell which these are
 MOST_WAYS = 100  # by which a folder is looked into: links that branch lead through it a million times
@@ -429,7 +429,7 @@ def partners(
         ones = {_stripped(stem, *own): name for stem, name in ones.items()}
         twos = {_stripped(stem, before, after): name for stem, name in twos.items()}
     if before or after:
-        what = f"names of {kinds[1]}s differ from those of {kinds[0]}s by {f'{before} {after}'.strip()!r}"
+        what = f"{kinds[1]} names differ from {kinds[0]} names by {f'{before} {after}'.strip()!r}"
         findings.add("note", what + (f" for {' '.join(own).strip()!r}" if any(own) else ""))
     for stem, name in ones.items():
         if stem not in twos:

@@ -223,10 +223,10 @@ def test_notes_of_the_layout_are_there_to_be_printed(tmp_path):
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        ("left right up", "left and right"),
-        ("turn-Left turn-Right", "turn-Left and turn-Right"),
-        ("hand_L hand_R", "hand_L and hand_R"),
-        ("turnleft turnright", "turnleft and turnright"),
+        ("left right up", "left into right"),
+        ("turn-Left turn-Right", "turn-Left into turn-Right"),
+        ("hand_L hand_R", "hand_L into hand_R"),
+        ("turnleft turnright", "turnleft into turnright"),
         ("left up", ""),
         ("ball barr", ""),
         ("bright light", ""),
@@ -237,7 +237,7 @@ def test_classes_that_mirroring_makes_one_are_remarked(tmp_path, names, said):
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.png").touch()
     notes = FolderDataModule(str(tmp_path), "classify", val_size=0).notes
-    assert [note.split(" look")[0] for note in notes] == ([f"classes {said}"] if said else [])
+    assert [note.split(",")[0] for note in notes] == ([f"mirroring turns class {said}"] if said else [])
     assert all("--data.flip false" in note for note in notes)
     assert FolderDataModule(str(tmp_path), "classify", val_size=0, flip=False).notes == []
 

@@ -44,7 +44,7 @@ def test_each_layout_is_recognised_with_splits_and_without(tmp_path, write, kind
         layout = recognise(write(tmp_path / f"my {split} données", split=split))
         assert (layout.kind, layout.task, layout.class_names) == (kind, task, class_names)
         assert sizes(layout) == expected
-        assert [note for note in layout.notes if not note.startswith("masks are read by")] == []
+        assert [note for note in layout.notes if not note.startswith("masks hold class numbers")] == []
         assert all(listing.image(len(listing) - 1).is_file() for listing in layout.splits.values())
 
 
@@ -117,7 +117,7 @@ def test_names_in_another_unicode_form_are_the_same_names(tmp_path):
 
 def test_files_of_formats_that_are_not_read_are_mentioned(tmp_path):
     layout = recognise(touch(tmp_path, "a/1.jpg", "b/1.jpg", "a/x.heic", "b/scan", "b/notes.txt"))
-    assert layout.notes == ["2 files left out: they have no ending of an image that is read (first: a/x.heic)"]
+    assert layout.notes == ["2 files left out: their format is not read (first: a/x.heic)"]
     with pytest.raises(ValueError, match=r"c holds no images \(.*, but 1 with .heic\): fill it"):
         recognise(touch(tmp_path, "c/1.HEIC"))
 
@@ -381,12 +381,12 @@ def test_a_colour_can_be_one_that_does_not_count(tmp_path):
 @pytest.mark.parametrize(
     ("images", "masks", "said"),
     [
-        (["1", "2", "10"], ["1_mask", "2_mask", "10_mask"], "images by '_mask'"),
-        (["d/1", "d/2"], ["d/GT-1-seg", "d/GT-2-seg"], "images by 'GT- -seg'"),
-        (["0001TP_1", "0001TP_2"], ["0001TP_1_L", "0001TP_2_L"], "images by '_L'"),
-        (["img_01", "img_02"], ["mask_01", "mask_02"], "images by 'mask_0' for 'img_0'"),
-        (["a_left8bit", "b_left8bit"], ["a_ids", "b_ids"], "images by '_ids' for '_left8bit'"),
-        (["cat"], ["cat_gt"], "images by '_gt'"),
+        (["1", "2", "10"], ["1_mask", "2_mask", "10_mask"], "image names by '_mask'"),
+        (["d/1", "d/2"], ["d/GT-1-seg", "d/GT-2-seg"], "image names by 'GT- -seg'"),
+        (["0001TP_1", "0001TP_2"], ["0001TP_1_L", "0001TP_2_L"], "image names by '_L'"),
+        (["img_01", "img_02"], ["mask_01", "mask_02"], "image names by 'mask_0' for 'img_0'"),
+        (["a_left8bit", "b_left8bit"], ["a_ids", "b_ids"], "image names by '_ids' for '_left8bit'"),
+        (["cat"], ["cat_gt"], "image names by '_gt'"),
     ],
 )
 def test_what_all_masks_have_in_their_names_besides_is_passed_over_and_said(tmp_path, images, masks, said):
@@ -483,7 +483,7 @@ def test_without_names_classes_are_the_numbers_in_the_masks(tmp_path):
     save_mask(tmp_path / "masks" / "2.png", np.uint16([[3, 0]]))
     layout = recognise(tmp_path)
     assert layout.class_names == ("0", "1", "2", "3")
-    assert layout.notes == ["masks are read by their numbers, 0 to 3, of which no mask holds 2; 255 is no class"]
+    assert layout.notes == ["masks hold class numbers 0 to 3 (2 in no mask); 255 is ignored"]
     assert recognise(tmp_path, classes=list("abcde")).class_names == tuple("abcde")
     with pytest.raises(ValueError, match="classes names 3, and the masks in .* hold 4"):
         recognise(tmp_path, classes=list("abc"))

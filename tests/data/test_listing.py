@@ -28,7 +28,7 @@ def test_files_that_look_like_images_and_are_not_read_are_counted(tmp_path):
     findings = Findings()
     assert len(find_images([str(touch(tmp_path, "a.jpg"))], findings)) == 1
     (finding,) = findings.of("warning")
-    assert (finding.count, finding.what) == (3, "files left out: they have no ending of an image that is read")
+    assert (finding.count, finding.what) == (3, "files left out: their format is not read")
     assert finding.files == [str(tmp_path / name) for name in ("a.heic", "in/B.HEIC", "in/scan")]
 
 

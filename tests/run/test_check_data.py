@@ -71,7 +71,7 @@ def test_every_problem_is_reported_not_only_the_first(tmp_path, capsys):
         "error: 1 masks that cannot be read, or hold classes that there are not",
         "holds the class 9, and there are 3, from 0 to 2",
         "error: 1 masks of another size than their image",
-        "note: masks are read by their numbers, which classes.txt names: 0 is background; 255 is no class",
+        "note: masks hold class numbers, named in classes.txt (0 is background); 255 is ignored",
     ):
         assert text in printed
     assert error == f"training on {tmp_path} would fail: 5 errors, see above"
@@ -105,9 +105,9 @@ def test_images_that_are_there_twice_are_found_by_their_bytes(tmp_path, capsys):
     shutil.copy(tmp_path / "train" / "red" / "5.png", tmp_path / "train" / "red" / "my copy é.png")
     printed, _ = check(tmp_path, capsys)
     assert "warning: 1 images that train has more than once train/red/my copy é.png = train/red/5.png" in printed
-    assert "warning: 1 images that two classes have, of which one is wrong train/red/2.png = train/bl" in printed
+    assert "warning: 1 images that are in two classes: one of the two is wrong train/red/2.png = train/bl" in printed
     assert "warning: 1 images of test that train has, too test/red/x.png = train/red/5.png" in printed
-    assert "would share" not in printed  # the splits are the folder's own
+    assert "other side of the split" not in printed  # the splits are the folder's own
 
 
 def test_copies_that_the_split_to_be_drawn_would_part_are_found(tmp_path, capsys):
@@ -120,7 +120,7 @@ def test_copies_that_the_split_to_be_drawn_would_part_are_found(tmp_path, capsys
     assert error == "" and "5 images that train has more than once" in printed and "two classes" not in printed
     again = FolderDataModule(str(tmp_path), "classify").listings["val"].images
     parted = sum((f"{name[:-4]}z.png" in again) != (name in again) for name in held.images)
-    assert parted and f"warning: {parted} images that training and the images held out for validation would" in printed
+    assert parted and f"warning: {parted} images whose copy is on the other side of the split" in printed
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_command_that_suits_what_was_found_ends_it(tmp_path, capsys, write, op
     _, command = printed.split("train on it with ")
     assert error == "" and command.startswith(f"python scripts/train.py --data '{tmp_path}/x y' {options}")
     assert ("image_size" in command) == ("image_size" in options)
-    assert ("classes left and right look alike mirrored" in printed) == ("--data.flip f" in options)
+    assert ("mirroring turns class left into right" in printed) == ("--data.flip f" in options)
 
 
 def grey_classes(folder, names):

@@ -68,9 +68,7 @@ def test_files_of_a_folder_that_are_not_read_are_listed(tmp_path, capsys):
         (tmp_path / name).touch()
     predict.main([CKPT, str(tmp_path)])
     listed = f"({tmp_path}/a.heic, {tmp_path}/scan)"
-    assert capsys.readouterr().err == (
-        f"note: 2 files left out: they have no ending of an image that is read {listed}\n"
-    )
+    assert capsys.readouterr().err == (f"note: 2 files left out: their format is not read {listed}\n")
 
 
 def test_unreadable_files_are_named_and_the_others_dealt_with(tmp_path, capsys):
