@@ -110,6 +110,7 @@ class Task(pl.LightningModule):
         self.images_measured = 0  # in the validation or test under way, or the last one
         self._sums: Tensor | None = None
         self._tracked: list[str] = []
+        self._accumulated = 0  # batches whose gradients were added up since the last step
         self._course = Course(until=0)
         self._saved_course: Mapping[str, Any] | None = None  # in the checkpoint that this fit resumes
 
@@ -219,6 +220,19 @@ class Task(pl.LightningModule):
         if not saved and is_as_saved:  # by a version that did not save it
             return Course(until)
         return Course(**saved) if saved and saved["until"] == until else Course(until, step, min(1.0, share))
+
+    # Lightning divides the sum of gradients by accumulate_grad_batches. The last batches of an epoch may be fewer, and
+    # so may the first ones after a resume with another number.
+
+    def on_after_backward(self) -> None:
+        self._accumulated += 1
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        counted, self._accumulated = self._accumulated, 0
+        if 0 < counted < self.trainer.accumulate_grad_batches:
+            for weight in (weight for group in optimizer.param_groups for weight in group["params"]):
+                if weight.grad is not None:
+                    weight.grad.mul_(self.trainer.accumulate_grad_batches / counted)
 
     def preprocess(self, images_u8: Tensor) -> Tensor:
         """Normalise uint8 images (N, C, H, W) as in training."""

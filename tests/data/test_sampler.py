@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from project.data.sampler import EpochBatchSampler, mix
@@ -35,7 +37,7 @@ def test_the_images_of_a_step_do_not_depend_on_the_number_of_processes(num_sampl
         ]
         for share in shares:
             share.skip_once(1)  # as in an epoch begun by one process
-        assert one[1:] == [sum(own, []) for own in zip(*map(epoch, shares), strict=True)]
+        assert one[1:] == [[*itertools.chain(*own)] for own in zip(*map(epoch, shares), strict=True)]
 
 
 def test_the_order_of_one_process_stays_so_that_old_runs_go_on():

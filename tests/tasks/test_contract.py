@@ -63,6 +63,17 @@ def test_it_trains_validates_and_tests(name):
     assert all(value == value for value in measured.values())
 
 
+@pytest.mark.parametrize("options", [{}, {"gradient_clip_val": 0.01}, {"precision": "bf16-mixed"}], ids=str)
+def test_gradients_of_too_few_batches_for_a_step_are_divided_by_their_number(name, options):
+    def weights(accumulated):
+        task = built(name, optim={"name": "sgd", "schedule": "constant"})
+        quiet(max_epochs=1, accumulate_grad_batches=accumulated, **options).fit(task, loader(name))
+        return task.state_dict()
+
+    two, eight = weights(2), weights(8)  # two batches are one step either way; powers of two round nothing
+    assert all(torch.equal(two[key], eight[key]) for key in two)
+
+
 def test_measures_start_anew_each_time(name):
     task = built(name)
     first, second = (quiet().test(task, loader(name), verbose=False)[0] for _ in range(2))
