@@ -7,6 +7,7 @@ import contextlib
 import csv
 import functools
 import io
+import itertools
 import netrc
 import os
 import re
@@ -65,9 +66,19 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def rewind(self, step: int) -> None:
-        """Forget what was logged at `step` and later, which will be logged again; go on with the line before."""
-        if self.path.exists():
-            rows = [row for row in self._rows() if int(row["step"]) < step]
+        """Forget what was logged at `step` and later, which will be logged again; go on with the line before.
+
+        A damaged table never keeps a run from going on: it is kept beside, and its readable lines go on.
+        """
+        if os.path.lexists(self.path):
+            rows, damage = self._read()
+            if damage:
+                beside = _free_name(self.path.with_name(f"{self.path.name}.damaged"))
+                os.replace(self.path, beside)
+                _warn(
+                    f"{self.path} is damaged ({damage}): {len(rows)} readable lines are kept, the rest is in {beside}"
+                )
+            rows = [row for row in rows if int(row["step"]) < step]
             current = rows.pop() if rows and int(rows[-1]["step"]) == step - 1 else {}
             self._rewrite(rows)
             self._row = {**{k: v for k, v in current.items() if v}, "step": step - 1} if current else {}
@@ -88,7 +99,8 @@ class MetricsCsv(Logger):
             return
         new = [column for column in self._row if column not in self.columns]
         if new or not self.path.exists():
-            done = [row for row in self._rows() if row["step"] != str(self._row["step"])] if self.path.exists() else []
+            rows = self._read()[0] if self.path.exists() else []
+            done = [row for row in rows if row["step"] != str(self._row["step"])]
             self.columns += new
             self._rewrite(done)
         with open(self.path, "r+", newline="", encoding="utf-8") as file:
@@ -100,12 +112,38 @@ class MetricsCsv(Logger):
     def finalize(self, status: str) -> None:
         self.save()
 
-    def _rows(self) -> list[dict[str, Any]]:
-        with open(self.path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = [row for row in reader if row["step"].isdigit() and None not in row.values()]  # not one cut short
-            self.columns = list(reader.fieldnames or self.columns)
-            return rows
+    def _read(self) -> tuple[list[dict[str, Any]], str]:
+        """Return the readable lines and the damage found. A last line without its end was cut by a kill: no damage."""
+        if not self.path.is_file():
+            return [], "it is not a file"
+        with open(self.path, newline="", encoding="utf-8", errors="replace") as file:
+            text = file.read()
+        whole = text.rfind("\n") + 1
+        text = text if "\0" in text[whole:] else text[:whole]
+        lines = csv.reader(io.StringIO(text, newline=""))
+        rows, unreadable, columns = [], 0, None
+        while True:
+            try:
+                cells = next(lines)
+            except StopIteration:
+                break
+            except csv.Error:  # a field without end
+                unreadable += 1
+                continue
+            if columns is None:
+                columns = cells
+                if len(set(cells)) < len(cells) or not {"epoch", "step"} <= set(cells):
+                    return [], "its first line does not name its columns"
+                continue
+            row = dict(zip(columns, cells, strict=False))
+            step = row.get("step", "")
+            plain = step.isascii() and step.isdigit() and len(step) < 19
+            if plain and len(cells) == len(columns) and not any("\0" in cell for cell in cells):
+                rows.append(row)
+            else:
+                unreadable += 1
+        self.columns = columns or self.columns
+        return rows, f"{unreadable} lines cannot be read" if unreadable else ""
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
         text = io.StringIO()
@@ -114,6 +152,10 @@ class MetricsCsv(Logger):
         writer.writerows(rows)
         write_text(text.getvalue(), self.path)
         self._row_start = self.path.stat().st_size
+
+
+def _free_name(path: Path) -> Path:
+    return next(free for n in itertools.count(1) if not os.path.lexists(free := path.with_name(f"{path.name}-{n}")))
 
 
 def _harmless(method: Callable[..., Any]) -> Callable[..., Any]:

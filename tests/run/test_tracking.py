@@ -69,6 +69,52 @@ def test_a_resumed_run_forgets_what_it_will_log_again(tmp_path):
     assert [(row["step"], row["a"]) for row in rows(first.path)] == [("0", "0.0"), ("5", "5.0"), ("9", "0.5")]
 
 
+def fill_with(content):
+    return lambda path: path.write_bytes(content)
+
+
+def as_a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+GOOD = b"epoch,step,a\r\n0,0,1.0\r\n0,5,2.0\r\n"
+DAMAGED = {
+    "zeros": (fill_with(GOOD + bytes(100)), ["0", "5"]),
+    "zeros-in-a-line": (fill_with(GOOD + b"0,6,\0\0\r\n0,7,3.0\r\n"), ["0", "5", "7"]),
+    "long": (fill_with(GOOD + b"0,6," + b"1" * 200_000 + b"\r\n0,7,3.0\r\n"), ["0", "5", "7"]),
+    "steps": (fill_with(GOOD + "0,²,3.0\r\n0,x,3.0\r\n0,,3.0\r\n0,1e400,1\r\n".encode()), ["0", "5"]),
+    "huge-step": (fill_with(GOOD + b"0," + b"9" * 400 + b",3.0\r\n"), ["0", "5"]),
+    "no-text": (fill_with(GOOD + b"\xff\xfe\r\n0,7,3.0\r\n"), ["0", "5", "7"]),
+    "no-columns": (fill_with(bytes(50)), []),
+    "other-columns": (fill_with(b"a,b\r\n1,2\r\n"), []),
+    "folder": (as_a_folder, []),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_table_keeps_its_readable_lines_and_is_kept_beside(tmp_path, capsys, kind):
+    path = tmp_path / "metrics.csv"
+    path.touch()
+    damage, steps = DAMAGED[kind]
+    damage(path)
+    log = MetricsCsv(path)
+    log.rewind(9)
+    log.log_metrics({"a": 0.5}, step=9)
+    log.save()
+    assert [row["step"] for row in rows(path)] == [*steps, "9"]
+    assert (err := capsys.readouterr().err).count("\n") == 1 and "metrics.csv is damaged" in err
+    assert (tmp_path / "metrics.csv.damaged-1").exists()
+
+
+def test_a_line_that_a_kill_cut_short_is_no_damage(tmp_path, capsys):
+    path = tmp_path / "metrics.csv"
+    for content in (GOOD + b"0,9", GOOD + b"0", b"epoch,step,a\r\n0,0,1.0\r\n0,5,2.0", b""):
+        path.write_bytes(content)
+        MetricsCsv(path).rewind(9)
+        assert not capsys.readouterr().err
+
+
 def test_secrets_are_blotted_out():
     config = {"optim": {"lr": 1}, "api_key": "abc", "hub": {"access_token": "x"}, "secret": None}
     assert redact(config) == {"optim": {"lr": 1}, "api_key": "***", "hub": {"access_token": "***"}, "secret": None}
