@@ -49,19 +49,30 @@ def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None 
         if kept is not None and previous is not None:
             os.replace(kept, previous)
         _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+    except (OSError, RuntimeError) as error:
         for leftover in (temporary, kept):
             if leftover is not None:
                 leftover.unlink(missing_ok=True)
-        raise OSError(f"checkpoint {path} could not be written ({first_line(error)})") from error
+        # Of a full disk torch tells where it was in the file, on top of the system's own words.
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else first_line(cause)
+        raise OSError(f"checkpoint {path} could not be written ({reason})") from error
 
 
 def write_text(text: str, path: Path) -> None:
-    """Write a small text file at once or not at all."""
+    """Write a small text file at once or not at all.
+
+    Raises:
+        OSError: names `path`; the disk is full, say, or a folder is in its place.
+    """
     temporary = _temporary(path)
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextlib.contextmanager

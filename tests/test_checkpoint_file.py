@@ -1,11 +1,12 @@
 import os
 import pickle
+import resource
 import zipfile
 
 import pytest
 import torch
 
-from project.checkpoint_file import TEMPORARY, read_checkpoint, sweep, write_checkpoint
+from project.checkpoint_file import TEMPORARY, read_checkpoint, sweep, write_checkpoint, write_text
 
 
 def content(value=1.0):
@@ -39,6 +40,29 @@ def test_a_failure_while_writing_leaves_what_was_there(tmp_path, monkeypatch, fa
     monkeypatch.undo()
     assert (value(last), value(previous)) == (2, 1)
     assert sorted(os.listdir(tmp_path)) == ["last.ckpt", "previous.ckpt"]
+
+
+def test_a_disk_that_fills_up_within_a_checkpoint_is_named_as_the_cause(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # torch fails with "unexpected pos" then
+    try:
+        with pytest.raises(OSError, match=r"last.ckpt could not be written .File too large.$"):
+            write_checkpoint(content(), tmp_path / "last.ckpt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("blocked", ["full", "folder"])
+def test_a_text_that_cannot_be_written_leaves_nothing_and_is_named(tmp_path, monkeypatch, blocked):
+    path = tmp_path / "config.yaml"
+    if blocked == "folder":
+        path.mkdir()
+    else:
+        monkeypatch.setattr("os.replace", lambda *names: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match=r"\[Errno \d+\] .*: '.*/config.yaml'$"):
+        write_text("a: 1", path)
+    assert os.listdir(tmp_path) == (["config.yaml"] if blocked == "folder" else [])
 
 
 def test_leftovers_of_killed_writers_are_swept(tmp_path):

@@ -12,9 +12,11 @@ from typing import Any
 import jsonargparse
 import yaml
 
+from project.data import DATA
 from project.files import MIB, read_text
 from project.registry import brief, closest, look_up
 from project.run.errors import UsageError, one_line
+from project.run.folder import folder_around
 from project.run.options import (
     DEFAULT_TASK,
     DERIVED,
@@ -33,7 +35,7 @@ from project.tasks import TASKS
 
 RECIPE = "the defaults"
 LARGEST = MIB  # bytes of a configuration file
-NOT_SAVED = ("name", "ckpt_path", "init_from")  # about one run and how it starts, not about how to train
+NOT_SAVED = ("name", "ckpt_path", "resume", "init_from")  # about one run and how it starts, not about how to train
 
 
 @dataclass
@@ -174,6 +176,22 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     if len(flat) < len(pairs):
         keys = [key for key, _ in pairs]
         raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)} is given twice")
+    return flat
+
+
+def recorded(config: Mapping[str, Any], path: Any) -> dict[str, Any]:
+    """Return the options that a checkpoint at `path` records, by dotted key.
+
+    Relative paths of data are relative to the folder that the run was started in, which holds its checkpoints/NAME;
+    where they do not lead to anything from there, to the current folder.
+    """
+    flat = flatten(config)
+    folder = folder_around(path)
+    if folder is not None and folder.is_absolute():
+        for key in ("data.name", "data.root"):
+            value = str(flat.get(key) or "~")
+            if value not in DATA and not value.startswith("~") and (there := folder.parent.parent / value).exists():
+                flat[key] = str(there)
     return flat
 
 

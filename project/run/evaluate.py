@@ -11,7 +11,7 @@ from project.data import ImageDataModule, build_data, find_data
 from project.machine import settle_threads
 from project.registry import options_of
 from project.run.assemble import check_values, facts_for
-from project.run.config import Source, flatten, plain, read_command_line, resolve
+from project.run.config import Source, plain, read_command_line, recorded, resolve
 from project.run.errors import RunError, UsageError, one_line
 from project.run.progress import measured_rows
 from project.run.terminal import say
@@ -111,7 +111,7 @@ def configuration(
     """
     if "run" not in checkpoint:
         raise UsageError(f"{path} does not say what it was trained on: it was not left by a training run")
-    own = Source(path, flatten(checkpoint["run"]["config"]))
+    own = Source(path, recorded(checkpoint["run"]["config"], path))
     own.values.pop("data.num_workers", None)  # how many processes are started here, a file does not decide
     if "data.download" in own.values:  # nor whether something is fetched, and where to
         own.values["data.download"] = False

@@ -97,6 +97,7 @@ RUN_OPTIONS = [
     Option("seed", int, 0, "seed of weights, order, augmentation and dropout"),
     Option("wandb", Literal["auto", "online", "offline", "disabled"], "auto", "tracking by Weights & Biases"),
     Option("ckpt_path", str | None, None, "resume: 'last' for the newest run, or a last.ckpt"),
+    Option("resume", Literal["auto"] | None, None, "auto: go on with run --name if it has saved anything, else start"),
     Option("save_every_steps", int | None, None, "also save last.ckpt every so many steps"),
     Option("save_every_minutes", float | None, None, "also save last.ckpt every so many minutes"),
     Option("timeout_minutes", float, 10.0, "how long processes wait for one of them that hangs"),

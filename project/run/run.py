@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from project.backbones import weights_not_fetched
-from project.checkpoint_file import read_checkpoint, write_text
+from project.checkpoint_file import read_checkpoint, sweep, write_text
 from project.machine import forget_absent_gpus, settle_threads
 from project.run import folder as folders
 from project.run.assemble import (
@@ -99,12 +99,24 @@ class Run:
             for part in (self.task.backbone, self.task.head):
                 part.compile()
         arguments = trainer_arguments(self.config)
-        self.name = folders.choose_name(self.config, self.resumed)
-        self.folder = folders.ROOT / self.name
-        if self._finished_before():
-            say(f"run {self.name} is finished after {self.config['max_epochs']} epochs: see {self.folder}/summary.json")
+        own = folders.folder_that_goes_on(self.config, self.resumed)
+        if own is not None and self._finished_before(own):
+            say(f"run {own.name} is finished after {self.config['max_epochs']} epochs: see {own}/summary.json")
             say("give --max_epochs N, with a larger N, to train on")
-            return folders.read_summary(self.folder)
+            return folders.read_summary(own)
+        claimed = folders.claim_folder(self.config, self.resumed)
+        self.folder, self.name, self.goes_on = claimed.path, claimed.name, claimed.goes_on
+        try:
+            return self._train_and_test(arguments, started)
+        finally:
+            claimed.leave(keep=self.goes_on or self._has_trained())
+
+    def _has_trained(self) -> bool:
+        """Whether there is anything of this run to keep."""
+        trainer = getattr(self, "trainer", None)
+        return any(self.folder.glob("*.ckpt")) or (trainer is not None and trainer.global_step > 0)
+
+    def _train_and_test(self, arguments: dict[str, Any], started: float) -> dict[str, Any]:
         self._prepare_data()
         self._choose_recording()
         self.trainer = self._build_trainer(arguments)
@@ -147,7 +159,7 @@ class Run:
             summary = self._summarise(status)
             try:
                 report = self._report()
-                if status != "finished" and report is not None:
+                if status != "finished" and report is not None and (self.goes_on or self._has_trained()):
                     say(f"report    {report}")
             finally:
                 if self.tracker is not None:
@@ -173,9 +185,10 @@ class Run:
             if process.poll() is None:
                 process.kill()
 
-    def _finished_before(self) -> bool:
+    def _finished_before(self, folder: Path) -> bool:
         """Whether there is nothing left of the run that is to be continued, its test included."""
-        if self.resumed is None or folders.read_summary(self.folder).get("status") != "finished":
+        assert self.resumed is not None
+        if folders.read_summary(folder).get("status") != "finished":
             return False
         epochs, steps = self.config["max_epochs"], self.config["max_steps"]
         return self.resumed.epochs_done >= (epochs or 0) > 0 or self.resumed.steps_done >= steps > 0
@@ -213,8 +226,8 @@ class Run:
 
     def _choose_recording(self) -> None:
         """Decide what will be recorded where; nothing is written yet."""
-        own = self.resumed is not None and self.resumed.path.absolute().parent == self.folder.absolute()
-        tracker_id = str(self.resumed.record["tracker_id"]) if self.resumed is not None and own else new_run_id()
+        goes_on = self.resumed is not None and self.goes_on
+        tracker_id = str(self.resumed.record["tracker_id"]) if self.resumed is not None and goes_on else new_run_id()
         record = {
             "name": self.name,
             "config": {key: value for key, value in self.config.items() if key not in NOT_SAVED},
@@ -240,10 +253,12 @@ class Run:
                 self.tracker = Tracker(self.folder, tracker_id, self.name, mode == "online")
 
     def _open_folder(self) -> None:
-        folders.claim(self.folder, self.resumed)
-        write_text(dump(self.checkpoints.record["config"]), self.folder / "config.yaml")
-        if self.resumed is not None:
-            self.csv.rewind(self.resumed.steps_done)
+        sweep(self.folder)
+        try:
+            write_text(dump(self.checkpoints.record["config"]), self.folder / "config.yaml")
+            self.csv.rewind(self.resumed.steps_done if self.resumed is not None else 0)
+        except OSError as error:
+            raise RunError(f"{error.filename2 or error.filename} cannot be written ({error.strerror})") from error
         if self.tracker is not None:
             self.tracker.log_configuration({"name": self.name, **self.config})
 

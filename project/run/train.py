@@ -6,7 +6,7 @@ from typing import Any
 
 from project.data.layouts import ForOtherTask
 from project.run import folder as folders
-from project.run.config import Source, dump, flatten, help_for, read_command_line, read_config_file, resolve
+from project.run.config import Source, dump, help_for, read_command_line, read_config_file, recorded, resolve
 from project.run.errors import UsageError
 from project.run.processes import is_restart
 from project.run.run import Run
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
         if given.get("init_from") is not None:
             raise UsageError("--ckpt_path continues a run and --init_from starts one: give one of them")
         resumed = folders.find_resumed(str(given["ckpt_path"]), given.get("name"))
-        sources.insert(0, Source(f"run {resumed.name}", flatten(resumed.record["config"])))
+        sources.insert(0, Source(f"run {resumed.name}", recorded(resumed.record["config"], resumed.path)))
     config, remarks = resolve(sources)
     if line.print_config:
         print(dump(config), end="")
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> None:
         if resumed is not None:
             del sources[0]
         resumed = own
-        config, remarks = resolve([Source(f"run {own.name}", flatten(own.record["config"])), *sources])
+        config, remarks = resolve([Source(f"run {own.name}", recorded(own.record["config"], own.path)), *sources])
     for remark in remarks:
         say(f"note: {remark}")
     try:

@@ -124,7 +124,7 @@ def test_resuming_under_another_name_takes_the_best_along(workplace):
     train.main(["--ckpt_path", "elsewhere/last.ckpt", "--name", "b", "--max_epochs", "3", "--optim.lr", "1e-9"])
     assert (workplace / "checkpoints" / "b" / "best.ckpt").exists()
     assert read_summary("b")["best"]["value"] >= best["value"]
-    assert sorted(p.name for p in (workplace / "elsewhere").iterdir())[0] == "best.ckpt"
+    assert (workplace / "elsewhere" / "best.ckpt").exists()
 
 
 def test_init_from_takes_what_matches_and_says_what_does_not(capsys):
