@@ -60,14 +60,14 @@ def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None 
 
 
 def write_text(text: str, path: Path) -> None:
-    """Write a small text file at once or not at all.
+    """Write a small text file at once or not at all; what is no text, in a name say, is written as an escape.
 
     Raises:
         OSError: names `path`; the disk is full, say, or a folder is in its place.
     """
     temporary = _temporary(path)
     try:
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
+        with open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
         os.replace(temporary, path)
     except OSError as error:
@@ -181,7 +181,8 @@ def _check_whole(path: Path) -> None:
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")  # with the ending that it will have
+    # With the ending that it will have, and not longer than a file's name can be where that one is.
+    return path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name[-50:]}")
 
 
 def _same_file(path: Path, other: Path) -> None:

@@ -27,6 +27,11 @@ def look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
     return known[name]
 
 
+def printable(text: object) -> str:
+    """Return text, such as the name of a file, as one line without control characters."""
+    return "".join(c if c.isprintable() else "?" for c in str(text))
+
+
 def brief(value: object, limit: int = 80) -> str:
     """Return the representation of a value, cut off after `limit` characters."""
     try:

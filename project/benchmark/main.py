@@ -12,7 +12,7 @@ from project.benchmark.parts import LONG, PARTS, Bench
 from project.benchmark.table import HEADER, line
 from project.checkpoint_file import write_text
 from project.data import MNISTDataModule
-from project.run.arguments import Parser
+from project.run.arguments import Parser, check_output
 from project.run.errors import RunError, UsageError
 from project.run.predict import best_device
 from project.run.summary import git_state, hardware, versions
@@ -70,5 +70,5 @@ def _check(given: argparse.Namespace) -> None:
             raise UsageError(f"--only {part}: there is no such part; choose from {', '.join(PARTS)}")
     if given.repeats is not None and given.repeats < 1:
         raise UsageError(f"--repeats is 1 or more, got {given.repeats}")
-    if given.output and not Path(given.output).absolute().parent.is_dir():
-        raise UsageError(f"--output {given.output}: its folder does not exist")
+    if given.output is not None:
+        check_output(given.output, [".json"])

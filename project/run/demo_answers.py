@@ -16,9 +16,9 @@ from project.data.image_files import opened
 from project.export.model import of_task
 from project.ops.drawings import like_mnist, scaled
 from project.ops.pictures import class_colour, to_image
+from project.registry import printable
 from project.run.errors import RunError
 from project.run.predict import NOTHING, Predictions, draw
-from project.run.terminal import printable
 from project.tasks import Task
 
 MOST_SHOWN = 5  # classes of a dropped image

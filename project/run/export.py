@@ -13,7 +13,7 @@ from project.export import FORMATS
 from project.export.model import PROBABILITIES, Model, extra_needed, of_task
 from project.machine import settle_threads
 from project.registry import look_up
-from project.run.arguments import Parser
+from project.run.arguments import Parser, check_output
 from project.run.errors import RunError, UsageError, one_line
 from project.run.evaluate import images_at_hand
 from project.run.terminal import say
@@ -65,8 +65,7 @@ def main(arguments: list[str]) -> None:
         task = task_of(checkpoint)
     except (OSError, ValueError) as error:
         raise UsageError(one_line(error)) from error
-    target = Path(given.output) if given.output else Path(given.checkpoint).with_suffix(kind.suffix)
-    _check_target(target, kind.suffix)
+    target = check_output(given.output or str(Path(given.checkpoint).with_suffix(kind.suffix)), [kind.suffix])
 
     said = {"data.name": given.data, "data.root": given.root}
     flags = {flag: value for flag, value in said.items() if value is not None}
@@ -92,13 +91,6 @@ def main(arguments: list[str]) -> None:
     say(f"written         {target} ({target.stat().st_size:,} bytes)")
     if kind.is_data:
         say(f"use it          python scripts/predict.py {target} IMAGES")
-
-
-def _check_target(target: Path, suffix: str) -> None:
-    if target.suffix.lower() != suffix:
-        raise UsageError(f"--output {target}: expected a name that ends in {suffix}")
-    if target.is_dir() or not target.absolute().parent.is_dir():
-        raise UsageError(f"--output {target}: {'it is a folder' if target.is_dir() else 'its folder does not exist'}")
 
 
 def _images(path: str, checkpoint: dict[str, Any], task: Task, most: int, flags: dict[str, Any]) -> Iterator[Tensor]:

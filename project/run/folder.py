@@ -1,7 +1,6 @@
 """A run's folder, checkpoints/NAME: choosing it, claiming it, finding it again."""
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -14,7 +13,6 @@ from typing import Any, NoReturn
 from filelock import FileLock, Timeout
 
 from project.checkpoint_file import TEMPORARY, read_checkpoint
-from project.files import read_text
 from project.run.errors import RunError, UsageError
 from project.run.processes import NAME_VARIABLE, is_restart, torchrun_store
 from project.run.terminal import complain, is_main_process
@@ -325,12 +323,3 @@ def _is_best_of(resumed: Resumed, path: Path) -> bool:
         return read_checkpoint(path)["run"]["tracker_id"] == resumed.record["tracker_id"]
     except (OSError, ValueError, KeyError):
         return False
-
-
-def read_summary(folder: Path) -> dict[str, Any]:
-    """Return a run's summary.json, or an empty mapping when there is none to read."""
-    try:
-        summary = json.loads(read_text(folder / "summary.json"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return summary if isinstance(summary, dict) else {}

@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,14 +20,19 @@ from project.data.image_files import Picture, looks_inverted, read_fitted, read_
 from project.data.listing import Findings, find_images
 from project.export import is_program, load_model
 from project.export.model import Model
+from project.files import read_text
 from project.machine import settle_threads
 from project.ops.pictures import class_colour, to_image
-from project.run.arguments import Parser
+from project.registry import brief, printable
+from project.run.arguments import Parser, check_output
 from project.run.errors import RunError, UsageError, one_line
-from project.run.terminal import complain, printable, say
+from project.run.terminal import complain, say
 
 INVERTED = "looks inverted: try --invert"
 TABLES = (".csv", ".json")
+TABLE = "predictions.csv"  # beside pictures
+MASK = "_mask"  # after a picture's name
+LONGEST = 220  # bytes of that
 NOTHING = "nothing found"
 PIXELS = ("mask", "image")  # what of an answer goes into a file of its own
 
@@ -44,7 +50,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--output",
         metavar="FILE|FOLDER",
-        help="write the table to a .csv or .json file; or to a folder, with a picture of each answer",
+        help="write the table to a .csv or .json file; or to a folder, with a picture of each answer, where it "
+        "replaces pictures of its own only",
     )
     parser.add_argument("--invert", action="store_true", help="swap light and dark before looking")
     parser.add_argument(
@@ -95,7 +102,7 @@ def main(arguments: list[str]) -> None:
         thrown_away += folder is None and "image" in prediction.answer
         answers.append(prediction._replace(answer={k: v for k, v in prediction.answer.items() if k not in PIXELS}))
     if given.output is not None:
-        table = Path(given.output) if folder is None else Path(given.output) / "predictions.csv"
+        table = Path(given.output) if folder is None else Path(given.output) / TABLE
         write_table(task, answers, table, {} if folder is None else folder.names)
         say(f"written: {given.output}{'' if folder is None else f' ({len(answers)} pictures, predictions.csv)'}")
     for finding in findings.of("warning"):
@@ -118,11 +125,15 @@ def _is_table(output: str) -> bool:
 
 
 def _check_output(output: str) -> None:
-    path = Path(output)
     if _is_table(output):
-        if path.is_dir() or not path.absolute().parent.is_dir():
-            raise UsageError(f"--output {output}: {'it is a folder' if path.is_dir() else 'its folder does not exist'}")
-    elif not output or path.is_file() or (path.suffix and not output.endswith("/") and not path.is_dir()):
+        check_output(output, TABLES)
+        return
+    path = Path(output)
+    try:
+        is_folder = path.is_dir() or not (path.exists() or (path.suffix and not output.endswith("/")))
+    except OSError as error:
+        raise UsageError(f"--output {brief(output)}: {error.strerror}") from error
+    if not output or not is_folder:
         raise UsageError(f"--output {output}: expected a name that ends in .csv or .json, or that of a folder")
 
 
@@ -274,23 +285,31 @@ def _width(name: str) -> int:
 class Drawings:
     """A folder of pictures: each image with its answer drawn in, and the mask if there is one; or the image made of it.
 
+    What is in the folder is replaced where an earlier table, predictions.csv, says that it is a picture of ours.
+
     Raises:
-        UsageError: the folder cannot be made, or one of the images would be overwritten.
+        UsageError: the folder cannot be made, or a file would be overwritten that is not ours.
     """
 
     def __init__(self, task: Any, folder: Path, paths: list[Path]) -> None:
         self.task = task
         self.folder = folder
         self.names = _distinct_names(paths)
-        given = {path.resolve() for path in paths}
-        for name in self.names.values():
-            for file in (f"{name}.png", f"{name}_mask.png"):
-                if (folder / file).resolve() in given:
-                    raise UsageError(f"--output {folder}: {file} there is one of the images; choose another folder")
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            there = {path.name for path in folder.iterdir()}
         except OSError as error:
             raise UsageError(f"--output {folder}: the folder cannot be made ({error.strerror})") from error
+        ours = _drawn_before(folder / TABLE)
+        files = [TABLE, *(f"{name}{end}.png" for name in self.names.values() for end in ("", MASK))]
+        given = {path.resolve() for path in paths}
+        foreign = [file for file in files if file in there and (file not in ours or (folder / file).resolve() in given)]
+        if foreign:
+            more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+            raise UsageError(
+                f"--output {folder}: {foreign[0]}{more} there would be replaced, and was not drawn by predict.py; "
+                "choose another folder"
+            )
 
     def add(self, prediction: Prediction) -> None:
         """Draw a prediction.
@@ -302,7 +321,7 @@ class Drawings:
         try:
             draw(self.task, prediction).save(self.folder / f"{name}.png")
             if "mask" in prediction.answer:
-                self._save_mask(prediction.answer["mask"], self.folder / f"{name}_mask.png")
+                self._save_mask(prediction.answer["mask"], self.folder / f"{name}{MASK}.png")
         except OSError as error:
             raise RunError(f"{self.folder} cannot be written ({error.strerror})") from error
 
@@ -315,14 +334,27 @@ class Drawings:
         image.save(path)
 
 
+def _drawn_before(table: Path) -> set[str]:
+    """Return the names of a table that predict.py wrote, and of the pictures beside it."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(table, errors="replace"), newline="")))
+    except (OSError, csv.Error):
+        return set()
+    pictures = {Path(row["picture"]) for row in rows if row.get("picture") and row.get("image")}
+    return {name for path in pictures for name in (table.name, path.name, f"{path.stem}{MASK}.png")}
+
+
 def _distinct_names(paths: list[Path]) -> dict[Path, str]:
     """Return a name for each file, without its ending; files of the same name in several folders get numbers."""
     names: dict[Path, str] = {}
     taken: set[str] = set()
     for path in paths:
-        options = (path.stem if i == 1 else f"{path.stem}-{i}" for i in itertools.count(1))
-        names[path] = next(name for name in options if not taken & {name, f"{name}_mask"})
-        taken |= {names[path], f"{names[path]}_mask"}
+        stem = path.stem
+        if len(os.fsencode(stem)) > LONGEST:  # a file's name can take 255, and these get endings
+            stem = os.fsencode(stem)[:LONGEST].decode(errors="ignore")
+        options = (stem if i == 1 else f"{stem}-{i}" for i in itertools.count(1))
+        names[path] = next(name for name in options if not taken & {name, f"{name}{MASK}"})
+        taken |= {names[path], f"{names[path]}{MASK}"}
     return names
 
 

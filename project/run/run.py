@@ -36,6 +36,7 @@ from project.run.initial_weights import initialise
 from project.run.processes import die_with_parent, is_started_by_another, join_again
 from project.run.profiler import NoProfiler
 from project.run.progress import Bar, EpochLines, StepMetrics, on_terminal
+from project.run.records import read_summary
 from project.run.report.collect import Collect
 from project.run.stops import StopSignals, leave_handlers_to_us, requeue
 from project.run.summary import closing_lines, git_state, hardware, peak_memory_mb, versions, write_summary
@@ -103,7 +104,7 @@ class Run:
         if own is not None and self._finished_before(own):
             say(f"run {own.name} is finished after {self.config['max_epochs']} epochs: see {own}/summary.json")
             say("give --max_epochs N, with a larger N, to train on")
-            return folders.read_summary(own)
+            return read_summary(own)
         claimed = folders.claim_folder(self.config, self.resumed)
         self.folder, self.name, self.goes_on = claimed.path, claimed.name, claimed.goes_on
         try:
@@ -188,7 +189,11 @@ class Run:
     def _finished_before(self, folder: Path) -> bool:
         """Whether there is nothing left of the run that is to be continued, its test included."""
         assert self.resumed is not None
-        if folders.read_summary(folder).get("status") != "finished":
+        try:
+            finished = read_summary(folder).get("status") == "finished"
+        except RunError:  # a damaged one, which is written anew
+            finished = False
+        if not finished:
             return False
         epochs, steps = self.config["max_epochs"], self.config["max_steps"]
         return self.resumed.epochs_done >= (epochs or 0) > 0 or self.resumed.steps_done >= steps > 0
@@ -357,12 +362,14 @@ class Run:
         best = self.checkpoints
         device = self.trainer.strategy.root_device
         fit = self.seconds["fit"]
+        error = sys.exc_info()[1]  # what is ending the run, if anything is
         summary = {
             "name": self.name,
             **{section: self.config[section]["name"] for section in ("task", "data", "backbone")},
             "images": {split: len(store) for split, store in self.data.stores.items()},
             "parameters": sum(p.numel() for p in self.task.parameters()),
             "status": status,
+            "error": None if error is None else one_line(error) or type(error).__name__,
             "epochs": self.trainer.current_epoch,
             "global_step": self.trainer.global_step,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},

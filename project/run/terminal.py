@@ -4,15 +4,12 @@ import io
 import os
 import sys
 
+from project.registry import printable
+
 
 def is_main_process() -> bool:
     """Whether this is the one process, of all of a run's, that speaks and writes."""
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
-
-
-def printable(text: object) -> str:
-    """Return text, such as the name of a file, as one line without control characters."""
-    return "".join(c if c.isprintable() else "?" for c in str(text))
 
 
 def say(text: str) -> None:

@@ -54,6 +54,8 @@ def test_a_ratio_is_of_medians_and_says_how_many_times_faster_we_are():
         (["--only", "dta"], "there is no such part; choose from data"),
         (["--repeats", "0"], "--repeats is 1 or more, got 0"),
         (["--output", "nowhere/x.json"], "its folder does not exist"),
+        (["--output", "."], "expected a name that ends in .json"),
+        (["--output", "x" * 300 + ".json"], "File name too long"),
         (["--quik"], "unrecognized arguments: --quik"),
     ],
 )

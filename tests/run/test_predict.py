@@ -88,6 +88,10 @@ def test_unreadable_files_are_named_and_the_others_dealt_with(tmp_path, capsys):
         ([CKPT, "nowhere"], "there is no image or folder nowhere"),
         ([CKPT, "images", "--output", "out.txt"], "expected a name that ends in .csv or .json"),
         ([CKPT, "images", "--output", "nowhere/out.csv"], "its folder does not exist"),
+        ([CKPT, "images", "--output", "x" * 300 + ".csv"], "--output '?x+[.']*: File name too long"),
+        ([CKPT, "images", "--output", "x" * 300], "--output '?x+[.']*: File name too long"),
+        ([CKPT, "images", "--output", CKPT], "expected a name that ends in .csv or .json, or that of a folder"),
+        ([CKPT, "images", "--output", "images"], "a 0.png and 9 more there would be replaced"),
         ([CKPT, "images", "--device", "meta"], "--device meta: expected cpu, cuda or mps"),
         ([CKPT, ""], "an empty name is no image"),
         ([CKPT, "images", "--batch_size", "0"], "--batch_size is 1 or more"),
@@ -98,3 +102,29 @@ def test_what_cannot_be_meant_is_refused(arguments, message):
     with pytest.raises(UsageError, match=message) as caught:
         predict.main(arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_of_pictures_is_drawn_again_and_nothing_else_in_it_replaced(tmp_path):
+    folder = tmp_path / "out"
+    for _ in range(2):
+        predict.main([CKPT, "images/a 1.png", "--output", str(folder)])
+    (folder / "a 2.png").write_text("mine")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for images in (["images"], [str(folder / "a 1.png")]):  # one of another's, one of ours that is looked at
+        with pytest.raises(UsageError, match=r"a [12].png there would be replaced, and was not drawn by predict.py"):
+            predict.main([CKPT, *images, "--output", str(folder)])
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    (folder / "a 2.png").unlink()
+    (folder / "predictions.csv").write_text("mine")
+    with pytest.raises(UsageError, match=r"predictions.csv and 1 more there would be replaced"):
+        predict.main([CKPT, "images/a 1.png", "--output", str(folder)])
+
+
+def test_names_as_long_as_a_file_system_takes_are_shortened(tmp_path):
+    names = ["x" * 251, "x" * 250 + "y", "é" * 125]
+    for name in names:
+        Image.open("images/a 5.png").save(tmp_path / f"{name}.png")
+    predict.main([CKPT, str(tmp_path), "--output", str(tmp_path / "out")])
+    assert len(list((tmp_path / "out").glob("*.png"))) == 3
+    predict.main([CKPT, str(tmp_path / f"{names[0]}.png"), "--output", str(tmp_path / ("z" * 251 + ".csv"))])
+    assert (tmp_path / ("z" * 251 + ".csv")).is_file()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import signal
 import subprocess
@@ -82,6 +83,7 @@ def test_every_task_has_one_that_loads_nothing(workplace, name):
     assert {"loss.png", "metric.png", "learning_rate.png", "samples.png"} <= drawn
     for file in drawn - {"figures.json"}:
         assert (workplace / "checkpoints" / "a" / "plots" / file).read_bytes().startswith(b"\x89PNG")
+    assert '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:' in text
     assert text.count("data:image/png;base64,") == len(drawn - {"figures.json"})
     assert {p.name for p in (workplace / "checkpoints" / "a" / "samples").iterdir()} == {"epoch-1.png", "epoch-2.png"}
     for metric in summary["metrics"]:
@@ -184,13 +186,15 @@ def test_a_run_that_fails_or_is_stopped_has_one_of_what_there_is(monkeypatch, ca
     after(20, lambda checkpoints: fail())
     with pytest.raises(RunError):
         run("--name", "a", "--max_epochs", 3)
-    assert "This run failed after 20 steps" in page("a") and "validation images, weights after epoch" in page("a")
+    assert "This run failed after 20 steps (no such luck): what" in page("a")
+    assert "validation images, weights after epoch" in page("a")
     assert "report    checkpoints/a/report.html" in capsys.readouterr().out
 
     after(10, lambda checkpoints: setattr(checkpoints.signals, "received", signal.SIGTERM))
     with pytest.raises(Stopped):
         run("--name", "b", "--max_epochs", 3)
-    assert "This run was stopped after" in page("b")
+    assert "This run was stopped after" in page("b") and "(stopped by SIGTERM)" in page("b")
+    assert [read_summary(name)["error"] for name in "ab"] == ["no such luck", "stopped by SIGTERM"]
     monkeypatch.undo()
 
 
@@ -262,8 +266,109 @@ def test_a_folder_that_is_no_run_is_one_line(workplace):
     with pytest.raises(UsageError, match="--output is for a comparison"):
         (workplace / "metrics.csv").touch()
         report.main([".", "--output", "x.html"])
-    with pytest.raises(RunError, match="cannot be written"):
-        report.main([".", ".", "--output", "nowhere/x.html"])
+    with pytest.raises(UsageError, match="^'nnn.* is no run's folder: File name too long$"):
+        report.main(["n" * 300])
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("nowhere/x.html", "--output nowhere/x.html: its folder does not exist"),
+        ("checkpoints/a/best.ckpt", "--output checkpoints/a/best.ckpt: expected a name that ends in .html"),
+        ("folder.html", "--output folder.html is a folder, not a file"),
+        ("x" * 300 + ".html", "File name too long"),
+        ("mine.html", "--output mine.html is there already, and no comparison of runs: choose another name"),
+        ("a/report.html", "--output a/report.html is there already, and no comparison of runs: choose another name"),
+    ],
+)
+def test_a_comparison_replaces_nothing_but_a_comparison(workplace, output, message):
+    (workplace / "a").mkdir()
+    (workplace / "a" / "metrics.csv").touch()
+    (workplace / "folder.html").mkdir()
+    (workplace / "mine.html").write_text("mine")
+    report.main(["a"])
+    before = {path: path.read_bytes() for path in workplace.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError) as caught:
+        report.main(["a", "a", "--output", output])
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert {path: path.read_bytes() for path in workplace.rglob("*") if path.is_file()} == before
+    for _ in range(2):
+        report.main(["a", "a", "--output", "x" * 250 + ".html"])
+
+
+@pytest.fixture
+def record(workplace):
+    """A run's folder, written here, with some of everything."""
+    folder = workplace / "a"
+    (folder / "plots").mkdir(parents=True)
+    summary = {"status": "finished", "metrics": {"test/acc": 0.5, "test/iou/cat": None}, "seconds": {"fit": 2}}
+    summary |= {"best": {"metric": "val/acc", "value": 0.5, "epoch": 1}, "images": {"train": 3}}
+    figures = {"measured": "images", "classes": [{"class": "cat", "count": 3}], "mistakes": [{"true": "cat"}]}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "plots" / "figures.json").write_text(json.dumps(figures))
+    (folder / "metrics.csv").write_text("epoch,step,train/loss,val/loss\n0,9,1.5,2.5\n1,19,0.5,1e400\n")
+    (folder / "config.yaml").write_text("max_epochs: 3\n")
+    return folder
+
+
+def test_what_a_record_leaves_out_is_left_out(record):
+    report.main(["a"])
+    text = (record / "report.html").read_text()
+    assert "50.00 %" in text and "- parameters" in text and "<td>cat</td>" in text
+    (record / "summary.json").write_text("{}")
+    report.main(["a"])
+    report.main(["a", "a"])
+    assert "There is no summary.json" not in (record / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("summary.json", "{", "Expecting property name"),
+        ("summary.json", "[" * 100_000, "recursion"),
+        ("summary.json", "[]", "it is [], expected a mapping"),
+        ("summary.json", '{"metrics": "many"}', "metrics is 'many', expected a mapping"),
+        ("summary.json", '{"metrics": {"test/acc": "good"}}', "metrics.test/acc is 'good', expected a number"),
+        ("summary.json", '{"seconds": {"fit": true}}', "seconds.fit is True, expected a number"),
+        ("summary.json", '{"parameters": 1e999}', "parameters is inf, expected a whole number"),
+        ("summary.json", '{"seconds": {"fit": 1e999}}', "seconds.fit is inf, a number out of range"),
+        ("summary.json", '{"epochs": 1' + "0" * 400 + "}", "a number out of range"),
+        ("summary.json", '{"epochs": 1' + "0" * 5000 + "}", "integer string conversion"),
+        ("summary.json", '{"git": "dirty"}', "git is 'dirty', expected a mapping"),
+        ("summary.json", '{"name": ["a"]}', "name is ['a'], expected a text"),
+        ("summary.json", "\xff", "utf-8"),
+        ("plots/figures.json", '{"classes": {}}', "classes is {}, expected a list"),
+        ("plots/figures.json", '{"classes": [{"class": 3}]}', "classes[0].class is 3, expected a text"),
+        ("plots/figures.json", '{"confused": [3]}', "confused[0] is 3, expected a mapping"),
+        ("metrics.csv", "epoch,step\n0," + "1" * 200_000, "field larger than field limit"),
+        ("config.yaml", "seed: 2024-13-45", "line 1: '2024-13-45' is no timestamp"),
+        ("config.yaml", "a: &a [1]\nb: *a\n", "aliases"),
+    ],
+)
+def test_a_record_that_cannot_be_right_is_one_line_that_names_it(record, file, content, message):
+    (record / file).write_bytes(content.encode("latin-1"))
+    for runs in (["a"], ["a", "a"]):
+        if file == "plots/figures.json" and len(runs) == 2:  # not compared
+            continue
+        with pytest.raises(RunError) as caught:
+            report.main(runs)
+        text = str(caught.value)
+        assert f"a/{file}" in text and message in text and "\n" not in text and len(text) < 400
+
+
+@pytest.mark.parametrize("file", ["summary.json", "metrics.csv", "config.yaml", "plots/figures.json"])
+def test_a_record_that_is_no_file_is_not_waited_for(record, file):
+    (record / file).unlink()
+    os.mkfifo(record / file)
+    with pytest.raises(RunError, match=f"a/{file} .*a pipe or device, not a file"):
+        report.main(["a"])
+
+
+def test_lines_that_a_power_cut_spoilt_are_passed_over(tmp_path):
+    path = tmp_path / "metrics.csv"
+    lines = ["epoch,step,train/loss", "0,9,2.0", "0,²,9.0", f"0,{10**400},9.0", "\0" * 50 + "1,19,1.0", "1,29,1e300"]
+    path.write_bytes("\n".join([*lines, "\0" * 99]).encode() + b"\xff")
+    assert read_curves(path) == {"train/loss": [(1.0, 2.0), (2.0, 1.0)]}
 
 
 def test_a_run_that_was_killed_early_has_a_page(workplace):

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from project.run.folder import read_summary
 from project.run.progress import is_of_a_class
+from project.run.records import read_summary
 from project.run.report import plots
 from project.run.report.curves import Curve, read_curves, train_loss
-from project.run.report.page import embedded, read_settings, render, shown
+from project.run.report.page import amount, embedded, read_settings, render, shown
 from project.tasks import TASKS
 
+TEMPLATE = "comparison.html"
 HIGHER = {"acc", "miou", "map", "map_50", "psnr", "ssim"}
 LOWER = {"loss", "l1"}
 # What of summary.json is compared: its heading, and which way is better.
@@ -30,7 +31,7 @@ def comparison(folders: Sequence[Path]) -> str:
     summaries = {name: read_summary(folder) for name, folder in zip(names, folders, strict=True)}
     settings = {name: read_settings(folder) for name, folder in zip(names, folders, strict=True)}
     return render(
-        "comparison.html",
+        TEMPLATE,
         names=names,
         pictures=_pictures(curves, summaries),
         table=_table(summaries),
@@ -75,10 +76,7 @@ def _table(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, list[tuple[s
         tasks = {summary.get("task") for summary in summaries.values() if _value(summary, key) is not None}
         if better is not None and known and min(known) < max(known) and (key in COSTS or len(tasks) == 1):
             best = max(known) if better == "higher" else min(known)
-        texts = [
-            shown(key, value) if key in metrics else "-" if value is None else f"{value:,.{int(key == 'fit')}f}"
-            for value in values
-        ]
+        texts = [shown(key, value) if key in metrics else amount(value, int(key == "fit")) for value in values]
         table[heading] = [(text, best is not None and v == best) for text, v in zip(texts, values, strict=True)]
     return table
 

@@ -1,11 +1,16 @@
 """The course of a run: its numbers over the epochs, from metrics.csv, and one sentence on what they show."""
 
 import csv
+import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from project.files import MIB, read_text
+from project.run.errors import RunError
 
 Curve = list[tuple[float, float]]  # (epochs trained, value), in that order
 
@@ -13,6 +18,8 @@ LEAST_EPOCHS = 4  # with fewer there is no course to speak of
 RISE = 0.03  # of the loss: more than validation wobbles from epoch to epoch
 FALL = 0.01
 CLOSE = 0.1
+MOST = 1e100  # a number that can still be drawn
+LARGEST = 512 * MIB  # of a metrics.csv
 # What validation's loss is compared with, the first that there is: against a discriminator, the loss of training is a
 # sum over two networks, and that of validation the reconstruction alone.
 TRAIN_LOSS = ("train/reconstruction", "train/loss")
@@ -21,15 +28,21 @@ TRAIN_LOSS = ("train/reconstruction", "train/loss")
 def read_curves(path: Path) -> dict[str, Curve]:
     """Return each column of a run's metrics.csv over the epochs, without what is no finite number; {} without a file.
 
-    A value that was logged within an epoch stands where its step is.
+    A value that was logged within an epoch stands where its step is. What a power cut left of a line is passed over.
+
+    Raises:
+        RunError: the file cannot be read as a table.
     """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if str(row.get("step")).isdigit()]
-    except (OSError, UnicodeDecodeError):
+        lines = io.StringIO(read_text(path, LARGEST, errors="replace").replace("\0", ""), newline="")
+        rows = [row for row in csv.DictReader(lines) if _is_count(row.get("step"))]
+    except FileNotFoundError:
         return {}
+    except (OSError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"{path} cannot be read ({reason}); delete it to do without") from error
     rows.sort(key=lambda row: int(row["step"]))
-    ends = [row for row in rows if any(row.get(name) for name in TRAIN_LOSS) and str(row.get("epoch")).isdigit()]
+    ends = [row for row in rows if any(row.get(name) for name in TRAIN_LOSS) and _is_count(row.get("epoch"))]
     if not ends:  # no epoch was ended
         return {}
     steps, epochs = [0], [0]
@@ -50,12 +63,16 @@ def read_curves(path: Path) -> dict[str, Curve]:
     return curves
 
 
+def _is_count(text: object) -> bool:
+    return re.fullmatch("[0-9]{1,15}", str(text)) is not None
+
+
 def _number(text: object) -> float | None:
     try:
         value = float(str(text))
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if abs(value) < MOST else None
 
 
 def train_loss(curves: Mapping[str, Curve]) -> Curve:

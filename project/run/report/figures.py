@@ -72,15 +72,6 @@ def write_findings(folder: Path, findings: Findings) -> None:
     write_text(json.dumps(numbers, ensure_ascii=False, indent=1) + "\n", place / NUMBERS)
 
 
-def read_numbers(folder: Path) -> dict[str, Any]:
-    """Return what plots/figures.json of a run's folder says, or an empty mapping."""
-    try:
-        numbers = json.loads((folder / FOLDER / NUMBERS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return numbers if isinstance(numbers, dict) else {}
-
-
 def pictures(folder: Path) -> dict[str, Path]:
     """Return the pictures that there are of a run, by name."""
     paths = {name: folder / FOLDER / f"{name}.png" for name in NAMES}

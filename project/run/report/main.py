@@ -3,12 +3,16 @@
 from pathlib import Path
 
 from project.checkpoint_file import write_text
-from project.run.arguments import Parser
+from project.registry import brief
+from project.run.arguments import Parser, check_output
 from project.run.errors import RunError, UsageError
-from project.run.report.comparison import comparison
+from project.run.report.comparison import TEMPLATE, comparison
+from project.run.report.page import MAKER
 from project.run.report.write import write_report
 from project.run.terminal import say
 
+NAME = "comparison.html"
+START = 1000  # bytes of a page within which it names its maker
 FILES = ("summary.json", "metrics.csv")  # either makes a folder that of a run
 
 
@@ -29,8 +33,12 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     folders = [Path(run) for run in given.runs]
     for folder in folders:
-        if not any((folder / name).is_file() for name in FILES):
-            what = "is no run's folder" if folder.is_dir() else "is no folder"
+        try:
+            found, is_folder = any((folder / name).exists() for name in FILES), folder.is_dir()
+        except OSError as error:
+            raise UsageError(f"{brief(str(folder))} is no run's folder: {error.strerror}") from error
+        if not found:
+            what = "is no run's folder" if is_folder else "is no folder"
             raise UsageError(f"{folder} {what}: expected one that holds {' or '.join(FILES)}, such as checkpoints/NAME")
     if len(folders) == 1 and given.output is not None:
         raise UsageError("--output is for a comparison of runs; one run's report is report.html in its folder")
@@ -38,8 +46,18 @@ def main(arguments: list[str]) -> None:
         if len(folders) == 1:
             path = write_report(folders[0])
         else:
-            path = Path(given.output or folders[0].absolute().parent / "comparison.html")
+            path = check_output(given.output or str(folders[0].absolute().parent / NAME), [".html"])
+            _check_ours(path)
             write_text(comparison(folders), path)
     except OSError as error:
         raise RunError(f"the page cannot be written ({error})") from error
     say(f"written: {path}")
+
+
+def _check_ours(path: Path) -> None:
+    """Refuse to replace a file that is no comparison of runs."""
+    if path.exists():
+        with open(path, "rb") as file:
+            start = file.read(START)
+        if MAKER.format(template=TEMPLATE).encode() not in start:
+            raise UsageError(f"--output {path} is there already, and no comparison of runs: choose another name")

@@ -7,20 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import markupsafe
 
 from project.checkpoint_file import write_text
+from project.registry import printable
 from project.run.assemble import best_precision
 from project.run.config import Source, flatten, plain, read_config_file, resolve
 from project.run.errors import UsageError
-from project.run.folder import read_summary
 from project.run.options import SECTIONS
 from project.run.progress import is_of_a_class, percent_or_number
+from project.run.records import read_figures, read_summary
 from project.run.report import figures
 from project.run.report.curves import Curve, train_loss, verdict
 from project.run.tracking import redact
 from project.tasks import TASKS
 
 NAME = "report.html"
+# A page loads nothing and runs nothing, whatever text is in it. Its maker is how a page of ours is told from another.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+MAKER = '<meta name="generator" content="project, {template}">'
 MANY_ROWS = 40  # of a table: more are folded away
 
 
@@ -37,17 +42,38 @@ def write_page(folder: Path, curves: Mapping[str, Curve]) -> Path:
 
 def render(template: str, **content: Any) -> str:
     """Fill in one of the templates beside this file; whatever text comes in is escaped."""
-    return _environment().get_template(template).render(content)
+    head = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n{MAKER.format(template=template)}'
+    return _environment().get_template(template).render(content, head=markupsafe.Markup(head))
 
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
+    environment.filters |= {"amount": amount, "share": share}
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """Return what is shown of a value: of text no characters that turn the text after them around."""
+    if type(value) is str:  # what is of a subclass is ours, and has lines
+        return printable(value)
+    return "-" if value is None else value
+
+
+def amount(value: float | None, digits: int = 0) -> str:
+    """Write a number with commas; '-' where there is none."""
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def share(value: float | None) -> str:
+    """Write a share of 1 as a percentage; '-' where there is none."""
+    return "-" if value is None else f"{100 * value:.1f} %"
 
 
 def embedded(content: bytes) -> str:
@@ -56,7 +82,7 @@ def embedded(content: bytes) -> str:
 
 
 def _content(folder: Path, curves: Mapping[str, Curve]) -> dict[str, Any]:
-    summary, numbers = read_summary(folder), figures.read_numbers(folder)
+    summary, numbers = read_summary(folder), read_figures(folder)
     settings = read_settings(folder)
     metrics = summary.get("metrics") or {}
     best = summary.get("best") or {}
@@ -99,7 +125,7 @@ def shown(name: str, value: float | None) -> str:
 def facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what a run took: time, speed, memory; what is not known is left out."""
     seconds = summary.get("seconds") or {}
-    rows = [(f"time: {name}", f"{value:,.1f} s") for name, value in seconds.items()]
+    rows = [(f"time: {name}", f"{amount(value, 1)} s") for name, value in seconds.items()]
     for key, name, unit in (
         ("images_per_second", "training speed", "images/s"),
         ("peak_memory_mb", "most memory", "MiB"),
@@ -108,17 +134,17 @@ def facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("global_step", "optimiser steps", ""),
     ):
         if summary.get(key) is not None:
-            rows.append((name, f"{summary[key]:,.0f} {unit}".strip()))
+            rows.append((name, f"{amount(summary[key])} {unit}".strip()))
     return rows
 
 
-def by_class(metrics: Mapping[str, float], counted: list[dict[str, Any]]) -> dict[str, Any]:
+def by_class(metrics: Mapping[str, float | None], counted: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a table of classes: what was counted of each, and what test/MEASURE/CLASS says.
 
     Returns:
         `columns`, and `rows` of as many texts.
     """
-    measured: dict[str, dict[str, float]] = {}  # by measure, by class
+    measured: dict[str, dict[str, float | None]] = {}  # by measure, by class
     for name, value in metrics.items():
         if is_of_a_class(name):
             _, measure, own = name.split("/", 2)
@@ -131,21 +157,19 @@ def by_class(metrics: Mapping[str, float], counted: list[dict[str, Any]]) -> dic
     rows = []
     for name in names:
         row = counts.get(name, {})
-        cells = [f"{row['count']:,}", _share(row["recall"]), _share(row["precision"])] if row else []
-        rows.append([name, *cells, *(_share(measured[measure].get(name)) for measure in measured)])
+        cells = [amount(row["count"]), share(row["recall"]), share(row["precision"])] if row else []
+        rows.append([name, *cells, *(share(measured[measure].get(name)) for measure in measured)])
     return {"columns": ["class", *columns], "rows": rows}
 
 
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
-
-
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Return the configuration of a run by dotted option, without secrets; {} where it cannot be read."""
-    try:
-        return dict(redact(read_config_file(str(folder / "config.yaml")).values))
-    except UsageError:
-        return {}
+    """Return the configuration of a run by dotted option, without secrets; {} where there is none.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    path = folder / "config.yaml"
+    return dict(redact(read_config_file(str(path)).values)) if path.exists() else {}
 
 
 def defaults_of(settings: Mapping[str, Any]) -> dict[str, Any]:

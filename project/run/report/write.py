@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from project.run.folder import read_summary
+from project.run.records import read_figures, read_summary
 from project.run.report import figures
 from project.run.report.collect import Findings
 from project.run.report.curves import read_curves
@@ -24,7 +24,7 @@ def write_report(folder: Path, findings: Findings | None = None, tracker: Tracke
     if findings is not None:
         figures.write_findings(folder, findings)
     if tracker is not None:
-        numbers = figures.read_numbers(folder)
+        numbers = read_figures(folder)
         tables = {
             "classes": by_class(summary.get("metrics") or {}, numbers.get("classes", [])),
             "mistakes": _table(numbers.get("mistakes", [])),
