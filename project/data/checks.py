@@ -11,19 +11,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
+from project.data.box_lists import EXCHANGED, OUTSIDE, UNTOLD, check_boxes, is_as_stored
 from project.data.file_sources import BoxFiles, MaskFiles, PairFiles, file_source
 from project.data.folders import FolderDataModule, held_out, told_by_side
 from project.data.image_files import Look, look_at
 from project.data.layouts import recognise
-from project.data.listing import Findings, Layout
+from project.data.listing import Findings, Layout, Severity
 from project.data.samples import Source
 from project.files import regular
 from project.machine import available_cores
+from project.ops.boxes import paired_iou
 from project.ops.segmentation import IGNORE
 from project.registry import options_of
 
 SMALL = (16, 16)  # what pairs are fitted into, only to see whether they can be
+NEAR = 0.9  # overlap of two boxes of a class that may be of one object
+MOST_COMPARED = 2000  # boxes of an image, each with all others
 UNEVEN = 10  # a class seen so many times as often as another is worth saying
 
 
@@ -54,6 +59,9 @@ class _Read:
     amounts: np.ndarray | None = None  # (K,)
     wrong: tuple[str, str] | None = None  # what is wrong, in general and with this one
     outside: int = 0  # boxes that are not in the image
+    points: int = 0  # boxes of a pixel
+    near: int = 0  # boxes that another of their class all but covers
+    untold: bool = False  # its boxes may belong to the pixels as stored, or to the upright image
 
 
 def check_folder(path: Path, ignore: int | str | None = None) -> Checked:
@@ -67,6 +75,10 @@ def check_folder(path: Path, ignore: int | str | None = None) -> Checked:
     except ValueError:
         recognise(path, ignore=ignore)  # may fail on a single file already, which says more
         raise
+    try:
+        check_boxes(layout)
+    except ValueError as error:
+        layout.findings.error("splits without boxes", str(error))
     checked = Checked(layout)
     first: dict[bytes, tuple[str, _Read]] = {}  # split and image that had these bytes first
     copies: list[tuple[str, str]] = []  # names of training images that are equal
@@ -98,9 +110,13 @@ def _read_all(layout: Layout, split: str, source: Source) -> Iterator[_Read]:
                 classes = source.upright(index, mask, size, orientation)
                 one.amounts = np.bincount(classes[classes != IGNORE], minlength=num)
             elif isinstance(source, BoxFiles):
-                what = "images of another size than their annotation says"
+                what = EXCHANGED
                 source.check_size(index, size, orientation)
+                boxes = source.boxes[index].numpy()
+                one.untold = is_as_stored(source.sizes[index].tolist(), boxes, size, orientation) is None
                 kept = source.upright(index, size, orientation)
+                one.points = int((kept[:, 2:4] - kept[:, :2] <= 1).all(dim=1).sum())
+                one.near = _near(kept)
                 one.outside = len(source.boxes[index]) - len(kept)
                 one.amounts = np.bincount(kept[:, 4].long().numpy(), minlength=num)
             elif isinstance(source, PairFiles):
@@ -116,6 +132,14 @@ def _read_all(layout: Layout, split: str, source: Source) -> Iterator[_Read]:
     listing, num = layout.splits[split], len(layout.class_names)
     with ThreadPoolExecutor(available_cores()) as pool:
         yield from pool.map(read, range(len(listing)))
+
+
+def _near(boxes: Tensor) -> int:
+    """Return how many boxes (M, 5) with classes there are that overlap an earlier one of their class by NEAR."""
+    if len(boxes) > MOST_COMPARED:
+        return 0
+    overlap = paired_iou(boxes[:, None, :4], boxes[:, :4]).triu(diagonal=1)
+    return int(((overlap > NEAR) & (boxes[:, None, 4] == boxes[:, 4])).any(dim=0).sum())
 
 
 def _digest(path: Path) -> bytes:
@@ -144,8 +168,16 @@ def _take_in(
     if one.amounts is not None:
         checked.images[split] += one.amounts > 0
         checked.amounts[split] += one.amounts
-    for _ in range(one.outside):
-        findings.add("warning", "boxes left out: they are outside their image", one.name)
+    counted: tuple[tuple[Severity, str, int], ...] = (
+        ("warning", OUTSIDE, one.outside),
+        ("warning", "boxes of a single pixel or less: they may be points", one.points),
+        ("note", "boxes that another of their class all but covers: one may be a copy", one.near),
+    )
+    for severity, what, count in counted:
+        for _ in range(count):
+            findings.add(severity, what, one.name)
+    if one.untold:
+        findings.add("warning", UNTOLD, one.name)
     if one.wrong is not None:
         findings.error(*one.wrong)
 

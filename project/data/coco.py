@@ -7,13 +7,16 @@ import json
 import os
 import posixpath
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from project.data.box_lists import Box, BoxList
-from project.data.listing import SPLITS, Findings, Folder, Layout, Listing
+from project.data.coco_entries import Entry
+from project.data.listing import SPLITS, Findings, Folder, Layout, Listing, nfc
 from project.files import regular
+from project.registry import brief, closest
 
 KEYS = {"images", "annotations", "categories"}
 SPLIT_IN_NAME = re.compile(r"(?<![a-z])(train|val|test)(ing|val|id|idation)?(?![a-z])")
@@ -60,17 +63,13 @@ def coco_layout(root: Folder, findings: Findings) -> Layout | None:
         name = by_split[split]
         content, folder = contents[name]
         try:
-            categories = _categories(content)
-            if class_names and tuple(categories.values()) != class_names:
-                raise ValueError(f"its categories are not those of {by_split[next(iter(listings))]}")
-            class_names = tuple(categories.values())
-            boxes = _boxes(content, list(categories), _places(root, folder, split, name), name, findings)
-        except (KeyError, TypeError, AttributeError) as error:
-            what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"{root.path}/{name} is not as COCO has it ({what})") from error
-        except (ValueError, OverflowError) as error:
+            names = _categories(content)
+            class_names = class_names or tuple(names.values())
+            number = _numbers(content, names, class_names, by_split[next(iter(listings), split)])
+            boxes = _boxes(content, number, _Places(root, folder, split, name), name, findings)
+            listings[split] = boxes.listing(Path(root.path))
+        except ValueError as error:
             raise ValueError(f"{root.path}/{name}: {error}") from error
-        listings[split] = boxes.listing(Path(root.path))
         contents[name] = ({}, folder)  # it may be large
     return Layout("COCO", "detect", class_names, listings, findings)
 
@@ -92,8 +91,10 @@ def _read_json(path: Path) -> Any:
 
 
 def _without_outlines(entry: dict[str, Any]) -> dict[str, Any]:
-    """Drop what is nine tenths of a file as soon as it is read."""
-    entry.pop("segmentation", None)
+    """Drop what is nine tenths of a file as soon as it is read, unless the box has to be taken from it."""
+    box = entry.get("bbox")
+    if isinstance(box, list) and any(box):
+        entry.pop("segmentation", None)
     return entry
 
 
@@ -106,62 +107,171 @@ def _split_of(name: str, folder: Folder) -> str:
     return ""
 
 
-def _categories(content: Mapping[str, Any]) -> dict[int, str]:
-    """Return the names of the classes by their ids, in the order of these, which may have gaps."""
-    categories = {int(category["id"]): str(category["name"]).strip() for category in content["categories"]}
-    names = list(categories.values())
+def _entries(content: Mapping[str, Any], key: str, kind: str) -> Iterator[Entry]:
+    if not isinstance(content[key], list):
+        raise ValueError(f"its {key} are {brief(content[key])}: expected a list")
+    for place, entry in enumerate(content[key]):
+        yield Entry(kind, place, entry)
+
+
+def _categories(content: Mapping[str, Any]) -> dict[int | str, str]:
+    """Return the names of the classes by their ids, in the order of these, which may have gaps.
+
+    Of two categories of one name, one that no annotation has is left out.
+    """
+    names: dict[int | str, str] = {}
+    for entry in _entries(content, "categories", "category"):
+        own = entry.id("id")
+        if own in names:
+            raise ValueError(f"it has two categories of the id {own!r}: their ids have to differ")
+        names[own] = entry.text("name")
     if not names:
         raise ValueError("it has no categories: there is nothing to learn")
-    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if twice is not None:
-        raise ValueError(f"it has two categories {twice!r}: their names have to differ")
-    return dict(sorted(categories.items()))
+    count = Counter(names.values())
+    if len(count) < len(names):
+        used = _used(content)
+        names = {own: name for own, name in names.items() if count[name] == 1 or own in used} or names
+        twice = next((name for name, num in Counter(names.values()).items() if num > 1), None)
+        if twice is not None:
+            raise ValueError(f"it has two categories {twice!r}: their names have to differ")
+    return {own: names[own] for own in sorted(names, key=lambda own: (isinstance(own, str), own))}
 
 
-def _places(root: Folder, folder: Folder, split: str, name: str) -> list[Folder]:
-    """Return the folders in which the images of a JSON file may be."""
-    stem = os.path.splitext(os.path.basename(name))[0].removeprefix("instances_").lower()
-    images = root.child("images")
-    own = [inner for own, inner in root.folders.items() if own.lower().startswith(split)]
-    places = [folder, root, images, *own, root.child(stem)]
-    if images is not None:
-        own = [inner for own, inner in images.folders.items() if own.lower().startswith(split)]
-        places += [*own, images.child(stem)]
-    return [place for place in places if place is not None]
+def _used(content: Mapping[str, Any]) -> set[int | str]:
+    return {entry.id("category_id") for entry in _entries(content, "annotations", "annotation")}
 
 
-def _boxes(content: Mapping[str, Any], ids: list[int], places: list[Folder], name: str, findings: Findings) -> BoxList:
-    objects: dict[Any, list[tuple[int, Box]]] = {image["id"]: [] for image in content["images"]}
-    number = {own: i for i, own in enumerate(ids)}
-    for annotation in content["annotations"]:
-        if annotation.get("iscrowd", 0):
-            findings.add("note", "annotations of crowds left out", name)
+def _numbers(
+    content: Mapping[str, Any], names: Mapping[int | str, str], class_names: Sequence[str], train: str
+) -> dict[int | str, int]:
+    """Return the class of each category's id, by its name; one that the training data lack must have no annotation."""
+    number = {name: k for k, name in enumerate(class_names)}
+    unknown = {own: name for own, name in names.items() if name not in number}
+    used = _used(content) if unknown else set()
+    for own, name in unknown.items():
+        if own in used:
+            near = closest(name, class_names)
+            raise ValueError(f"its categories are not those of {train}, which lacks {name!r}{near or ': add it there'}")
+    return {own: number[name] for own, name in names.items() if name in number}
+
+
+class _Places:
+    """Where the images of a JSON file may be: folders, and others in them by the last part of a path.
+
+    Args:
+        root: the whole folder.
+        folder: that of the JSON file.
+        split: what the file's images are for.
+        name: the file's name.
+    """
+
+    def __init__(self, root: Folder, folder: Folder, split: str, name: str) -> None:
+        stem = os.path.splitext(os.path.basename(name))[0].removeprefix("instances_").lower()
+        images = root.child("images")
+        own = [inner for own, inner in root.folders.items() if own.lower().startswith(split)]
+        places = [folder, root, images, *own, root.child(stem)]
+        if images is not None:
+            inner_own = [inner for own, inner in images.folders.items() if own.lower().startswith(split)]
+            own += inner_own
+            places += [*inner_own, images.child(stem)]
+        self.root = root
+        self.split_folders = tuple(f"{folder.name}/" for folder in own)
+        self.folders = [place for place in places if place is not None]
+        self._by_last: dict[str, list[str]] = {}
+
+    def find(self, file_name: str) -> str | None:
+        """Return the name of an image, relative to the whole folder, where it is expected; None if it is not."""
+        for place in self.folders:
+            found = self.root.find(posixpath.normpath(place.within(file_name)))
+            if found is not None:
+                self.folders.insert(0, self.folders.pop(self.folders.index(place)))  # others are most likely there, too
+                return found
+        return None
+
+    def find_elsewhere(self, file_name: str) -> list[str]:
+        """Return the images whose path has most in common with the end of this one, and the last part at least.
+
+        A path from another machine, of another system or absolute, says nothing else; one that leads out of the whole
+        folder is meant so, and nothing in it is what it means.
+        """
+        if posixpath.normpath(file_name).startswith("../") and "\\" not in file_name:
+            return []
+        if not self._by_last:
+            for inside in self.root.below():
+                self._by_last.setdefault(_last(inside), []).append(inside)
+        wanted = [nfc(part).casefold() for part in file_name.replace("\\", "/").split("/")]
+        found = self._by_last.get(wanted[-1], [])
+        own = [inside for inside in found if inside.startswith(self.split_folders)]
+        for length in range(2, len(wanted) + 1):
+            longer = [i for i in found if [nfc(part).casefold() for part in i.split("/")][-length:] == wanted[-length:]]
+            if not longer:
+                break
+            found = longer
+        return [inside for inside in found if inside in own] or found
+
+    def __str__(self) -> str:
+        return ", ".join(dict.fromkeys(f"{place.name or '.'}/" for place in self.folders))
+
+
+def _last(path: str) -> str:
+    return nfc(path.rpartition("/")[2]).casefold()
+
+
+def _boxes(
+    content: Mapping[str, Any], number: Mapping[int | str, int], places: _Places, name: str, findings: Findings
+) -> BoxList:
+    images: dict[int | str, Entry] = {}
+    for entry in _entries(content, "images", "image"):
+        own = entry.id("id")
+        if own in images and images[own].content != entry.content:
+            raise ValueError(f"it has two images of the id {own!r}: their ids have to differ")
+        images[own] = entry
+    objects: dict[int | str, list[tuple[int, Box]]] = {own: [] for own in images}
+    for entry in _entries(content, "annotations", "annotation"):
+        if entry.content.get("iscrowd") not in (None, 0, False, "0", "", "false"):
+            findings.add("note", "annotations of crowds (iscrowd) left out", name)
             continue
-        image, kind = annotation["image_id"], annotation["category_id"]
+        try:
+            image, kind = entry.id("image_id"), entry.id("category_id")
+            box, is_around = entry.box()
+        except ValueError as error:
+            findings.error(f"annotations of {name} that cannot be read", str(error))
+            continue
         if image not in objects or kind not in number:
             what = f"image_id {image}" if image not in objects else f"category_id {kind}"
             findings.error(
                 f"annotations of images or categories that {name} does not list",
-                f"annotation {annotation.get('id', '')} has the {what}, which is not listed: mend or remove it",
+                f"{entry} has the {what}, which is not listed: mend or remove it",
             )
             continue
-        if len(annotation["bbox"]) != 4:
-            raise TypeError(
-                f"annotation {annotation.get('id', '')} has a bbox {annotation['bbox']}, not x y width height"
-            )
-        left, top, width, height = map(float, annotation["bbox"])
-        objects[image].append((number[kind], (left, top, left + width, top + height)))
+        if is_around:
+            findings.add("note", "annotations without a bbox, which is taken from their polygon", name)
+        objects[image].append((number[kind], box))
 
-    boxes = BoxList(findings)
-    for image in content["images"]:
-        file_name = posixpath.normpath(str(image["file_name"]))
-        place, own = next(((place, own) for place in places if (own := place.find(file_name))), (None, None))
-        if place is None or own is None:
-            looked = ", ".join(dict.fromkeys(f"{place.name or '.'}/" for place in places))
-            message = f"image {file_name} is not there: looked in {looked}"
-            findings.error("images that are not there", message)
+    gathered: dict[str, tuple[tuple[int, int], list[tuple[int, Box]]]] = {}
+    for own, entry in images.items():
+        try:
+            file_name, size = entry.text("file_name"), (entry.side("height"), entry.side("width"))
+        except ValueError as error:
+            findings.error(f"images of {name} that cannot be read", str(error))
             continue
-        places.insert(0, places.pop(places.index(place)))  # the others are most likely there, too
-        size = int(image.get("height") or 0), int(image.get("width") or 0)
-        boxes.add(place.within(own), size, objects[image["id"]])
+        path = places.find(file_name)
+        if path is None:
+            found = places.find_elsewhere(file_name)
+            if len(found) != 1:
+                several = f", but {' and '.join(found[:2])} are: it cannot be told which is meant" if found else ""
+                findings.error(
+                    "images that are not there",
+                    f"image {file_name} is not there: looked in {places}{several}",
+                )
+                continue
+            (path,) = found
+            findings.add("note", "images found in another folder, by the end of their path", f"{file_name} = {path}")
+        if path in gathered:
+            findings.add("note", "images that are listed again: their boxes are put together", path)
+            size = gathered[path][0] if 0 in size else size
+        gathered[path] = size, [*gathered.get(path, (size, []))[1], *objects[own]]
+    boxes = BoxList(findings, "x y width height")
+    for path, (size, own_boxes) in gathered.items():
+        boxes.add(path, size, own_boxes)
     return boxes

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from project.data.augment import objects
+from project.data.box_lists import exchanged, is_as_stored
 from project.data.cache import Planes, Spec
 from project.data.image_files import TURNS, fit_image, fit_mask, read_fitted, read_halves, read_image
 from project.data.listing import Layout, Listing
@@ -136,18 +137,16 @@ class BoxFiles:
         """
         stated = tuple(self.sizes[index].tolist())
         if min(stated) > 0 and stated != original and not is_of_turned(stated, original, orientation):
-            raise ValueError(
-                f"{self.listing.image(index)} is {_wide_by_high(original)} pixels and its annotation is for "
-                f"{_wide_by_high(stated)}: correct the annotation, or take the image out"
-            )
+            raise ValueError(exchanged(self.listing.image(index), original, stated))
 
     def upright(self, index: int, original: Sequence[int], orientation: int) -> Tensor:
         """Return the boxes and classes (M, 5) as they belong to the upright image of `original` = (H, W).
 
-        What is outside is cut off here for annotations that say no size; for others it was when they were read.
+        They are taken for that where nothing tells: see `is_as_stored`. What is outside is cut off here for annotations
+        that say no size; for others it was when they were read.
         """
         boxes, classes = self.boxes[index].split([4, 1], dim=1)
-        if is_of_turned(self.sizes[index].tolist(), original, orientation):
+        if is_as_stored(self.sizes[index].tolist(), boxes.numpy(), original, orientation):
             boxes = turn_boxes(boxes, orientation, original)
         limit = boxes.new_tensor([original[1], original[0]]).repeat(2)
         boxes = boxes.clamp(min=boxes.new_zeros(4), max=limit)

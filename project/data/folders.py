@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from project.data.augment import Varied
 from project.data.base import Batch, ImageDataModule
+from project.data.box_lists import check_boxes
 from project.data.cache import Cache, CacheMode, cache_bytes, wants_cache
 from project.data.file_sources import file_source
 from project.data.layouts import recognise
@@ -123,6 +124,7 @@ class FolderDataModule(ImageDataModule):
         self._caches_made = False
 
         self.layout = recognise(Path(path), classes, task=task, ignore=ignore)
+        check_boxes(self.layout)
         self.tasks = (task,)
         self.target_channels = target_channels or channels
         self.class_names = self.layout.class_names or COLOURS[self.target_channels]

@@ -71,6 +71,17 @@ def look_at(path: Path) -> Look:
     return Look((image.height, image.width), mode, orientation)
 
 
+def size_of(path: Path) -> tuple[tuple[int, int], int]:
+    """Return the (H, W) of the upright image and its orientation, as in `Look`, from the head of its file alone.
+
+    Raises:
+        ValueError: the file is no image; names it.
+    """
+    with opened(path) as file:
+        orientation = _orientation(file)
+        return (file.width, file.height) if orientation >= 5 else (file.height, file.width), orientation
+
+
 def read_halves(path: Path, channels: Sequence[int]) -> tuple[Image.Image, Image.Image]:
     """Read a file of two images side by side, as `read_image` does, and return the left one and the right one.
 

@@ -37,6 +37,14 @@ class Rows:
         self.values = torch.tensor(rows, dtype=torch.float32).view(len(rows), columns)
         self._ends = np.cumsum([0, *map(len, entries)], dtype=np.int64)
 
+    @classmethod
+    def of(cls, values: Tensor, counts: Sequence[int] | np.ndarray) -> "Rows":
+        """Return the rows (M, columns) of float32, of which each entry has as many as `counts` says."""
+        rows = cls([], values.shape[1])
+        rows.values = values
+        rows._ends = np.cumsum([0, *counts], dtype=np.int64)
+        return rows
+
     def __len__(self) -> int:
         return len(self._ends) - 1
 

@@ -1,10 +1,14 @@
 """Pascal VOC's layout: images, an XML file with the boxes of each, and perhaps lists of what is for what.
 
-Source: Everingham et al. 2010, doi:10.1007/s11263-009-0275-4; pixels are counted from 1, and a box's last is within it.
+Source: Everingham et al. 2010, doi:10.1007/s11263-009-0275-4. A box of whole numbers counts pixels from 1, and its last
+pixel is within it: (1, 1, 10, 10) is 10 x 10 pixels. A box with a fraction in any of its numbers gives edges, counted
+from 0: (0.5, 0.5, 10.5, 10.5) is 10 x 10 pixels, too.
 """
 
+import math
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,13 +19,14 @@ from project.data.image_files import SUFFIXES
 from project.data.listing import Findings, Folder, Layout, natural_order, nfc, partners, side_by_side, split_folders
 from project.data.mask_files import read_class_file
 from project.files import read_bytes, read_text
-from project.registry import closest
+from project.registry import brief, closest
 
 XML = {".xml"}
 IMAGES, ANNOTATIONS = ("jpegimages", "images"), ("annotations",)
 LARGEST = 2**24  # bytes of an XML file
 CLASSES = "classes.txt"
 READERS = 8  # threads: reading waits for the disk
+MORE_IN_LINE = re.compile(r"\s+(-1|0|1|\S*/\S*)$")  # after an image's name in a list: whether it shows a class, a mask
 
 Annotation = tuple[tuple[int, int], list[tuple[str, Box]]]  # (H, W), and (name, box) of each object
 
@@ -62,7 +67,8 @@ def voc_layout(root: Folder, findings: Findings) -> Layout | None:
     class_names = known or tuple(natural_order(seen))
     if not class_names:
         raise ValueError(f"no annotation in {root.path} has an object: there is nothing to learn")
-    order = [class_names.index(name) for name in seen]
+    number = {name: k for k, name in enumerate(class_names)}
+    order = [number[name] for name in seen]
     listings = {split: boxes.listing(Path(root.path), order) for split, boxes in gathered.items()}
     return Layout("Pascal VOC", "detect", class_names, listings, findings)
 
@@ -91,19 +97,37 @@ def _listed(
         for folder, suffixes in ((images, SUFFIXES), (annotations, XML))
     ]
     listed: dict[str, list[tuple[str, str]]] = {}
-    for split, stems in lists.items():
-        listed[split] = []
-        for stem in stems:
-            names = [found.get(nfc(stem)) for found in by_stem]
-            if names[0] is not None and names[1] is not None:
-                listed[split].append((names[0], names[1]))
+    for split, lines in lists.items():
+        pairs: dict[tuple[str, str], None] = {}
+        for line in lines:
+            stem = _stem(line, by_stem[0])
+            image, annotation = (found.get(stem) for found in by_stem)
+            if image is not None and annotation is not None:
+                if (image, annotation) in pairs:
+                    findings.add("note", f"lines of {split}.txt name an image again: it counts once", line)
+                pairs[image, annotation] = None
                 continue
-            lacks = (
-                f"image {images.within(stem)}.*" if names[0] is None else f"annotation {annotations.within(stem)}.xml"
-            )
-            message = f"{split}.txt lists {stem!r}, and there is no {lacks}: add it, or take it off the list"
+            lacks = f"image {images.within(stem)}.*" if image is None else f"annotation {annotations.within(stem)}.xml"
+            message = f"{split}.txt lists {line!r}, and there is no {lacks}: add it, or take it off the list"
             findings.error("listed images that are not there, or have no annotation", message)
+        listed[split] = list(pairs)
     return listed
+
+
+def _stem(line: str, known: Collection[str]) -> str:
+    """Return which of the known stems a line of a list means; if none, the line as it is.
+
+    Lists name an image by its stem, its name or its path, and some go on with a flag or with the path of a mask.
+    """
+    for text in (line, MORE_IN_LINE.sub("", line)):
+        name = nfc(text.replace("\\", "/").strip("/"))
+        stem, suffix = os.path.splitext(name)
+        for path in (name, stem) if suffix.lower() in SUFFIXES | XML else (name,):
+            parts = path.split("/")
+            for i in range(len(parts)):  # a path may begin above the folder of the images
+                if "/".join(parts[i:]) in known:
+                    return "/".join(parts[i:])
+    return nfc(line)
 
 
 def _read(root: Path, pairs: list[tuple[str, str]], findings: Findings) -> Iterator[tuple[str, str, Annotation]]:
@@ -133,9 +157,9 @@ def read_annotation(path: Path) -> Annotation:
     """
     try:
         tree = ElementTree.fromstring(read_bytes(path, LARGEST), ElementTree.XMLParser(target=_PlainTree()))
-        size = tuple(int(float(tree.findtext(f"size/{side}") or 0)) for side in ("height", "width"))
-        return (size[0], size[1]), [_object(element) for element in tree.iter("object")]
-    except (OSError, ElementTree.ParseError, ValueError, OverflowError, LookupError) as error:
+        height, width = (_side(tree.findtext(f"size/{side}"), side) for side in ("height", "width"))
+        return (height, width), [_object(element, i) for i, element in enumerate(tree.iter("object"), start=1)]
+    except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
         raise ValueError(f"{path} cannot be read as an annotation of Pascal VOC ({error})") from error
 
 
@@ -146,10 +170,30 @@ class _PlainTree(ElementTree.TreeBuilder):
         raise ValueError("it defines a document type")
 
 
-def _object(element: ElementTree.Element) -> tuple[str, Box]:
+def _object(element: ElementTree.Element, place: int) -> tuple[str, Box]:
     name = (element.findtext("name") or "").strip()
-    corners = [element.findtext(f"bndbox/{corner}") for corner in ("xmin", "ymin", "xmax", "ymax")]
-    if not name or None in corners:
-        raise ValueError("an object has no name, or no bndbox of xmin, ymin, xmax and ymax")
-    x0, y0, x1, y1 = (float(corner or "") for corner in corners)
-    return name, (x0 - 1, y0 - 1, x1, y1)
+    if not name:
+        raise ValueError(f"object {place} has no name")
+    corners = []
+    for side in ("xmin", "ymin", "xmax", "ymax"):
+        text = element.findtext(f"bndbox/{side}")
+        if text is None:
+            raise ValueError(f"object {place}, {brief(name)}, has no bndbox with xmin, ymin, xmax and ymax")
+        corners.append(_number(text, f"{side} of object {place}, {brief(name)},"))
+    x0, y0, x1, y1 = corners
+    is_whole = all(corner.is_integer() for corner in corners)
+    return name, (x0 - 1, y0 - 1, x1, y1) if is_whole else (x0, y0, x1, y1)
+
+
+def _side(text: str | None, side: str) -> int:
+    number = _number(text, side) if text and text.strip() else 0.0
+    if not math.isfinite(number):
+        raise ValueError(f"{side} is {brief(text)}, which no image has")
+    return int(number)
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValueError(f"{what} is {brief(text)}, not a number") from error

@@ -526,18 +526,16 @@ def write_annotation(folder, name, boxes, size=(50, 100), text=None):
     return folder
 
 
-def test_pixels_of_voc_are_counted_from_one_and_the_last_is_inside(tmp_path):
+def test_whole_pixels_of_voc_are_counted_from_one_and_the_last_is_inside(tmp_path):
     text = """<annotation><filename>other.jpg</filename><size><width>100</width><height>50</height></size>
-    <object><name> dog </name><bndbox><xmin>1</xmin><ymin>11.5</ymin><xmax>100</xmax><ymax>20</ymax></bndbox></object>
+    <object><name> dog </name><bndbox><xmin>1</xmin><ymin>11</ymin><xmax>100</xmax><ymax>20</ymax></bndbox></object>
     <object><name>cat</name><bndbox><xmin>5</xmin><ymin>5</ymin><xmax>5</xmax><ymax>5</ymax></bndbox></object>
     </annotation>"""
     write_annotation(touch(tmp_path, "images/a b.jpg"), "annotations/a b.xml", [], text=text)
     layout = recognise(tmp_path)
     assert layout.class_names == ("cat", "dog")
     listing = layout.splits["train"]
-    assert listing.boxes[0].tolist() == [[0, 10.5, 100, 20, 1], [4, 4, 5, 5, 0]] and listing.sizes.tolist() == [
-        [50, 100]
-    ]
+    assert listing.boxes[0].tolist() == [[0, 10, 100, 20, 1], [4, 4, 5, 5, 0]] and listing.sizes.tolist() == [[50, 100]]
     (tmp_path / "classes.txt").write_text("dog\nbird\ncat\n")
     assert recognise(tmp_path).splits["train"].boxes[0][:, 4].tolist() == [0, 2]
     assert recognise(tmp_path, classes=["cat", "bird", "dog"]).splits["train"].boxes[0][:, 4].tolist() == [2, 0]
@@ -586,8 +584,8 @@ BOMB = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;">
         ("", "no element found"),
         (BOMB, "it defines a document type"),
         (BOMB.encode("utf-16"), "it defines a document type"),
-        ("<annotation><object><name>a</name></object></annotation>", "an object has no name, or no bndbox"),
-        (voc_xml([("a", (1, 2, 3, 4))]).replace("<xmax>3", "<xmax>three"), "could not convert"),
+        ("<annotation><object><name>a</name></object></annotation>", "object 1, 'a', has no bndbox with xmin"),
+        (voc_xml([("a", (1, 2, 3, 4))]).replace("<xmax>3", "<xmax>three"), "xmax of object 1, 'a', is 'three', not"),
         ("<annotation>" + " " * 2**24 + "</annotation>", "larger than 16 MiB"),
     ],
 )
@@ -601,7 +599,7 @@ def test_a_malformed_annotation_is_named(tmp_path, text, message):
 def test_boxes_that_cannot_be_meant_are_left_out_or_cut_off_and_mentioned(tmp_path):
     good = (10, 10, 20, 20)
     boxes = [good, (5, 5, 5, 9), (9, 9, 3, 3), (float("nan"), 0, 5, 5), (100, 0, 110, 9), (-9, -9, 0, 0)]
-    boxes += [(90, 40, 120, 60), (0, 0, 100.4, 50)]
+    boxes += [(90, 40, 120, 60), (-1, -1, 100.4, 50)]
     for i, given in enumerate((boxes, [good])):
         write_annotation(touch(tmp_path, f"images/{i}.jpg"), f"annotations/{i}.xml", [("a", box) for box in given])
     layout = recognise(tmp_path)
@@ -646,7 +644,7 @@ def test_coco_ids_may_have_gaps_and_boxes_are_corner_and_size(tmp_path):
     assert layout.class_names == ("cat", "dog") and list(listing.images) == ["images/a.jpg", "images/é b.jpg"]
     assert listing.boxes[0].shape == (0, 5)
     assert listing.boxes[1].tolist() == [[10, 20, 40, 25.5, 1], [0, 0, 1, 1, 0]]
-    assert layout.notes == ["1 annotations of crowds left out (first: labels.json)"]
+    assert layout.notes == ["1 annotations of crowds (iscrowd) left out (first: labels.json)"]
 
 
 @pytest.mark.parametrize(
@@ -681,11 +679,17 @@ def test_images_of_coco_are_found_where_people_put_them(tmp_path, name, image):
         (coco([(1, "../a.jpg")]), r"image ../a.jpg is not there"),
         (coco([(1, "a.jpg")], [(9, 7, [1, 1, 1, 1])]), "annotation 0 has the image_id 9, which is not listed"),
         (coco([(1, "a.jpg")], [(1, 9, [1, 1, 1, 1])]), "annotation 0 has the category_id 9, which is not listed"),
-        (coco([(1, "a.jpg")], [(1, 7, [1, 1, 1])]), "annotation 0 has a bbox"),
-        (coco([(1, "a.jpg")], [(1, 7, None)]), "is not as COCO has it"),
+        (
+            coco([(1, "a.jpg")], [(1, 7, [1, 1, 1])]),
+            r"annotation 0 has the bbox \[1, 1, 1\]: expected x y width height",
+        ),
+        (coco([(1, "a.jpg")], [(1, 7, None)]), "annotation 0 has no bbox, and no polygon to take it from"),
         (coco([(1, "a.jpg")], categories=[]), "has no categories"),
         (coco([(1, "a.jpg")], categories=[(1, "x"), (2, "x")]), "two categories 'x'"),
-        ({"images": [{"id": 1}], "annotations": [], "categories": [{"id": 1, "name": "a"}]}, "lacks 'file_name'"),
+        (
+            {"images": [{"id": 1}], "annotations": [], "categories": [{"id": 1, "name": "a"}]},
+            "image 1 has no file_name",
+        ),
     ],
 )
 def test_a_wrong_json_file_is_named(tmp_path, content, message):
@@ -698,8 +702,8 @@ def test_a_wrong_json_file_is_named(tmp_path, content, message):
 def test_json_files_have_to_agree_and_to_be_one_a_split(tmp_path):
     touch(tmp_path, "a.jpg")
     write_json(tmp_path / "train.json", coco([(1, "a.jpg")]))
-    write_json(tmp_path / "val.json", coco([(1, "a.jpg")], categories=[(1, "cat"), (2, "cow")]))
-    with pytest.raises(ValueError, match="val.json: its categories are not those of train.json"):
+    write_json(tmp_path / "val.json", coco([(1, "a.jpg")], [(1, 2, [1, 1, 5, 5])], [(1, "cat"), (2, "cow")]))
+    with pytest.raises(ValueError, match="val.json: its categories are not those of train.json, which lacks 'cow'"):
         recognise(tmp_path)
     write_json(tmp_path / "val.json", coco([(1, "a.jpg")]))
     write_json(tmp_path / "all.json", coco([(1, "a.jpg")]))
