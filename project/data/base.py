@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from project.data import workers
 from project.data.sampler import EpochBatchSampler, mix
 from project.data.samples import SampleStore
 from project.data.store import collate
@@ -62,6 +63,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.seed = seed
         self.notes: list[str] = []  # remarks on the data that a run prints
         self.stores: dict[str, Any] = {}  # an ImageStore or a SampleStore each
+        self.timeout_seconds = 0.0  # that a loading process may take for a batch; 0 for any time
         self._resume_epoch = 0
         self._resume_batches = 0
 
@@ -119,6 +121,8 @@ class ImageDataModule(pl.LightningDataModule):
             persistent_workers=self.num_workers > 0,
             # Whatever Python's default: only forked processes share a cache with this one.
             multiprocessing_context="fork" if self.num_workers and sys.platform == "linux" else None,
+            worker_init_fn=workers.begin,
+            timeout=self.timeout_seconds if self.num_workers else 0,
             pin_memory=torch.cuda.is_available(),
         )
 

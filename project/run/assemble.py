@@ -14,6 +14,7 @@ from project.run.folder import Resumed
 from project.run.options import SECTIONS, trainer_options
 from project.tasks import TASKS, Task
 
+LONGEST_MINUTES = 525_600
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu", "hpu")
 
 
@@ -44,6 +45,8 @@ def check_values(config: Mapping[str, Any]) -> None:
     for key in ("save_every_steps", "save_every_minutes", "timeout_minutes"):
         if config[key] is not None and config[key] <= 0:
             raise UsageError(f"--{key} is above 0, got {config[key]}")
+    if config["timeout_minutes"] > LONGEST_MINUTES:
+        raise UsageError(f"--timeout_minutes is at most {LONGEST_MINUTES:,} (a year), got {config['timeout_minutes']}")
     accelerator = config["accelerator"]
     if accelerator not in ACCELERATORS:
         near = closest(accelerator, ACCELERATORS)

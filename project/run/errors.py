@@ -47,10 +47,23 @@ def one_line(error: BaseException) -> str:
     return " ".join(text.split())
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, or was asked for in amounts that no machine has."""
+def cause_in_machine(error: Exception) -> str | None:
+    """Return what the machine lacked, and a remedy, if that is behind an error; else None."""
+    text = one_line(error)
     signs = ("DefaultCPUAllocator", "Storage size calculation overflowed", "out of memory")
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(s in str(error) for s in signs))
+    if isinstance(error, MemoryError) or any(sign in text for sign in signs):
+        return f"out of memory ({text[:200]}): use smaller images, batches or networks"
+    if text.startswith("DataLoader timed out"):
+        return (
+            f"a process that loads batches hangs ({text}): use --data.num_workers 0, or a longer --timeout_minutes if "
+            "batches may take that long"
+        )
+    if text.startswith("DataLoader worker") or isinstance(error, (ConnectionError, EOFError)):
+        return (
+            f"a process that loads batches failed ({text[:200]}): it was killed, or memory or shared memory is full; "
+            "use --data.num_workers 0, or give a container more shared memory (docker run --shm-size 2g)"
+        )
+    return None
 
 
 def main(module: str) -> None:
@@ -91,9 +104,10 @@ def run(module: str) -> int:
             raise
         return _report(error, 1, one_line(error))
     except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
+        cause = cause_in_machine(error)
+        if cause is None:
             raise
-        return _report(error, 1, f"out of memory ({one_line(error)[:200]}): use smaller images, batches or networks")
+        return _report(error, 1, cause)
     return 0
 
 

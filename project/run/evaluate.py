@@ -69,6 +69,7 @@ def main(arguments: list[str]) -> None:
     try:
         data = build_data(task=task.takes, seed=config["seed"], **config["data"])
         check_fits(task, data)
+        data.timeout_seconds = 60 * config["timeout_minutes"]
         split = split or ("test" if data.has_test else "val")
         if not {"test": data.has_test, "val": data.has_validation}[split]:
             raise ValueError(f"data {config['data']['name']} has no {split} images")

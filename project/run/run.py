@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shlex
-import signal
 import sys
 import time
 from datetime import timedelta
@@ -29,7 +28,7 @@ from project.run.assemble import (
 )
 from project.run.checkpoints import AveragedWeights, DurableCheckpointIO, RunCheckpoints, SeedEveryStep
 from project.run.config import NOT_SAVED, dump, flatten, plain
-from project.run.errors import RunError, Stopped, UsageError, one_line
+from project.run.errors import RunError, Stopped, UsageError, cause_in_machine, one_line
 from project.run.folder import Resumed
 from project.run.guard import FiniteGuard
 from project.run.initial_weights import initialise
@@ -38,7 +37,7 @@ from project.run.profiler import NoProfiler
 from project.run.progress import Bar, EpochLines, StepMetrics, on_terminal
 from project.run.records import read_summary
 from project.run.report.collect import Collect
-from project.run.stops import StopSignals, leave_handlers_to_us, requeue
+from project.run.stops import REQUEUE, StopSignals, leave_handlers_to_us, requeue
 from project.run.summary import closing_lines, git_state, hardware, peak_memory_mb, versions, write_summary
 from project.run.terminal import is_main_process, say
 from project.run.tracking import MetricsCsv, Tracker, choose_mode, new_run_id, redact, redacted_command
@@ -99,6 +98,7 @@ class Run:
             # Each where it is: a compiled copy would have weights of other names, in checkpoints too.
             for part in (self.task.backbone, self.task.head):
                 part.compile()
+        self.data.timeout_seconds = 60 * self.config["timeout_minutes"]
         arguments = trainer_arguments(self.config)
         own = folders.folder_that_goes_on(self.config, self.resumed)
         if own is not None and self._finished_before(own):
@@ -141,8 +141,8 @@ class Run:
             raise
         except torch.OutOfMemoryError as error:
             raise RunError("out of memory: try a smaller --data.batch_size, or --precision bf16-mixed") from error
-        except (OSError, ValueError, MisconfigurationException) as error:
-            message, where = one_line(error), getattr(self.data, "path", None)
+        except (OSError, EOFError, ValueError, MisconfigurationException) as error:
+            message, where = cause_in_machine(error) or one_line(error), getattr(self.data, "path", None)
             if isinstance(where, str) and message.startswith(f"{Path(where).expanduser()}{os.sep}"):
                 message += f"; python scripts/check_data.py {shlex.quote(where)} names every file that is wrong"
             raise RunError(message) from error
@@ -174,7 +174,7 @@ class Run:
         last = self.checkpoints.last_path
         if last.exists():
             say(f"stopped   after {self.trainer.global_step:,} steps; go on with --ckpt_path {last}")
-        if stop.number == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ and is_main_process():
+        if stop.number in REQUEUE and "SLURM_JOB_ID" in os.environ and is_main_process():
             say(f"requeue   {requeue()}")
 
     def _end_other_processes(self) -> None:

@@ -12,15 +12,16 @@ from typing import Any
 
 from project.run.errors import Stopped
 
-# SIGUSR1 is what a job scheduler is told to send shortly before a job's time is up: save, and be put back in the queue.
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+# What a job scheduler is told to send shortly before a job's time is up: save, and be put back in the queue.
+REQUEUE = (signal.SIGUSR1, signal.SIGUSR2)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, *REQUEUE)
 
 
 class StopSignals:
     """Catches the signals that ask for an end.
 
     While training, a signal is only noted, in `received`; whoever saves the run's state looks there at each step. At
-    other times there is nothing to save, and the signal ends the run at once. So does a second SIGINT, always.
+    other times there is nothing to save, and the signal ends the run at once. So does a SIGINT after any other, always.
     """
 
     def __init__(self) -> None:
@@ -34,6 +35,8 @@ class StopSignals:
             yield  # Python delivers signals to the main thread only
             return
         before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        if hasattr(signal, "SIGCHLD"):  # PyTorch's own, which raises for each loading process that is ended at the end
+            before[signal.SIGCHLD] = signal.getsignal(signal.SIGCHLD)
         try:
             yield
         finally:
@@ -50,7 +53,7 @@ class StopSignals:
             self.training = False
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        again = self.received == number == signal.SIGINT
+        again = bool(self.received) and number == signal.SIGINT
         self.received = self.received or number
         if again or not self.training:
             raise Stopped(number)
