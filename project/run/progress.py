@@ -27,6 +27,8 @@ def is_share(name: str) -> bool:
 
 def percent_or_number(name: str, value: float) -> str:
     """Write a metric as a person reads it: shares as percentages, others with four significant digits."""
+    if value != value:  # nan
+        return "no value"
     if is_share(name):
         return f"{100 * value:.2f} %"
     return f"{value:.4g}"

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import Metric
 
 from project.backbones import BACKBONES, Backbone, build_backbone, weights_not_fetched
 from project.checkpoint_file import first_line, read_checkpoint
@@ -91,6 +92,8 @@ class Task(pl.LightningModule):
     needs: ClassVar[str]  # what its head has to give, see project.heads.base
     best_metric: ClassVar[str]  # the metric by which the best weights are chosen ...
     best_is_highest: ClassVar[bool]  # ... and which way is up
+    # Why that metric is not a number, where it is not one.
+    unmeasured: ClassVar[str] = "the images, their targets or the network's outputs are not finite numbers"
     newest_is_best: bool = False  # whether the newest weights are kept instead, where no metric knows better
     # What a run of the task does by default, by dotted option. Options of a section hold while its name does, those of
     # the head while the backbone's does too: another backbone starts from its own and the head's defaults.
@@ -283,11 +286,28 @@ class Task(pl.LightningModule):
         self.on_validation_epoch_start()
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict({f"val/{name}": value for name, value in self.measured().items()})
+        measured = self.measured()
+        if not self.trainer.sanity_checking:  # which may see too little
+            self._check_measured(measured, "val", "give others, or train without: --limit_val_batches 0")
+        self.log_dict({f"val/{name}": value for name, value in measured.items()})
 
     def on_test_epoch_end(self) -> None:
-        measured = {**self.measured(), **self.measured_by_class()}
+        measured = self.measured()
+        self._check_measured(measured, "test", "give others; the weights are kept")
+        measured |= self.measured_by_class()
         self.log_dict({f"test/{name}": value for name, value in measured.items()})
+
+    def _check_measured(self, measured: Mapping[str, Any], split: str, remedy: str) -> None:
+        """Refuse a best metric that is not a number, which would otherwise look like a result.
+
+        Raises:
+            ValueError: says why there is nothing to measure.
+        """
+        name = self.best_metric.partition("/")[2]
+        value = measured.get(name, 0.0)
+        if math.isnan(float(value.compute() if isinstance(value, Metric) else value)):
+            images = {"val": "validation images", "test": "test images"}[split]
+            raise ValueError(f"{split}/{name} cannot be measured on the {images}: {self.unmeasured}; {remedy}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["task"] = self.task_name

@@ -41,6 +41,7 @@ class LitDetector(Task):
     needs = "boxes"
     best_metric = "val/map"
     best_is_highest = True
+    unmeasured = "none of them has an object"
     recipe: ClassVar[Mapping[str, Any]] = {
         "data.name": "digits",
         "data.batch_size": 32,

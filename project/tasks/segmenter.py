@@ -42,6 +42,7 @@ class LitSegmenter(Task):
     needs = "a map of the image's size"
     best_metric = "val/miou"
     best_is_highest = True
+    unmeasured = "no pixel of their masks has a class"
     recipe: ClassVar[Mapping[str, Any]] = {
         "data.name": "digits",
         "data.batch_size": 32,
@@ -85,6 +86,7 @@ class LitSegmenter(Task):
         self.dice = dice
         self.counts = MulticlassConfusionMatrix(len(class_names), ignore_index=IGNORE, validate_args=False)
         self.loss = MeanMetric(nan_strategy="disable")
+        self._labelled: Tensor | None = None  # pixels with a class in this epoch, if it began in this process
 
     def predict(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the class of each pixel (N, H, W) and its probability (N, H, W), for normalised (N, C, H, W)."""
@@ -95,9 +97,20 @@ class LitSegmenter(Task):
         logits = self(images)
         loss = self._loss(logits, masks)
         known = masks != IGNORE
+        if self._labelled is not None:
+            self._labelled += known.sum()
         right = ((logits.detach().argmax(dim=1) == masks) & known).sum() / known.sum().clamp(min=1)
         self.track(len(images), loss=loss, acc=right)
         return loss
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self._labelled = torch.zeros((), dtype=torch.int64, device=self.device)
+
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        if self._labelled is not None and not self.trainer.strategy.reduce(self._labelled, reduce_op="sum"):
+            raise ValueError("no pixel of the training images' masks has a class: there is nothing to learn")
 
     def _loss(self, logits: Tensor, masks: Tensor) -> Tensor:
         loss = mask_cross_entropy(logits, masks)

@@ -59,3 +59,7 @@ def test_what_others_reach_stands_beside():
 def test_shares_are_percentages():
     assert percent_or_number("val/acc", 0.5) == percent_or_number("test/iou/cat", 0.5) == "50.00 %"
     assert percent_or_number("val/loss", 0.123456) == "0.1235"
+
+
+def test_a_measure_that_is_no_number_is_not_shown_as_one():
+    assert [percent_or_number(name, float("nan")) for name in ("val/miou", "val/sharpness")] == ["no value"] * 2

@@ -36,9 +36,16 @@ def built(name, **options):
     return TASKS[name](**ABOUT, **options, backbone={"name": "cnn", "widths": [4, 8, 8]})
 
 
-def loader(name):
+NOTHING_TO_MEASURE = {
+    "segment": torch.full((8, *SIZE), 255),
+    "detect": [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}] * 8,
+    "translate": torch.full((8, 3, *SIZE), torch.nan),
+}
+
+
+def loader(name, targets=TARGETS):
     images = torch.randn(8, 3, *SIZE, generator=torch.Generator().manual_seed(1))
-    samples = list(zip(images, TARGETS[TASKS[name].takes], strict=True))
+    samples = list(zip(images, targets[TASKS[name].takes], strict=True))
 
     def together(batch):
         chosen, targets = zip(*batch, strict=True)
@@ -61,6 +68,17 @@ def test_it_trains_validates_and_tests(name):
     measured = trainer.test(task, loader(name), verbose=False)[0]
     assert {"test/loss", task.best_metric.replace("val/", "test/")} <= measured.keys() and task.images_measured == 8
     assert all(value == value for value in measured.values())
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if TASKS[name].takes in NOTHING_TO_MEASURE], indirect=True)
+def test_a_best_metric_that_is_no_number_is_an_error_and_no_result(name):
+    nothing = loader(name, NOTHING_TO_MEASURE)
+    for split, measure in (("val", quiet().validate), ("test", quiet().test)):
+        measured = TASKS[name].best_metric.replace("val/", f"{split}/")
+        with pytest.raises(ValueError, match=f"{measured} cannot be measured on the .* images: (none|no|the) "):
+            measure(built(name), nothing, verbose=False)
+    with pytest.raises(ValueError, match="train without: --limit_val_batches 0"):
+        quiet(max_epochs=1).fit(built(name), loader(name), nothing)
 
 
 @pytest.mark.parametrize("options", [{}, {"gradient_clip_val": 0.01}, {"precision": "bf16-mixed"}], ids=str)

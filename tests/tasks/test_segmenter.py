@@ -44,11 +44,19 @@ def test_measures_are_over_all_pixels_of_all_batches_and_ignored_ones_do_not_cou
 def test_an_image_without_any_class_does_no_harm(dice):
     task = built(dice=dice)
     images, masks = torch.randn(2, 1, 24, 32), torch.full((2, 24, 32), IGNORE)
-    quiet(max_steps=1).fit(task, DataLoader([(images, masks)], batch_size=None))
+    quiet(max_epochs=1).fit(task, DataLoader([(images, masks), (images, masks.clone().fill_(1))], batch_size=None))
     assert all(p.isfinite().all() for p in task.parameters())
     task.reset_measures()
     task.measure(images, masks)
     assert torch.isfinite(task.loss.compute())
+
+
+def test_an_epoch_without_any_class_is_an_error():
+    nothing = DataLoader([(torch.randn(2, 1, 24, 32), torch.full((2, 24, 32), IGNORE))] * 2, batch_size=None)
+    with pytest.raises(
+        ValueError, match="no pixel of the training images' masks has a class: there is nothing to learn"
+    ):
+        quiet(max_epochs=1).fit(built(), nothing)
 
 
 def test_one_batch_is_learned_by_heart():
