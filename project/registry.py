@@ -42,8 +42,15 @@ def brief(value: object, limit: int = 80) -> str:
 
 
 def options_of(builder: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return the named parameters of a class or function, in order, without `self`."""
-    return dict(inspect.signature(builder).parameters)
+    """Return the named parameters of a class or function, in order, without `self`.
+
+    A class that takes `**kwargs`, and hands them to its parent, has the parent's as well.
+    """
+    parameters = inspect.signature(builder).parameters
+    own = {name: p for name, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    if len(own) < len(parameters) and inspect.isclass(builder):
+        return {**options_of(builder.__mro__[1]), **own}
+    return own
 
 
 def check_options(

@@ -401,6 +401,7 @@ def _with_classes(layout: Layout, classes: Sequence[str], root: Folder) -> Layou
     if unknown:
         raise ValueError(
             f"{root.path} has the class {unknown[0]}, which is not among the classes wanted ({' '.join(classes[:10])})"
+            + ("; in a list [...], put a name with a comma in quotes" if "," in unknown[0] else "")
         )
     order = [numbers[nfc(name)] for name in layout.class_names]  # of the folder's classes
     if code is not None:

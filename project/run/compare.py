@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from project.checkpoint_file import read_checkpoint
+from project.run.arguments import Parser
 from project.run.errors import UsageError, one_line
 from project.run.terminal import say
 
@@ -18,10 +19,12 @@ def main(arguments: list[str]) -> None:
     Raises:
         UsageError: there are not two checkpoints to compare.
     """
-    if len(arguments) != 2 or arguments[0].startswith("-"):
-        raise UsageError("expected two checkpoints: compare.py A/last.ckpt B/last.ckpt")
+    parser = Parser(prog="compare.py", description="Say whether two checkpoints are equal to the last bit.")
+    parser.add_argument("first", metavar="CKPT", help="a checkpoint, such as checkpoints/NAME/last.ckpt")
+    parser.add_argument("second", metavar="CKPT", help="the checkpoint to compare it with")
+    given = parser.parse_args(arguments)
     try:
-        first, second = (read_checkpoint(path) for path in arguments)
+        first, second = (read_checkpoint(path) for path in (given.first, given.second))
     except (OSError, ValueError) as error:
         raise UsageError(one_line(error)) from error
     found = differences(first, second)

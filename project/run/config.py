@@ -34,6 +34,26 @@ from project.run.options import (
 from project.tasks import TASKS
 
 RECIPE = "the defaults"
+# Flags of other programs, and what they are here.
+ELSEWHERE = {
+    **dict.fromkeys(("model", "arch", "net", "network"), "--backbone"),
+    **dict.fromkeys(("epochs", "num_epochs", "n_epochs"), "--max_epochs"),
+    **dict.fromkeys(("gpu", "gpus", "device", "n_gpu", "num_gpus"), "--accelerator gpu, and --devices for how many"),
+    **dict.fromkeys(("learning_rate", "lr0", "base_lr"), "--optim.lr"),
+    **dict.fromkeys(("optimizer", "optimiser", "opt"), "--optim"),
+    **dict.fromkeys(("dataset", "data_dir", "data_path", "datadir"), "--data"),
+    **dict.fromkeys(("workers", "n_workers"), "--data.num_workers"),
+    **dict.fromkeys(("bs", "batch", "train_batch_size"), "--data.batch_size"),
+    **dict.fromkeys(("imgsz", "img_size", "size", "resolution"), "--data.image_size"),
+    **dict.fromkeys(("resume_from", "checkpoint", "ckpt", "load"), "--ckpt_path"),
+    **dict.fromkeys(("weights", "finetune", "pretrained_weights"), "--init_from"),
+    **dict.fromkeys(("amp", "fp16", "bf16", "half"), "--precision, such as bf16-mixed"),
+    **dict.fromkeys(("output", "output_dir", "save_dir", "exp_name", "experiment", "run_name"), "--name"),
+    **dict.fromkeys(("clip_grad", "grad_clip", "max_grad_norm"), "--gradient_clip_val"),
+    **dict.fromkeys(("scheduler", "lr_scheduler", "sched"), "--optim.schedule"),
+    **dict.fromkeys(("nodes", "nnodes"), "--num_nodes"),
+    "ema": "--optim.ema",
+}
 LARGEST = MIB  # bytes of a configuration file
 NOT_SAVED = ("name", "ckpt_path", "resume", "init_from")  # about one run and how it starts, not about how to train
 
@@ -266,7 +286,7 @@ def _names(sources: Sequence[Source]) -> dict[str, str]:
 def _recipe(names: Mapping[str, str]) -> Source:
     """Return the defaults of the task chosen, as far as they hold for the names chosen."""
     recipe = dict(TASKS[names["task"]].recipe)
-    held = {s for s in SECTIONS if recipe.get(f"{s}.name") == names[s]}
+    held = {"task", *(s for s in SECTIONS if recipe.get(f"{s}.name") == names[s])}
     if "backbone" not in held:
         held.discard("head")
     if "data" not in held:  # what the recipe says of its own data is not meant for others
@@ -320,7 +340,10 @@ def _parse(option: Option, value: Any, label: str) -> Any:
     try:
         parsed = plain(parser.parse_object({"value": value})["value"])
     except Exception as error:
-        raise UsageError(f"{label}: {option.key} is {expected}, got {brief(given)}") from error
+        hint = "; a file to go on from is --ckpt_path" if option.key == "resume" else ""
+        if expected == "[TEXT, ...]":
+            hint = "; names such as no, yes, null and 12 want quotes"
+        raise UsageError(f"{label}: {option.key} is {expected}, got {brief(given)}{hint}") from error
     if any(isinstance(n, int) and abs(n) >= 2**63 for n in (parsed if isinstance(parsed, list) else [parsed])):
         raise UsageError(f"{label}: {option.key} is a number below 2^63, got {brief(given)}")
     if isinstance(parsed, float) and not math.isfinite(parsed):
@@ -334,6 +357,11 @@ def _unknown(key: str, label: str, options: Mapping[str, Option], names: Mapping
         return f"{label}: {flag} is not an option here: {OWNED[key]}"
     section, _, option = key.partition(".")
     known = [k for k in options if k not in DERIVED and k not in INTERNAL]
+    if not option and key in ELSEWHERE:
+        return f"{label}: unknown option {flag}; here it is {ELSEWHERE[key]}"
+    same = [k for k in known if k.endswith(f".{key}")]
+    if same:
+        return f"{label}: unknown option {flag}; here it is {' or '.join(f'--{k}' for k in same)}"
     near = closest(key, known).replace("did you mean ", f"did you mean {'--' if flag.startswith('--') else ''}")
     if option and section in SECTIONS:
         valid = ", ".join(k.partition(".")[2] for k in known if k.startswith(f"{section}.") and not k.endswith(".name"))

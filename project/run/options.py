@@ -19,7 +19,7 @@ from lightning.pytorch import Trainer
 from project.backbones import BACKBONES, find_backbone
 from project.data import DATA, find_data
 from project.heads import HEADS
-from project.registry import closest, look_up
+from project.registry import closest, look_up, options_of
 from project.tasks import TASKS
 from project.tasks.optim import OPTIMISERS, training_options
 
@@ -145,13 +145,14 @@ def trainer_options() -> list[Option]:
 
 def _from_signature(builder: Callable[..., Any], prefix: str) -> list[Option]:
     documented = builder.func if hasattr(builder, "func") else builder  # a partial's docstring is its function's
-    texts = {}
-    for source in (documented, getattr(documented, "__init__", None)):
-        parsed = docstring_parser.parse(inspect.getdoc(source) or "")
-        texts.update({p.arg_name: _first_sentence(p.description or "") for p in parsed.params})
-    hints = typing.get_type_hints(documented.__init__ if inspect.isclass(documented) else documented)
+    texts, hints = {}, {}
+    for source in reversed(documented.__mro__) if inspect.isclass(documented) else [documented]:
+        for text in (source, getattr(source, "__init__", None)):
+            parsed = docstring_parser.parse(inspect.getdoc(text) or "")
+            texts.update({p.arg_name: _first_sentence(p.description or "") for p in parsed.params})
+        hints.update(typing.get_type_hints(source.__init__ if inspect.isclass(source) else source))
     found = []
-    for name, parameter in inspect.signature(builder).parameters.items():
+    for name, parameter in options_of(builder).items():
         default = None if parameter.default is inspect.Parameter.empty else parameter.default
         annotation = hints.get(name, Any)
         if parameter.default is inspect.Parameter.empty or f"{prefix}{name}" in DERIVED:

@@ -11,7 +11,8 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, RichProgressBar
 
 from project.run.terminal import say
 
-SHARES = ("acc", "miou", "map", "map_50", "discriminator_acc")  # metrics that are shares of 1
+# Metrics that are shares of 1, of all classes or of one.
+SHARES = ("acc", "miou", "iou", "map", "map_50", "precision", "recall", "discriminator_acc")
 REFRESH_STEPS = 20  # redrawing more often is work that nobody sees
 
 
@@ -22,7 +23,7 @@ def is_of_a_class(name: str) -> bool:
 
 def is_share(name: str) -> bool:
     """Whether a metric is a share in 0..1, which a person reads as a percentage."""
-    return name.rpartition("/")[2] in SHARES or is_of_a_class(name)
+    return name.split("/")[1 if is_of_a_class(name) else -1] in SHARES
 
 
 def percent_or_number(name: str, value: float) -> str:

@@ -33,7 +33,7 @@ from project.run.folder import Resumed
 from project.run.guard import FiniteGuard
 from project.run.initial_weights import initialise
 from project.run.processes import die_with_parent, is_started_by_another, join_again
-from project.run.profiler import NoProfiler
+from project.run.profiler import profiler
 from project.run.progress import Bar, EpochLines, StepMetrics, on_terminal
 from project.run.records import read_summary
 from project.run.report.collect import Collect
@@ -284,8 +284,7 @@ class Run:
             loggers = [self.csv, *([self.tracker] if self.tracker is not None else [])]
         if not self.data.has_validation:
             arguments["limit_val_batches"] = 0
-        if arguments["profiler"] is None:
-            arguments["profiler"] = NoProfiler()
+        arguments["profiler"] = profiler(arguments["profiler"], None if self.rehearsal else self.folder)
         bar = arguments.pop("enable_progress_bar")
         if on_terminal() if bar is None else bar:
             callbacks.append(Bar())
@@ -328,6 +327,8 @@ class Run:
             return
         say(f"folder    {self.folder}/")
         say(f"wandb     {self.tracking}")
+        if self.config["profiler"] is not None:
+            say(f"profile   {self.folder}/fit-profile.txt, when training has ended")
         if self.resumed is not None:
             done = f"{self.resumed.epochs_done} epochs, {self.resumed.steps_done:,} steps done"
             say(f"resume    {self.resumed.path}: {done}")

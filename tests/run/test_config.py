@@ -1,8 +1,14 @@
+from typing import Any
+
 import pytest
 import yaml
 
+from project.data import MNISTDataModule
+from project.run.assemble import facts_for
 from project.run.config import Source, dump, flatten, nest, read_command_line, read_config_file, resolve
 from project.run.errors import UsageError
+from project.run.options import section_options
+from project.tasks import TASKS, LitClassifier
 
 
 def resolved(*argv, files=()):
@@ -69,6 +75,42 @@ def test_other_data_than_the_recipes_has_settings_of_its_own_below_what_is_asked
     assert resolved("--data", ".")[0]["head"]["hidden"] == 64 and resolved("--data", ".")[0]["head"]["grid"] == 1
 
 
+def test_what_a_recipe_says_of_its_task_holds(monkeypatch):
+    monkeypatch.setitem(TASKS, "classify", type("Own", (LitClassifier,), {"recipe": {"task.label_smoothing": 0.3}}))
+    assert resolved("--data", "mnist", "--backbone", "cnn", "--head", "dense", "--optim", "sgd")[0]["task"] == {
+        "name": "classify", "label_smoothing": 0.3,
+    }  # fmt: skip
+
+
+def test_a_subclass_has_its_parents_options_and_its_own(monkeypatch):
+    class Focal(LitClassifier):
+        """A classifier with another loss.
+
+        Args:
+            gamma: how much less well-classified images count.
+        """
+
+        def __init__(self, *args: Any, gamma: float = 2.0, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setitem(TASKS, "focal", Focal)
+    options = {option.key: option for option in section_options("task", "focal")}
+    parents = {option.key for option in section_options("task", "classify")}
+    assert options.keys() == parents | {"task.gamma"} and options["task.gamma"].help.startswith("how much less")
+    assert options["task.label_smoothing"].help.startswith("share of the target")
+    task = Focal(**facts_for(Focal, MNISTDataModule()), label_smoothing=0.2)
+    assert task.hparams["label_smoothing"] == 0.2 and list(task.hparams["class_names"]) == list("0123456789")
+
+
+def test_names_of_classes_that_yaml_takes_for_other_values_want_quotes():
+    with pytest.raises(UsageError, match="data.classes is .*; names such as no, yes, null and 12 want quotes"):
+        resolved("--data", ".", files=[{"data": {"classes": [False, None, "cat"]}}])
+    assert resolved("--data", ".", "--data.classes", '["cat, small", "no"]')[0]["data"]["classes"] == [
+        "cat, small",
+        "no",
+    ]
+
+
 def test_options_of_a_backbone_no_longer_chosen_are_set_aside_and_said():
     config, remarks = resolved("--backbone", "mlp", files=[{"backbone": {"name": "cnn", "padding": "same"}}])
     assert config["backbone"]["name"] == "mlp" and "padding" not in config["backbone"]
@@ -92,6 +134,16 @@ def test_options_of_a_backbone_no_longer_chosen_are_set_aside_and_said():
         (["--wandb", "maybe"], "wandb is auto|online|offline|disabled, got 'maybe'"),
         (["--logger", "true"], "--logger is not an option here"),
         (["--optim.momentum", "0.9"], "unknown option --optim.momentum for optim adamw"),
+        (["--lr", "1"], "unknown option --lr; here it is --optim.lr"),
+        (["--batch-size", "1"], "unknown option --batch_size; here it is --data.batch_size"),
+        (["--dropout", "1"], "here it is --backbone.dropout or --head.dropout"),
+        (["--epochs", "1"], "here it is --max_epochs"),
+        (["--gpus", "1"], "here it is --accelerator gpu, and --devices for how many"),
+        (["--model", "cnn"], "here it is --backbone"),
+        (["--dataset", "x"], "here it is --data"),
+        (["--optimizer", "x"], "here it is --optim"),
+        (["--workers", "2"], "here it is --data.num_workers"),
+        (["--resume", "a.ckpt"], "resume is auto, got 'a.ckpt'; a file to go on from is --ckpt_path"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_with_the_closest_right(argv, message):

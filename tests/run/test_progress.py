@@ -5,6 +5,11 @@ from project.run.progress import EpochLines, fitting, measured_rows, most_tellin
 MANY = ["train/adversary", "train/loss", "val/l1", "val/loss", "val/psnr", "val/ssim"]
 
 
+def test_only_shares_are_percentages():
+    assert percent_or_number("test/iou/cat", 0.5) == "50.00 %" == percent_or_number("val/acc", 0.5)
+    assert percent_or_number("test/length/cat", 12.5) == "12.5" == percent_or_number("test/length", 12.5)
+
+
 def test_what_a_person_looks_at_first_stands_first():
     assert most_telling(MANY, "val/psnr") == [
         *("train/loss", "val/loss", "val/psnr", "val/l1", "val/ssim", "train/adversary")

@@ -1,6 +1,7 @@
 """Whole runs on the stand-in for MNIST, in this process: what is written, resumed, refused."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -328,3 +329,13 @@ def test_with_an_adversary_the_newest_weights_are_kept(monkeypatch, adversary, k
     run("--name", "a", "--max_epochs", 3, *flags)
     assert read_summary("a")["best"]["epoch"] == kept
     assert read_checkpoint("checkpoints/a/best.ckpt")["epoch"] == kept - 1
+
+
+@pytest.mark.parametrize("name", ["simple", "advanced"])
+def test_a_profile_is_written_to_the_runs_folder(name, capsys):
+    run("--name", "a", "--max_epochs", 1, "--profiler", name)
+    assert "profile   checkpoints/a/fit-profile.txt" in capsys.readouterr().out
+    assert "training_step" in Path("checkpoints/a/fit-profile.txt").read_text()
+    with pytest.raises(UsageError, match="--profiler is one of simple, advanced, pytorch, got 'simpel'"):
+        run("--name", "b", "--profiler", "simpel")
+    assert not Path("checkpoints/b").exists()
