@@ -12,16 +12,23 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
+from project.registry import printable
+
 LEAST_SHOWN = 192  # pixels of the longer side of an image on a contact sheet, where a whole factor gets it there
 WIDEST = 1700  # pixels of a contact sheet, if two images do not take more
 GAP, LABEL = 4, 80  # pixels between its images, and for the titles of its rows
 TEXT = 16  # pixels of the height of its texts
+MOST_LINES = 3  # of a caption
 # Colours that are told apart in most kinds of colour blindness. Source: Okabe and Ito 2008, jfly.uni-koeln.de/color.
 COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
+# More, each as far in CIELAB from all before it as a colour can be that shows on dark and on light.
+COLOURS += [(0, 0, 255), (0, 255, 0), (255, 0, 221), (85, 68, 17), (85, 34, 153), (255, 0, 102), (238, 204, 153)]
+COLOURS += [(153, 255, 136), (102, 136, 0), (119, 17, 34), (0, 255, 255), (204, 136, 255), (170, 68, 255)]
+COLOURS += [(85, 51, 102), (255, 0, 34), (0, 119, 255), (187, 17, 136)]
 
 
 def class_colour(number: int) -> tuple[int, int, int]:
-    """Return the colour of a class; they repeat after the seventh, darker."""
+    """Return the colour of a class; they repeat after the last, darker."""
     shade = 0.7 ** (number // len(COLOURS))
     red, green, blue = (round(value * shade) for value in COLOURS[number % len(COLOURS)])
     return red, green, blue
@@ -46,15 +53,40 @@ def as_shown(images: Tensor) -> Tensor:
 
 
 def captioned(images: Tensor, texts: Sequence[str]) -> Tensor:
-    """Return uint8 images (N, 3, H, W) as large as they are shown, and under each a text, cut where it is too long."""
+    """Return uint8 images (N, 3, H, W) as large as they are shown, and under each a text, in up to MOST_LINES lines."""
     shown = as_shown(images)
-    return torch.stack([_captioned(image, text) for image, text in zip(shown, texts, strict=True)])
+    lines = [_wrapped(printable(text), shown.shape[3] - 4) for text in texts]
+    high = max(map(len, lines)) * (TEXT + 4) + 4
+    return torch.stack([_captioned(image, own, high) for image, own in zip(shown, lines, strict=True)])
 
 
-def _captioned(image: Tensor, text: str) -> Tensor:
-    ground = Image.new("RGB", (image.shape[2], TEXT + 8), "white")
-    ImageDraw.Draw(ground).text((2, 2), text, fill="black", font=ImageFont.load_default(TEXT))
+def _captioned(image: Tensor, lines: Sequence[str], high: int) -> Tensor:
+    ground = Image.new("RGB", (image.shape[2], high), "white")
+    pen, font = ImageDraw.Draw(ground), ImageFont.load_default(TEXT)
+    for i, line in enumerate(lines):
+        pen.text((2, 2 + i * (TEXT + 4)), line, fill="black", font=font)
     return torch.cat([image, _to_tensor(ground)], dim=1)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Return lines of a text, no wider than `width` pixels, broken between words or, within a long one, anywhere."""
+    font = ImageFont.load_default(TEXT)
+    lines: list[str] = []
+    while text and len(lines) < MOST_LINES:
+        fits = next((i for i in range(len(text), 1, -1) if font.getlength(text[:i]) <= width), 1)
+        if fits < len(text) and len(lines) == MOST_LINES - 1:
+            return [*lines, f"{text[: fits - 1]}…"]
+        space = text.rfind(" ", 1, fits + 1) if fits < len(text) else -1
+        cut = space if space > 0 else fits
+        lines.append(text[:cut])
+        text = text[cut:].lstrip(" ")
+    return lines or [""]
+
+
+def joined(first: Tensor, second: Tensor) -> Tensor:
+    """Return images (N, 3, H, W) and (M, 3, h, W) in one tensor, with white below the lower ones."""
+    high = max(first.shape[2], second.shape[2])
+    return torch.cat([F.pad(images, (0, 0, 0, high - images.shape[2]), value=255) for images in (first, second)])
 
 
 def contact_sheet(
@@ -88,7 +120,7 @@ def _line(title: str, images: Tensor, label: int) -> Tensor:
     if not label:
         return line
     ground = Image.new("RGB", (label, line.shape[1]), "white")
-    words = title.split(" ")
+    words = printable(title).split(" ")
     font = ImageFont.load_default(TEXT)
     ImageDraw.Draw(ground).multiline_text((4, 4), "\n".join(words), fill="black", font=font)
     return torch.cat([_to_tensor(ground), line], dim=2)
@@ -98,7 +130,7 @@ def _legend(legend: Mapping[str, tuple[int, int, int]], width: int) -> Tensor:
     """Return a strip (3, h, width) with a patch of each colour and its name, in as many lines as that takes."""
     font = ImageFont.load_default(TEXT)
     places, left, top = [], 4, 6
-    for name, colour in legend.items():
+    for name, colour in ((printable(name), colour) for name, colour in legend.items()):
         wide = TEXT + 6 + round(font.getlength(name)) + 16
         if left > 4 and left + wide > width:
             left, top = 4, top + TEXT + 8
@@ -128,13 +160,15 @@ def draw_boxes(image: Tensor, boxes: Tensor, labels: Sequence[int], texts: Seque
     return drawn
 
 
-def draw_masks(image: Tensor, mask: Tensor, opacity: float = 0.6) -> Tensor:
-    """Lay the class numbers of a mask (H, W) over an image in colours; class 0 and 255 are left as they are."""
-    numbers = [number for number in mask.unique().tolist() if number not in (0, 255)]
+def draw_masks(
+    image: Tensor, mask: Tensor, colours: Mapping[int, tuple[int, int, int]], opacity: float = 0.6
+) -> Tensor:
+    """Lay the class numbers of a mask (H, W) over an image in their colours; others are left as they are."""
+    numbers = [number for number in mask.unique().tolist() if number in colours]
     if not numbers:
         return image.clone()
     layers = torch.stack([mask == number for number in numbers])
-    return draw_segmentation_masks(image, layers, opacity, [class_colour(number - 1) for number in numbers])
+    return draw_segmentation_masks(image, layers, opacity, [colours[number] for number in numbers])
 
 
 def draw_caption(
@@ -148,6 +182,7 @@ def draw_caption(
 
     What would reach over the image's border is moved inside, as far as it fits.
     """
+    text = printable(text)
     height, width = image.shape[-2:]
     picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
     pen = ImageDraw.Draw(picture)

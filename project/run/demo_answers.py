@@ -15,7 +15,7 @@ from PIL import Image
 from project.data.image_files import opened
 from project.export.model import of_task
 from project.ops.drawings import like_mnist, scaled
-from project.ops.pictures import class_colour, to_image
+from project.ops.pictures import to_image
 from project.registry import printable
 from project.run.errors import RunError
 from project.run.predict import NOTHING, Predictions, draw
@@ -106,10 +106,11 @@ class Answers:
             return note(f"{NOTHING.capitalize()}.")
         head = "".join(f"<th>{escape(name)}</th>" for name in columns)
         body = ""
+        colours = self.task.legend() if "mask" in answer else {}
         for row in rows:
             cells = [_cell(row[name], kind) for name, kind in columns.items()]
-            if "mask" in answer and (number := self.names.index(row["class"])):  # the first class has no colour
-                colour = "#{:02x}{:02x}{:02x}".format(*class_colour(number - 1))
+            if row.get("class") in colours:
+                colour = "#{:02x}{:02x}{:02x}".format(*colours[row["class"]])
                 cells[0] = f'<i style="background:{colour}"></i>{cells[0]}'
             body += "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
         return f"<table><tr>{head}</tr>{body}</table>"

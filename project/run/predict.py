@@ -22,7 +22,7 @@ from project.export import is_program, load_model
 from project.export.model import Model
 from project.files import read_text
 from project.machine import settle_threads
-from project.ops.pictures import class_colour, to_image
+from project.ops.pictures import to_image
 from project.registry import brief, printable
 from project.run.arguments import Parser, check_output
 from project.run.errors import RunError, UsageError, one_line
@@ -325,12 +325,12 @@ class Drawings:
         except OSError as error:
             raise RunError(f"{self.folder} cannot be written ({error.strerror})") from error
 
-    @staticmethod
-    def _save_mask(mask: Tensor, path: Path) -> None:
+    def _save_mask(self, mask: Tensor, path: Path) -> None:
         """Save class numbers (H, W) as they are, with colours for those who open the file."""
         image = Image.fromarray(mask.numpy()).convert("P")
         image.putdata(mask.flatten().tolist())  # the conversion above may have renumbered them
-        image.putpalette([0, 0, 0] + [value for k in range(255) for value in class_colour(k)])
+        legend = self.task.legend()
+        image.putpalette([v for name in self.task.hparams["class_names"] for v in legend.get(name, (0, 0, 0))])
         image.save(path)
 
 

@@ -17,6 +17,8 @@ from project.ops.pictures import class_colour, draw_masks
 from project.ops.segmentation import IGNORE, dice_loss, iou_of_counts, mask_cross_entropy
 from project.tasks.base import Task
 
+GROUND = ("ground", "background", "bg", "void", "unlabelled", "unlabeled", "other", "none")
+
 
 class LitSegmenter(Task):
     """A backbone and a head that scores each pixel, under cross-entropy; logs loss, accuracy, and mean IoU.
@@ -161,19 +163,29 @@ class LitSegmenter(Task):
         return [{"class": name, "share": share} for name, share in answer["shares"].items()]
 
     def draw(self, image: Tensor, answer: Mapping[str, Any]) -> Tensor:
-        return draw_masks(image, answer["mask"])
+        return draw_masks(image, answer["mask"], self._colours())
 
     def side_by_side(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         seen = self.seen(images)
         masks = {"truth": targets.cpu(), "output": self(images).argmax(dim=1).cpu()}
+        colours = self._colours()
         drawn = {
-            title: torch.stack([draw_masks(image, mask) for image, mask in zip(seen, each, strict=True)])
+            title: torch.stack([draw_masks(image, mask, colours) for image, mask in zip(seen, each, strict=True)])
             for title, each in masks.items()
         }
         return {"image": seen, **drawn}
 
     def legend(self) -> dict[str, tuple[int, int, int]]:
-        return {name: class_colour(k) for k, name in enumerate(self.hparams["class_names"][1:])}
+        names = self.hparams["class_names"]
+        return {names[number]: colour for number, colour in self._colours().items()}
+
+    def _colours(self) -> dict[int, tuple[int, int, int]]:
+        """Return the colour of each class; the first has none if it is the ground, or has a number for a name."""
+        names = self.hparams["class_names"]
+        colours = {number: class_colour(number - 1) for number in range(1, len(names))}
+        if not names[0].isdecimal() and names[0].lower() not in GROUND:
+            colours[0] = class_colour(len(names) - 1)
+        return colours
 
     def confusion(self) -> Tensor | None:
         counts: Tensor = self.counts.compute()

@@ -1,6 +1,20 @@
-import torch
+import itertools
 
-from project.ops.pictures import captioned, class_colour, contact_sheet, draw_boxes, draw_caption, draw_masks, in_colour
+import torch
+from PIL import ImageFont
+
+from project.ops.pictures import (
+    TEXT,
+    _wrapped,
+    captioned,
+    class_colour,
+    contact_sheet,
+    draw_boxes,
+    draw_caption,
+    draw_masks,
+    in_colour,
+    joined,
+)
 
 GREY = torch.full((3, 60, 80), 100, dtype=torch.uint8)
 
@@ -21,11 +35,11 @@ def test_boxes_at_the_border_and_no_boxes_can_be_drawn():
 def test_a_mask_leaves_the_ground_and_what_is_ignored_as_they_are():
     mask = torch.zeros(60, 80, dtype=torch.uint8)
     mask[:10], mask[50:] = 2, 255
-    drawn = draw_masks(GREY, mask)
+    drawn = draw_masks(GREY, mask, {1: class_colour(0), 2: class_colour(1)})
     assert (drawn[:, 10:] == 100).all()
     expected = 0.4 * 100 + 0.6 * torch.tensor(class_colour(1))
     assert (drawn[:, :10].float() - expected[:, None, None]).abs().max() <= 1
-    assert torch.equal(draw_masks(GREY, torch.zeros_like(mask)), GREY)
+    assert torch.equal(draw_masks(GREY, torch.zeros_like(mask), {1: class_colour(0)}), GREY)
 
 
 def test_a_caption_stays_within_a_tiny_image():
@@ -33,7 +47,9 @@ def test_a_caption_stays_within_a_tiny_image():
 
 
 def test_colours_of_many_classes_differ():
-    assert len({class_colour(k) for k in range(35)}) == 35
+    colours = [class_colour(k) for k in range(24)]
+    apart = [max(abs(x - y) for x, y in zip(a, b, strict=True)) for a, b in itertools.combinations(colours, 2)]
+    assert min(apart) > 40 and len({class_colour(k) for k in range(120)}) == 120
 
 
 def test_images_in_colour_are_bytes_and_other_channels_than_three_are_their_mean():
@@ -60,3 +76,27 @@ def test_a_long_row_is_wrapped_and_a_caption_is_below_its_image():
     assert shown.shape[2] > 100 and (shown[:, :, :100] == 7).all() and (shown[0, :, 100:] < 100).any()
     sheet = contact_sheet({"": shown}, columns=2)
     assert sheet.shape[1] == 3 * (shown.shape[2] + 4) and sheet.shape[2] == 2 * (shown.shape[3] + 4)
+
+
+def test_a_caption_is_whole_where_three_lines_take_it():
+    for text in ("a -> b, 98 %", "Abyssinian -> British_Shorthair, 98 %", "x" * 50, "$x$ {} \\frac " * 3):
+        lines = _wrapped(text, 190)
+        assert len(lines) <= 3 and "".join(lines).replace(" ", "") == text.replace(" ", "")
+        assert all(ImageFont.load_default(TEXT).getlength(line) <= 190 for line in lines)
+    assert _wrapped("x" * 500, 190)[-1].endswith("x…") and len(_wrapped("x" * 500, 190)) == 3
+    assert _wrapped("wide", 1) == ["w", "i", "…"] and _wrapped("", 190) == [""]
+
+
+def test_hostile_names_are_drawn_as_text():
+    for name in ("\x1b[31m\n\r\0", "\ud800\udcff", "\u202eabc", "<img src=x>", "$\\frac$"):
+        assert captioned(GREY[None], [name]).shape[1] == 3
+        assert draw_caption(GREY, name).shape == GREY.shape
+        assert contact_sheet({name: GREY[None]}, {name: (1, 2, 3)}).shape[0] == 3
+
+
+def test_images_with_captions_of_more_or_fewer_lines_go_into_one():
+    one, three = (captioned(GREY[None], [text]) for text in ("a", "long " * 30))
+    assert three.shape[2] > one.shape[2]
+    both = joined(one, three)
+    assert both.shape[2] == three.shape[2] and (both[0, :, one.shape[2] :] == 255).all()
+    assert torch.equal(joined(three, one)[0], three[0])

@@ -10,6 +10,7 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
+import torch
 
 from project.checkpoint_file import read_checkpoint
 from project.run import train
@@ -106,6 +107,20 @@ def test_a_classifiers_shows_what_it_confuses(workplace):
     assert all(row["true"] != row["predicted"] for row in numbers["mistakes"])
 
 
+@pytest.mark.parametrize("sizes", [[8, 8, 8], [30], [1] * 40, [3], [4, 4]])
+def test_samples_are_spread_over_all_images(tmp_path, sizes):
+    task = LitClassifier()
+    task.side_by_side = lambda images, targets: {"a": images.to(torch.uint8).expand(-1, 3, 2, 2)}
+    collect = Collect(tmp_path, None)
+    images = torch.arange(sum(sizes)).view(-1, 1, 1, 1)
+    for number, batch in enumerate(images.split(sizes)):
+        collect._look(task, (batch, batch), number, [len(sizes)])
+    shown = collect._samples["a"][:, 0, 0, 0].tolist()
+    assert len(set(shown)) == len(shown) == min(8, sum(sizes)) and shown == sorted(shown)
+    if sum(sizes) > 8:
+        assert shown[0] <= sum(sizes) / 8 and shown[-1] >= sum(sizes) * 7 / 8 - 1
+
+
 def test_without_test_images_it_shows_the_best_validation(workplace):
     folder = write_class_folders(workplace / "own", num=30)
     best = RunCheckpoints.on_validation_end
@@ -126,8 +141,10 @@ def test_what_a_person_named_is_text_whatever_it_holds(workplace):
     folder = write_class_folders(workplace / "own")
     hostile = "<img src=x onerror=alert(1)>&$x_{$"
     (folder / "red").rename(folder / hostile)
+    (folder / "green").rename(folder / "$\\frac$\x1b[31m\u202e")
     own("--data", folder)
     text = page("a")
+    assert "$\\frac$?[31m?" in text and not {"\x1b", "\u202e"} & set(text)
     assert "<img src=x" not in text and "&lt;img src=x onerror=alert(1)&gt;&amp;$x_{$" in text
     report.main(["checkpoints/a", "checkpoints/a"])
     assert Outside((workplace / "checkpoints" / "comparison.html").read_text()).found == []

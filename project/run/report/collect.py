@@ -1,7 +1,9 @@
 """What a report shows of a measurement, kept while it is made: no image is looked at a second time for it."""
 
 import contextlib
+import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from project.ops.pictures import contact_sheet, to_image
+from project.ops.pictures import contact_sheet, joined, to_image
 from project.run.checkpoints import RunCheckpoints
 from project.run.errors import one_line
 from project.run.terminal import say
@@ -62,14 +64,13 @@ class Collect(Checkpoint):
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *rest: Any
     ) -> None:
-        if batch_idx == 0 and not trainer.sanity_checking:
-            self._look(trainer, pl_module, batch)
+        if not trainer.sanity_checking:
+            self._look(pl_module, batch, batch_idx, trainer.num_val_batches)
 
     def on_test_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *rest: Any
     ) -> None:
-        if batch_idx == 0:
-            self._look(trainer, pl_module, batch)
+        self._look(pl_module, batch, batch_idx, trainer.num_test_batches)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
@@ -93,17 +94,30 @@ class Collect(Checkpoint):
     def _newest_best(self) -> Any:
         return self.checkpoints.best_epoch, self.checkpoints.best_value
 
-    def _look(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any) -> None:
-        """Keep answers to the first images. All processes come here, as a network that they share needs them all."""
+    def _look(self, pl_module: pl.LightningModule, batch: Any, number: int, batches: Sequence[float]) -> None:
+        """Keep answers to MOST images, evenly spread over all batches: those of one class are often side by side.
+
+        All processes come here, and equally often, as a network that they share needs them all.
+        """
         assert isinstance(pl_module, Task)
-        self._samples = {}
+        if number == 0:
+            self._samples = {}
         images, targets = batch
+        total = sum(batches)
+        places = [(i + 0.5) / MOST * total - number for i in range(MOST)] if math.isfinite(total) else []
+        chosen = [int(place * len(images)) for place in places if 0 <= place < 1]
+        if number == 0 and not places:  # nobody knows how many there will be
+            chosen = list(range(min(MOST, len(images))))
+        if not chosen:
+            return
         # A compiled network would be compiled again for that many images.
         compiled = "torch._dynamo" in sys.modules
         try:
             with torch.no_grad(), torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext():
-                rows = pl_module.side_by_side(images[:MOST], targets[:MOST])
-            self._samples = {title: row.cpu() for title, row in rows.items()}
+                for i, before in zip(chosen, [None, *chosen], strict=False):
+                    rows = pl_module.side_by_side(images[i : i + 1], targets[i : i + 1])
+                    for title, row in rows.items() if i != before else ():
+                        self._samples[title] = joined(self._samples.get(title, row[:0].cpu()), row.cpu())
         except Exception as error:
             self._fail(error)
 

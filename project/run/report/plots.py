@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from project.ops.pictures import COLOURS
+from project.registry import printable
 from project.run.progress import is_share
 from project.run.report.curves import Curve, train_loss
 
@@ -160,6 +161,7 @@ def _marker(curve: Curve) -> str:
 
 
 def _short(name: str, longest: int) -> str:
+    name = printable(name)
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
