@@ -24,6 +24,7 @@ from project.tasks.optim import Course, build_optimiser, rate_factor
 LONGEST_SIDE = 2**15  # pixels of an image
 MOST_PIXELS = 2**26  # of an image
 MOST_CHANNELS = 4096  # of an image
+ABOUT_IMAGES = ("in_channels", "image_size", "mean", "std", "upscale")  # equal in a network and in its data
 KEPT = ("params", "fused")  # what a resumed optimiser keeps: its state is laid out for it
 
 
@@ -158,6 +159,29 @@ class Task(pl.LightningModule):
         self.backbone = body.to(memory_format=torch.channels_last)
         self.head = top.to(memory_format=torch.channels_last)
         build_optimiser(self, **plain["optim"])  # a wrong option is refused now, not after the data was fetched
+
+    def setup(self, stage: str) -> None:
+        """Refuse a data module whose images are not those that the network was built for; Lightning calls this first.
+
+        Raises:
+            ValueError: names what differs.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        published = {name: getattr(data, name, None) for name in ("tasks", "class_names", *ABOUT_IMAGES)}
+        kinds, names = published.pop("tasks"), published.pop("class_names")
+        if kinds is not None and self.takes not in kinds:
+            raise ValueError(f"task {self.task_name} takes data for {self.takes}, and this is for {', '.join(kinds)}")
+        own = self.hparams["class_names"]
+        if names is not None and len(names) != len(own):
+            raise ValueError(
+                f"the data has {len(names)} class_names, and the network {len(own)}: build it with the data's"
+            )
+        for name, given in published.items():
+            given = list(given) if isinstance(given, tuple) else given
+            if given is not None and given != self.hparams.get(name, given):
+                raise ValueError(
+                    f"the data's {name} is {given}, and the network's {self.hparams[name]}: build it with the data's"
+                )
 
     def forward(self, images: Tensor) -> Any:
         """Return the head's raw outputs for normalised images (N, C, H, W)."""

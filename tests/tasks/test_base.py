@@ -74,3 +74,37 @@ def test_the_schedule_follows_the_share_of_the_run_that_is_done(tmp_path, schedu
         whole = Rates()
         fit(small(schedule=schedule), 10, [whole], **first)
         assert rates[0].seen + rates[1].seen == whole.seen
+
+
+class Data(pl.LightningDataModule):
+    """Batches of one image, which publishes what it is given."""
+
+    def __init__(self, **published):
+        super().__init__()
+        for name, value in published.items():
+            setattr(self, name, value)
+
+    def train_dataloader(self):
+        return loader(1, batch_size=2)
+
+    test_dataloader = train_dataloader
+
+
+@pytest.mark.parametrize(
+    ("published", "message"),
+    [
+        ({"class_names": tuple("abc")}, "the data has 3 class_names, and the network 10"),
+        ({"in_channels": 3}, "the data's in_channels is 3, and the network's 1"),
+        ({"image_size": (8, 9)}, r"the data's image_size is \[8, 9\], and the network's \[8, 8\]"),
+        ({"mean": (0.5,)}, r"the data's mean is \[0.5\], and the network's \[0.1307\]"),
+        ({"tasks": ("detect", "segment")}, "task classify takes data for classify, and this is for detect, segment"),
+    ],
+)
+def test_data_that_a_network_was_not_built_for_is_refused_by_a_plain_trainer(published, message):
+    quietly = dict.fromkeys(("enable_progress_bar", "enable_model_summary", "logger", "enable_checkpointing"), False)
+    trainer = pl.Trainer(accelerator="cpu", max_epochs=1, **quietly)
+    alike = {"class_names": list("abcdefghij"), "in_channels": 1, "image_size": (8, 8), "mean": (0.1307,)}
+    trainer.fit(small(), datamodule=Data(**alike, tasks=("classify",), upscale=1))
+    for use in (trainer.fit, trainer.test):
+        with pytest.raises(ValueError, match=message):
+            use(small(), datamodule=Data(**{**alike, **published}))
