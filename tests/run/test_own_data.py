@@ -231,14 +231,15 @@ def test_averaged_weights_have_the_type_of_the_others(precision):
     assert read_summary("a")["status"] == "finished"
 
 
-def test_without_objects_to_validate_on_the_summary_has_null_and_the_newest_weights_are_kept():
+def test_without_objects_to_validate_on_others_are_held_out(capsys):
     write_coco(Path("own"), split=True)
     for split in ("val", "test"):
         path = Path(f"own/annotations/instances_{split}.json")
         path.write_text(json.dumps({**json.loads(path.read_text()), "annotations": []}))
     run("detect", "--name", "a", "--data.num_workers", "0")
     summary = json.loads(Path("checkpoints/a/summary.json").read_text(), parse_constant=pytest.fail)
-    assert summary["metrics"]["val/map"] is None and Path("checkpoints/a/best.ckpt").exists()
+    assert "note: val left out: none of its images has a box" in capsys.readouterr().out
+    assert summary["metrics"]["val/map"] is not None and Path("checkpoints/a/best.ckpt").exists()
 
 
 def test_images_are_never_overwritten_by_their_drawings():
