@@ -88,9 +88,11 @@ STYLE = """
 .note { margin: 10px 0; }
 .seen { display: flex; align-items: center; gap: 10px; margin-top: 14px; }
 .seen img { width: 84px; image-rendering: pixelated; border-radius: 4px; }
+.text { overflow-x: auto; }
 .text table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .text th, .text td { padding: 4px 18px 4px 0; text-align: left; border-bottom: 1px solid #8884; white-space: nowrap; }
 .text td i { display: inline-block; width: 14px; height: 14px; margin-right: 8px; border-radius: 3px; }
+@media (max-width: 40rem) { .text th, .text td { padding-right: 8px; font-size: 14px; } }
 .picture img { object-fit: contain; width: 100%; height: 100%; padding-top: 28px; }
 """
 SHARP = ".picture img { image-rendering: pixelated; }"  # images of a few pixels, enlarged

@@ -29,7 +29,7 @@ FIGURES = {
     "measured": str,
     "classes": [{"class": str, "count": int, "recall": NUMBER, "precision": NUMBER}],
     "confused": [{"true": str, "predicted": str, "count": int}],
-    "mistakes": [{"true": str, "predicted": str, "probability": NUMBER, "file": str}],
+    "mistakes": [{"true": str, "predicted": str, "probability": NUMBER}],
 }
 
 

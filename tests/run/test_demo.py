@@ -519,6 +519,16 @@ def test_an_image_dropped_in_a_browser_is_answered_and_a_broken_one_named(browse
     page.close()
 
 
+@needs_gradio
+def test_on_a_telephone_no_column_is_cut_off(browser, served_detector, photo):
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto(served_detector)
+    page.locator("input[type=file]").set_input_files(photo)
+    page.locator(".text table").wait_for()
+    assert page.evaluate("document.querySelector('.text table').getBoundingClientRect().right") <= 390
+    page.close()
+
+
 HOSTILE = ["<img src=x onerror='pwned=1'>", "${window.pwned=2}", "{{#each value}}x{{/each}}", "`+(window.pwned=3)+`"]
 HOSTILE += ["</script><script>window.pwned=4</script>", "\\", "\u202eright to left"]
 

@@ -101,3 +101,16 @@ def test_dice_is_added():
     torch.testing.assert_close(difference, 2 * dice_loss(logits, masks))
     with pytest.raises(ValueError, match="dice is a weight, 0 or more, got -1"):
         built(dice=-1)
+
+
+@pytest.mark.parametrize(("first", "has_colour"), [("sky", True), ("Background", False), ("0", False)])
+def test_the_first_class_has_a_colour_unless_it_is_the_ground(first, has_colour):
+    names = [first, *"abcdefg"]
+    about = {"in_channels": 1, "image_size": (16, 16), "mean": [0.5], "std": [0.5]}
+    task = LitSegmenter(class_names=names, **about, backbone={"name": "cnn", "widths": [4, 4]})
+    legend = task.legend()
+    assert list(legend) == [*names[1:], *([first] if has_colour else [])]
+    assert len(set(legend.values())) == len(legend)
+    image = torch.full((3, 16, 16), 100, dtype=torch.uint8)
+    drawn = task.draw(image, {"mask": torch.zeros(16, 16, dtype=torch.uint8)})
+    assert torch.equal(drawn, image) != has_colour
