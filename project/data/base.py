@@ -126,6 +126,13 @@ class ImageDataModule(pl.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
+    def smallest_batch(self, world_size: int) -> int:
+        """Return how many images the smallest training batch of a process has."""
+        return self._sampler_of(world_size).smallest_batch
+
+    def _sampler_of(self, world_size: int) -> EpochBatchSampler:
+        return EpochBatchSampler(len(self.stores["train"]), self.batch_size, world_size=world_size)
+
     def state_dict(self) -> dict[str, Any]:
         """Where training stands: the epoch to continue in, and how many of its batches were taken."""
         assert self.trainer is not None
@@ -152,7 +159,7 @@ class ImageDataModule(pl.LightningDataModule):
         Raises:
             ValueError: the numbers differ: a step has other images, by another batch size or number of processes.
         """
-        whole = len(EpochBatchSampler(len(self.stores["train"]), self.batch_size, world_size=world_size))
+        whole = len(self._sampler_of(world_size))
         now = whole if limit is None else min(limit, whole) if isinstance(limit, int) else int(whole * limit)
         if state_dict["batches"] and now != state_dict["of"]:
             raise ValueError(

@@ -51,6 +51,7 @@ class EpochBatchSampler(Sampler[list[Any]]):
         self.name_epoch = name_epoch
         # At least one index for each process in each step: the last condition matters for tiny data sets only.
         self.num_batches = min(math.ceil(num_samples / (batch_size * world_size)), num_samples // world_size)
+        self.smallest_batch = num_samples // (self.num_batches * world_size)
         self.epoch = 0
         self._skip = 0
 

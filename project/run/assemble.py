@@ -92,9 +92,7 @@ def build(config: dict[str, Any], resumed: Resumed | None = None) -> tuple[Image
         options = {key: value for key, value in config["task"].items() if key != "name"}
         parts = {section: config[section] for section in ("backbone", "head", "optim")}
         task = task_type(**about_data, **parts, **options)
-        with torch.no_grad():  # an image size that the network cannot take is refused here, before any download
-            task.eval()(torch.zeros(1, data.in_channels, *data.image_size))
-        task.train()
+        task.check_runs_on(1, training=False)  # an image size that it cannot take is refused now, before any download
     except ValueError as error:
         raise UsageError(str(error)) from error
     except OSError as error:

@@ -94,10 +94,6 @@ class Run:
         if self.config["init_from"] is not None:
             for text in initialise(self.task, self.config["init_from"]):
                 say(f"init      {text}")
-        if self.config["compile"]:
-            # Each where it is: a compiled copy would have weights of other names, in checkpoints too.
-            for part in (self.task.backbone, self.task.head):
-                part.compile()
         self.data.timeout_seconds = 60 * self.config["timeout_minutes"]
         arguments = trainer_arguments(self.config)
         own = folders.folder_that_goes_on(self.config, self.resumed)
@@ -121,6 +117,12 @@ class Run:
         self._prepare_data()
         self._choose_recording()
         self.trainer = self._build_trainer(arguments)
+        if is_main_process():
+            self._check_smallest_batch()
+        if self.config["compile"]:
+            # Each where it is: a compiled copy would have weights of other names, in checkpoints too.
+            for part in (self.task.backbone, self.task.head):
+                part.compile()
         if is_main_process() and not self.rehearsal:
             self._check_position()
             self._open_folder()
@@ -206,6 +208,13 @@ class Run:
                 self.data.setup("fit")
         except OSError as error:
             raise RunError(*str(error).split("\n")) from error
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+    def _check_smallest_batch(self) -> None:
+        try:
+            # Two images stand for all larger batches.
+            self.task.check_runs_on(min(2, self.data.smallest_batch(self.trainer.world_size)), training=True)
         except ValueError as error:
             raise UsageError(str(error)) from error
 

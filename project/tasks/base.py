@@ -188,6 +188,39 @@ class Task(pl.LightningModule):
         images = images.to(memory_format=torch.channels_last)
         return self.head(self.backbone(images), (images.shape[-2], images.shape[-1]))
 
+    def check_runs_on(self, num_images: int, training: bool) -> None:
+        """Let the network see a batch of blank images, and keep nothing of that.
+
+        Raises:
+            ValueError: its layers cannot take so few images, or such small ones.
+        """
+        images = torch.zeros(num_images, self.hparams["in_channels"], *self.hparams["image_size"])
+        before = {name: buffer.clone() for name, buffer in self.named_buffers()}
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                self.train(training).try_out(images)
+        except ValueError as error:
+            if "Expected more than 1 value per channel" in str(error):  # batch and group normalisation
+                raise ValueError(
+                    "a training batch of one image is too small for this network, whose normalisation is left with "
+                    "one value per channel: give a --data.batch_size that leaves no batch of one image, a larger "
+                    "--data.image_size, or --backbone.norm none"
+                ) from error
+            if "Expected more than 1 spatial element" in str(error):  # instance normalisation
+                raise ValueError(
+                    f"images of {self.hparams['image_size']} are too small for this network, whose normalisation is "
+                    "left with one pixel: give a larger --data.image_size, fewer widths, or another norm"
+                ) from error
+            raise
+        finally:
+            for name, buffer in self.named_buffers():  # running statistics
+                buffer.copy_(before[name])
+            self.train()
+
+    def try_out(self, images: Tensor) -> None:
+        """Compute all that a training step computes of normalised images (N, C, H, W) alone."""
+        self(images)
+
     def configure_optimizers(self) -> Any:
         optimiser, training = build_optimiser(self, **self.hparams["optim"])
         self._optimiser_values = [{k: v for k, v in g.items() if k not in KEPT} for g in optimiser.param_groups]

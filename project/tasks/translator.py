@@ -152,6 +152,11 @@ class LitTranslator(Task):
         images = pad_to_multiple(images, self.backbone.strides[-1])
         return self(images)[..., :height, :width].float().sigmoid()
 
+    def try_out(self, images: Tensor) -> None:
+        output = self.translate(images)
+        if self.discriminator is not None:
+            self.discriminator(images, output)
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, targets = batch
         output = self.translate(images)

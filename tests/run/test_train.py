@@ -339,3 +339,27 @@ def test_a_profile_is_written_to_the_runs_folder(name, capsys):
     with pytest.raises(UsageError, match="--profiler is one of simple, advanced, pytorch, got 'simpel'"):
         run("--name", "b", "--profiler", "simpel")
     assert not Path("checkpoints/b").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data.batch_size", "1"], "a training batch of one image is too small for this network.*--data.batch_size"),
+        (["--data.val_size", "357", "--data.batch_size", "2"], "a training batch of one image is too small"),  # 2 and 1
+        (["--data.batch_size", "1", "--backbone.norm", "none"], None),
+        (["--backbone.norm", "instance"], r"images of \[28, 28\] are too small for this network.*--data.image_size"),
+        (
+            ["--task", "translate", "--task.adversary", "hinge", "--task.discriminator_widths", "4,4,4,4,4"],
+            r"images of \[28, 28\] are too small",
+        ),
+    ],
+)
+def test_a_batch_too_small_for_a_normalisation_is_refused_before_anything_is_left(workplace, options, message):
+    deep = [] if "--task" in options else ["--backbone.widths", "4,4,4,4,4,4", "--backbone.padding", "same"]
+    arguments = [*("--name", "a", "--max_epochs", 1, "--limit_train_batches", 2), *deep, *options]
+    if message is None:
+        run(*arguments)
+        return
+    with pytest.raises(UsageError, match=message):
+        run(*arguments)
+    assert not Path("checkpoints/a").exists()
