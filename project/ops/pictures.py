@@ -3,6 +3,7 @@
 Images are uint8 (3, H, W), and come back as such.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
+from torchvision.utils import draw_segmentation_masks
 
 from project.registry import printable
 
@@ -18,6 +19,8 @@ LEAST_SHOWN = 192  # pixels of the longer side of an image on a contact sheet, w
 WIDEST = 1700  # pixels of a contact sheet, if two images do not take more
 GAP, LABEL = 4, 80  # pixels between its images, and for the titles of its rows
 TEXT = 16  # pixels of the height of its texts
+MOST_COVERED = 0.15  # share of an image that the texts at its boxes cover
+Place = tuple[int, int, int, int]  # xyxy in pixels
 MOST_LINES = 3  # of a caption
 # Colours that are told apart in most kinds of colour blindness. Source: Okabe and Ito 2008, jfly.uni-koeln.de/color.
 COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
@@ -145,19 +148,28 @@ def _legend(legend: Mapping[str, tuple[int, int, int]], width: int) -> Tensor:
 
 
 def draw_boxes(image: Tensor, boxes: Tensor, labels: Sequence[int], texts: Sequence[str]) -> Tensor:
-    """Draw boxes (M, 4) xyxy in pixels, in the colour of their class, with a text at each."""
-    if not len(boxes):
-        return image.clone()
+    """Draw boxes (M, 4) xyxy in pixels, in the colour of their class, the last on top, with a text at each.
+
+    In a crowd the last ones have their texts, as far as these leave each other and most of the picture free.
+    """
     height, width = image.shape[-2:]
+    picture = _to_picture(image)
+    pen = ImageDraw.Draw(picture)
     # Drawing wants whole boxes, also of those that end at the border or have no area there.
     limit = torch.tensor([width - 1, height - 1, width - 1, height - 1])
-    boxes = boxes.round().clamp(min=torch.zeros(4), max=limit)
-    thin = max(1, round(max(height, width) / 300))
-    colours = [class_colour(label) for label in labels]
-    drawn = draw_bounding_boxes(image, boxes, colors=colours, width=thin)
-    for (left, top, _, bottom), text, colour in zip(boxes.int().tolist(), texts, colours, strict=True):
-        drawn = draw_caption(drawn, text, (left, top), bottom, colour)
-    return drawn
+    places = boxes.round().clamp(min=torch.zeros(4), max=limit).int().tolist()
+    line = max(1, min(2, max(height, width) // 80), round(max(height, width) / 300))
+    for place, label in zip(places, labels, strict=True):
+        pen.rectangle(place, outline=class_colour(label), width=line)
+    taken: list[Place] = []
+    for place, label, text in zip(places[::-1], labels[::-1], map(printable, texts[::-1]), strict=True):
+        caption = _caption_place(pen, text, (place[0], place[1]), place[3], (height, width))
+        if not any(_meet(caption, other) for other in taken):
+            taken.append(caption)
+            _write(pen, text, caption, (height, width), class_colour(label))
+        if sum(map(_pixels, taken)) > MOST_COVERED * height * width:
+            break
+    return _to_tensor(picture)
 
 
 def draw_masks(
@@ -183,18 +195,47 @@ def draw_caption(
     What would reach over the image's border is moved inside, as far as it fits.
     """
     text = printable(text)
-    height, width = image.shape[-2:]
-    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    size = (image.shape[-2], image.shape[-1])
+    picture = _to_picture(image)
     pen = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(max(9, min(12, max(height, width) // 16), round(max(height, width) / 40)))
-    _, _, wide, high = (int(side) for side in pen.textbbox((0, 0), text, font=font))
+    _write(pen, text, _caption_place(pen, text, corner, below, size), size, colour)
+    return _to_tensor(picture)
+
+
+def _caption_place(
+    pen: ImageDraw.ImageDraw, text: str, corner: tuple[int, int], below: int, size: tuple[int, int]
+) -> Place:
+    height, width = size
+    _, _, wide, high = (int(side) for side in pen.textbbox((0, 0), text, font=_caption_font(size)))
     left, top = corner[0], corner[1] - high - 2
     if top < 0:
         top = below
     left, top = max(0, min(left, width - wide - 2)), max(0, min(top, height - high - 2))
-    pen.rectangle((left, top, left + wide + 2, top + high + 2), fill=(0, 0, 0))
-    pen.text((left + 1, top), text, fill=colour, font=font)
-    return _to_tensor(picture)
+    return left, top, left + wide + 2, top + high + 2
+
+
+def _write(
+    pen: ImageDraw.ImageDraw, text: str, place: Place, size: tuple[int, int], colour: tuple[int, int, int]
+) -> None:
+    pen.rectangle(place, fill=(0, 0, 0))
+    pen.text((place[0] + 1, place[1]), text, fill=colour, font=_caption_font(size))
+
+
+@functools.cache
+def _caption_font(size: tuple[int, int]) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(max(9, min(12, max(size) // 16), round(max(size) / 40)))
+
+
+def _meet(one: Place, other: Place) -> bool:
+    return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
+
+
+def _pixels(place: Place) -> int:
+    return (place[2] - place[0]) * (place[3] - place[1])
+
+
+def _to_picture(image: Tensor) -> Image.Image:
+    return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
 
 
 def _to_tensor(picture: Image.Image) -> Tensor:

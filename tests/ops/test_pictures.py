@@ -32,6 +32,17 @@ def test_boxes_at_the_border_and_no_boxes_can_be_drawn():
     assert draw_boxes(GREY, edge, [0, 1, 2], ["x", "y", "a very long caption that does not fit"]).shape == GREY.shape
 
 
+def test_in_a_crowd_every_box_is_drawn_and_texts_leave_most_of_the_picture_free():
+    """20,000 boxes side by side; a text at each, copied into the picture one by one, would also take minutes."""
+    image = torch.full((3, 400, 400), 100, dtype=torch.uint8)
+    left, top = torch.arange(20_000) % 200 * 2, torch.arange(20_000) // 200 * 4
+    boxes = torch.stack([left, top, left + 1, top + 3], dim=1).float()
+    drawn = draw_boxes(image, boxes, [0] * 20_000, ["red blood cell 99%"] * 20_000)
+    is_text = (drawn == 0).all(dim=0)
+    assert 0.05 < is_text.float().mean() < 0.2 and is_text[-30:].any()  # the last boxes come first
+    assert not (drawn == 100).all(dim=0).any()
+
+
 def test_a_mask_leaves_the_ground_and_what_is_ignored_as_they_are():
     mask = torch.zeros(60, 80, dtype=torch.uint8)
     mask[:10], mask[50:] = 2, 255
