@@ -14,6 +14,7 @@ from project.data.digit_pairs import DigitPairsDataModule
 from project.data.digits import DigitsDataModule
 from project.data.folders import FolderDataModule
 from project.data.idx_files import IDXDataModule, is_idx_folder
+from project.data.known_files import Known
 from project.data.mnist import MNISTDataModule
 from project.registry import check_options, look_up, options_of
 
@@ -49,16 +50,18 @@ def find_data(name: str) -> Callable[..., ImageDataModule]:
         raise ValueError(f"{error}; or give the path of a folder") from error
 
 
-def build_data(name: str, task: str, seed: int, **options: Any) -> ImageDataModule:
+def build_data(name: str, task: str, seed: int, known: Known | None = None, **options: Any) -> ImageDataModule:
     """Build a data module by name, or for a path, whose batches are those of `task`: classify, segment, ...
 
-    `seed` determines the order of training and its augmentation.
+    `seed` determines the order of training and its augmentation. `known` is what a checkpoint says of its files.
 
     Raises:
         ValueError: no such data module, or folder, or not for this task; or an option or value that it does not take.
     """
     builder = find_data(name)
-    check_options(f"data {name}", options, builder, ("task", "seed", "path"))
+    check_options(f"data {name}", options, builder, ("task", "seed", "path", "known"))
+    if known is not None and "known" in options_of(builder):
+        options["known"] = known
     if "task" in options_of(builder):
         options["task"] = task
     data = builder(seed=seed, **options)

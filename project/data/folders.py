@@ -1,10 +1,12 @@
 """A person's own images, by the path of their folder."""
 
+import functools
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +17,7 @@ from project.data.base import Batch, ImageDataModule
 from project.data.box_lists import check_boxes
 from project.data.cache import Cache, CacheMode, cache_bytes, wants_cache
 from project.data.file_sources import file_source
+from project.data.known_files import Known, hashes, known_files
 from project.data.layouts import recognise
 from project.data.listing import Layout, Listing
 from project.data.sampler import EpochBatchSampler
@@ -62,6 +65,7 @@ class FolderDataModule(ImageDataModule):
         cache: keep decoded images in memory: ram always, none never, auto where there is plenty.
         num_workers: processes that load batches. By default one for each core, up to 8.
         seed: determines the order of training and its augmentation.
+        known: what a checkpoint says of the files: those stay in the split that they were in.
 
     Raises:
         ValueError: there is no such folder, it is not for this task, or something in it or in an option is wrong.
@@ -87,6 +91,7 @@ class FolderDataModule(ImageDataModule):
         cache: CacheMode = "auto",
         num_workers: int | None = None,
         seed: int = 0,
+        known: Known | None = None,
     ) -> None:
         super().__init__(batch_size, num_workers or 0, seed)
         if len(image_size) not in (1, 2) or min(image_size) < 2:
@@ -134,10 +139,18 @@ class FolderDataModule(ImageDataModule):
                 f"mirroring turns class {sides[0]} into {sides[1]}, and half of the training images are mirrored: "
                 "use --data.flip false"
             )
-        self.listings, self._how_split = held_out(self.layout, val_size, test_size)
+        self.listings, self._how_split = held_out(self.layout, val_size, test_size, known)
         self.layout.splits = self.listings  # each name is kept once
         self.has_training = "train" in self.listings
         self.has_validation, self.has_test = "val" in self.listings, "test" in self.listings
+
+    @functools.cached_property
+    def files(self) -> dict[str, dict[str, Any]]:
+        """What is to be known of the files, for a run that goes on; see `project.data.known_files`."""
+        return known_files(self.listings)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "files": self.files}
 
     def describe(self) -> str:
         """Return a line on what was recognised, its classes and its splits."""
@@ -200,11 +213,14 @@ def told_by_side(class_names: Sequence[str]) -> tuple[str, str] | None:
     return None
 
 
-def held_out(layout: Layout, val_size: float, test_size: float) -> tuple[dict[str, Listing], str]:
+def held_out(
+    layout: Layout, val_size: float, test_size: float, known: Known | None = None
+) -> tuple[dict[str, Listing], str]:
     """Return the listings of training, validation and test, and how they came about.
 
     What a folder tells apart stays so. Shares of the rest are drawn evenly from its classes, the same ones each time;
-    for training at least one image of each class is left.
+    for training at least one image of each class is left. Files that are `known` stay in the split they were in, and
+    shares are drawn from the others.
 
     Raises:
         ValueError: nothing would be left to train on, or a share is less than an image.
@@ -220,15 +236,8 @@ def held_out(layout: Layout, val_size: float, test_size: float) -> tuple[dict[st
         raise ValueError(f"{layout.kind} without images for {empty or 'train'}, only for {there}: add some")
     train = found["train"]
     shares = {split: share for split, share in (("val", val_size), ("test", test_size)) if share and split not in found}
-    rest, drawn = _candidates(train), {}
-    for split, share in reversed(shares.items()):
-        wanted = round(share * len(train))
-        if not 0 < wanted <= len(rest):
-            least = "none for it" if not wanted else "too few for training, which needs one of each class"
-            raise ValueError(f"{split}_size {share} of {len(train)} images leaves {least}: choose another share, or 0")
-        chosen = {math.floor((i + 0.5) * len(rest) / wanted) for i in range(wanted)}
-        drawn[split] = sorted(index for place, index in enumerate(rest) if place in chosen)
-        rest = [index for place, index in enumerate(rest) if place not in chosen]
+    as_before = known is not None and shares.keys() <= known.keys()
+    drawn = _drawn_before(train, shares, known) if known is not None and as_before else _draw(train, shares)
     taken = {index for indices in drawn.values() for index in indices}
     if taken:
         found["train"] = train.subset([index for index in range(len(train)) if index not in taken])
@@ -238,6 +247,39 @@ def held_out(layout: Layout, val_size: float, test_size: float) -> tuple[dict[st
         how.append("the rest is the folder's own split" if shares else "the folder's own split")
     ordered: dict[str, Listing] = {split: found[split] for split in ("train", "val", "test") if split in found}
     return ordered, ", ".join(how) or "nothing held out"
+
+
+def _draw(train: Listing, shares: Mapping[str, float]) -> dict[str, list[int]]:
+    """Return which images are held out, by split."""
+    rest, drawn = _candidates(train), {}
+    for split, share in reversed(list(shares.items())):
+        wanted = round(share * len(train))
+        if not 0 < wanted <= len(rest):
+            least = "none for it" if not wanted else "too few for training, which needs one of each class"
+            raise ValueError(f"{split}_size {share} of {len(train)} images leaves {least}: choose another share, or 0")
+        drawn[split], rest = _spread(rest, wanted)
+    return drawn
+
+
+def _drawn_before(train: Listing, shares: Mapping[str, float], known: Known) -> dict[str, list[int]]:
+    """Return which images are held out, by split, where those that are known stay where they were."""
+    names = hashes(train)
+    new = (~torch.isin(names, torch.cat([entry["names"] for entry in known.values()]))).nonzero().flatten().tolist()
+    drawn = {}
+    num_new = len(new)
+    for split, share in shares.items():
+        chosen, new = _spread(new, round(share * num_new))
+        drawn[split] = sorted(torch.isin(names, known[split]["names"]).nonzero().flatten().tolist() + chosen)
+        if not drawn[split]:
+            raise ValueError(f"none of the images that were held out for {split} is left: put them back")
+    return drawn
+
+
+def _spread(indices: list[int], wanted: int) -> tuple[list[int], list[int]]:
+    """Return `wanted` of the indices, evenly spread and sorted, and the rest in its order."""
+    places = {math.floor((i + 0.5) * len(indices) / wanted) for i in range(wanted)}
+    chosen = sorted(index for place, index in enumerate(indices) if place in places)
+    return chosen, [index for place, index in enumerate(indices) if place not in places]
 
 
 def _candidates(listing: Listing) -> list[int]:

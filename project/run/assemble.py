@@ -2,16 +2,19 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from project.data import ImageDataModule, build_data, find_data
+from project.data import FolderDataModule, ImageDataModule, build_data, find_data, is_path
+from project.data.known_files import Known, as_known, changes
 from project.registry import closest, options_of
 from project.run.config import check_derived
 from project.run.errors import RunError, UsageError, one_line
 from project.run.folder import Resumed
 from project.run.options import SECTIONS, trainer_options
+from project.run.processes import launched
 from project.tasks import TASKS, Task
 
 LONGEST_MINUTES = 525_600
@@ -84,7 +87,8 @@ def build(config: dict[str, Any], resumed: Resumed | None = None) -> tuple[Image
             names = resumed.checkpoint.get("hyper_parameters", {}).get("class_names")
             if names and "classes" in options_of(find_data(sections["data"]["name"])):
                 sections["data"]["classes"] = sections["data"].get("classes") or list(names)
-        data = build_data(task=task_type.takes, seed=config["seed"], **sections["data"])
+        known = known_of(resumed.checkpoint) if resumed is not None else None
+        data = build_data(task=task_type.takes, seed=config["seed"], known=known, **sections["data"])
         if not data.has_training:
             raise ValueError(f"data {sections['data']['name']} has no images to train on")
         check_derived(config, {**settled, **facts(data)})
@@ -109,11 +113,58 @@ def check_same_parts(config: Mapping[str, Any], resumed: Resumed) -> None:
     own = resumed.record["config"]
     for section in SECTIONS:
         before, now = own[section]["name"], config[section]["name"]
-        if before != now:
+        if before != now and not (section == "data" and may_be_same(before, now, resumed.checkpoint)):
             raise UsageError(
                 f"run {resumed.name} has {section} {before}, not {now}: resume it as it is, or start a new run with "
                 f"--init_from {resumed.path}"
             )
+
+
+def known_of(checkpoint: Mapping[str, Any]) -> Known | None:
+    """Return what a checkpoint says of the files of the folder that it was trained on."""
+    state = checkpoint.get(FolderDataModule.__qualname__)
+    return as_known(state.get("files")) if isinstance(state, Mapping) else None
+
+
+def may_be_same(before: str, now: str, checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a folder may be the data that a checkpoint was trained on: at the same place, or moved."""
+    if not is_path(now):
+        return False
+    return known_of(checkpoint) is not None or same_place(before, now)
+
+
+def same_place(one: str, other: str) -> bool:
+    """Whether two paths lead to the same place."""
+    return Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
+
+
+def check_same_files(data: ImageDataModule, config: Mapping[str, Any], resumed: Resumed) -> str | None:
+    """Return a remark where a folder holds other files than those that the run was trained on.
+
+    Raises:
+        UsageError: they are others within an epoch, whose rest cannot be found any more, or in another folder.
+    """
+    known = known_of(resumed.checkpoint)
+    if known is None or not isinstance(data, FolderDataModule):
+        return None
+    changed = changes(known, data.files, data.listings)
+    if changed is None:
+        return None
+    before, now = str(resumed.record["config"]["data"]["name"]), config["data"]["name"]
+    start = f"start a new run with --init_from {resumed.path}"
+    if not same_place(before, now) and Path(before).is_dir():
+        raise UsageError(
+            f"run {resumed.name} was trained on {before}, and {now} has other files ({changed}): {start[3:]}"
+        )
+    if resumed.checkpoint[FolderDataModule.__qualname__]["batches"]:
+        raise UsageError(
+            f"the files in {now} changed after run {resumed.name} stopped within an epoch ({changed}): put back what "
+            f"was there, or {start}"
+        )
+    return (
+        f"the files in {now} changed since the run stopped ({changed}): images that were there stay in their split; "
+        "what follows differs from a run that never stopped"
+    )
 
 
 def check_same_network(task: Task, resumed: Resumed) -> None:
@@ -160,7 +211,13 @@ def trainer_arguments(config: dict[str, Any]) -> dict[str, Any]:
         config["max_epochs"] = TASKS[config["task"]["name"]].recipe["max_epochs"]
     if config["precision"] is None:
         config["precision"] = best_precision(config["accelerator"])
-    return {option.key: config[option.key] for option in trainer_options()}
+    arguments = {option.key: config[option.key] for option in trainer_options()}
+    processes = launched()
+    if processes is not None and processes != (1, 1):  # of this start alone, so not in the run's configuration
+        defaults = {"devices": "auto", "num_nodes": 1, "strategy": "auto"}
+        started = dict(zip(defaults, (*processes, "ddp"), strict=True))
+        arguments |= {key: value for key, value in started.items() if arguments[key] == defaults[key]}
+    return arguments
 
 
 def best_precision(accelerator: str) -> str:

@@ -1,16 +1,16 @@
 """A checkpoint's metrics, measured again from the file alone: what scripts/evaluate.py does."""
 
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from project.checkpoint_file import read_checkpoint
-from project.data import ImageDataModule, build_data, find_data
+from project.data import FolderDataModule, ImageDataModule, build_data, find_data
+from project.data.known_files import Known, changes
 from project.machine import settle_threads
 from project.registry import options_of
-from project.run.assemble import check_values, facts_for
+from project.run.assemble import check_values, facts_for, known_of, same_place
 from project.run.config import Source, plain, read_command_line, recorded, resolve
 from project.run.errors import RunError, UsageError, one_line
 from project.run.progress import measured_rows
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> None:
         raise UsageError("--limit_test_batches 0 leaves nothing to measure")
     check_values(config)
     try:
-        data = build_data(task=task.takes, seed=config["seed"], **config["data"])
+        data = build_data(task=task.takes, seed=config["seed"], known=known_of(checkpoint), **config["data"])
         check_fits(task, data)
         data.timeout_seconds = 60 * config["timeout_minutes"]
         split = split or ("test" if data.has_test else "val")
@@ -116,7 +116,7 @@ def configuration(
     own.values.pop("data.num_workers", None)  # how many processes are started here, a file does not decide
     if "data.download" in own.values:  # nor whether something is fetched, and where to
         own.values["data.download"] = False
-    fixed = _fixed(task, own, flags, split)
+    fixed = _fixed(task, own, flags, split, known_of(checkpoint))
     config, _ = resolve([own, Source("command line", flags), Source("the checkpoint", fixed)])
     return config
 
@@ -131,7 +131,7 @@ def images_at_hand(path: str, checkpoint: dict[str, Any], task: Task, flags: dic
         OSError, ValueError: the data are not here, or not as they were.
     """
     config = configuration(path, checkpoint, task, flags)["data"]
-    data = build_data(task=task.takes, seed=0, **config)
+    data = build_data(task=task.takes, seed=0, known=known_of(checkpoint), **config)
     check_fits(task, data)
     data.prepare_data()
     if not data.has_test and not data.has_validation:
@@ -140,7 +140,7 @@ def images_at_hand(path: str, checkpoint: dict[str, Any], task: Task, flags: dic
     return (data.stores["test"], "test") if data.has_test else (data.stores["val"], "validation")
 
 
-def _fixed(task: Task, own: Source, flags: dict[str, Any], split: str | None) -> dict[str, Any]:
+def _fixed(task: Task, own: Source, flags: dict[str, Any], split: str | None, known: Known | None) -> dict[str, Any]:
     """Return those options of the data that follow from the checkpoint, where it is a folder: read at any size.
 
     Of another folder than that of training without splits of its own, all images are for testing, if nothing is said.
@@ -162,14 +162,27 @@ def _fixed(task: Task, own: Source, flags: dict[str, Any], split: str | None) ->
     for key in fixed:
         if key in flags:
             raise UsageError(f"--{key} follows from the checkpoint: leave it out")
-    if Path(name).expanduser().resolve() == Path(before).expanduser().resolve():
+    if same_place(name, before):
         flags.pop("data.name", None)  # the same in other words: its split holds
+    elif known is not None and _holds(name, known, task, fixed, own):
+        pass  # the same, moved
     elif split == "val":
         shares = ("data.val_size", "data.test_size")
         fixed |= {key: own.values[key] for key in shares if key in own.values and key not in flags}
     elif not {"data.val_size", "data.test_size"} & flags.keys():
         fixed |= {"data.val_size": 0.0, "data.test_size": 1.0}
     return fixed
+
+
+def _holds(name: str, known: Known, task: Task, fixed: dict[str, Any], own: Source) -> bool:
+    """Whether a folder holds just the files that a checkpoint was trained, validated and tested on."""
+    shares = {key: own.values[key] for key in ("data.val_size", "data.test_size") if key in own.values}
+    options: dict[str, Any] = {key.removeprefix("data."): value for key, value in (fixed | shares).items()}
+    try:
+        data = build_data(name, task.takes, 0, known, **options)
+    except ValueError:
+        return False
+    return isinstance(data, FolderDataModule) and changes(known, data.files, data.listings) is None
 
 
 def check_fits(task: Task, data: ImageDataModule) -> None:

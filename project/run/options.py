@@ -45,7 +45,7 @@ DERIVED: dict[str, str] = {
     "head.strides": "the backbone",
 }
 # Parameters that are not options at all.
-INTERNAL = {"task.backbone", "task.head", "task.optim", "data.path", "backbone.name", "optim.groups"}
+INTERNAL = {"task.backbone", "task.head", "task.optim", "data.path", "data.known", "backbone.name", "optim.groups"}
 
 # Trainer parameters that a run sets itself, with what to use in their place.
 OWNED = {

@@ -23,6 +23,16 @@ def is_restart() -> bool:
     return any(int(os.environ.get(name) or 0) > 0 for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
 
 
+def launched() -> tuple[int, int] | None:
+    """Return how many processes torchrun or srun has started per machine, and on how many machines; else None."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["GROUP_WORLD_SIZE"])
+    if "SLURM_STEP_ID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        machines = int(os.environ.get("SLURM_NNODES") or 1)
+        return int(os.environ.get("SLURM_NTASKS") or machines) // machines, machines
+    return None
+
+
 def torchrun_store() -> Any:
     """Return torchrun's own store of keys and values, which outlives the processes, or None without torchrun."""
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":

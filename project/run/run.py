@@ -21,6 +21,7 @@ from project.machine import forget_absent_gpus, settle_threads
 from project.run import folder as folders
 from project.run.assemble import (
     build,
+    check_same_files,
     check_same_network,
     check_same_parts,
     check_values,
@@ -91,7 +92,10 @@ class Run:
             self.data, self.task = build(self.config, self.resumed)
         if self.resumed is not None:
             check_same_network(self.task, self.resumed)
-        if self.config["init_from"] is not None:
+            remark = check_same_files(self.data, self.config, self.resumed)
+            if remark is not None:
+                self.data.notes.append(remark)
+        if self.config["init_from"] is not None and self.resumed is None:
             for text in initialise(self.task, self.config["init_from"]):
                 say(f"init      {text}")
         self.data.timeout_seconds = 60 * self.config["timeout_minutes"]

@@ -2,8 +2,11 @@
 
 import logging
 import warnings
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from project.data import DATA
 from project.data.layouts import ForOtherTask
 from project.run import folder as folders
 from project.run.config import Source, dump, help_for, read_command_line, read_config_file, recorded, resolve
@@ -35,16 +38,19 @@ def main(arguments: list[str]) -> None:
         if given.get("init_from") is not None:
             raise UsageError("--ckpt_path continues a run and --init_from starts one: give one of them")
         resumed = folders.find_resumed(str(given["ckpt_path"]), given.get("name"))
-        sources.insert(0, Source(f"run {resumed.name}", recorded(resumed.record["config"], resumed.path)))
+        sources.insert(0, _own(resumed, given))
     config, remarks = resolve(sources)
     if line.print_config:
         print(dump(config), end="")
         return
-    if is_restart() and (own := folders.find_restarted(config)) is not None:
+    if config["resume"] == "auto" and config["name"] is None:
+        raise UsageError("--resume auto goes on with the run of a name: give --name")
+    again = is_restart() or config["resume"] == "auto"
+    if again and (own := folders.find_restarted(config)) is not None:
         if resumed is not None:
             del sources[0]
         resumed = own
-        config, remarks = resolve([Source(f"run {own.name}", recorded(own.record["config"], own.path)), *sources])
+        config, remarks = resolve([_own(own, given), *sources])
     for remark in remarks:
         say(f"note: {remark}")
     try:
@@ -57,6 +63,24 @@ def main(arguments: list[str]) -> None:
     say(f"note: {other}; so the task is {other.task}")
     config, _ = resolve([*sources, Source("the folder", {"task.name": other.task})])
     Run(config).execute()
+
+
+def _own(resumed: folders.Resumed, given: Mapping[str, Any]) -> Source:
+    """Return the run's own configuration. Its folder of images may have been moved: the place given is then the run's.
+
+    Raises:
+        UsageError: the folder is not where it was, and no other place is given.
+    """
+    own = Source(f"run {resumed.name}", recorded(resumed.record["config"], resumed.path))
+    before, now = str(own.values["data.name"]), given.get("data.name")
+    if before in DATA or now in DATA:
+        return own
+    if now is not None:
+        own.values["data.name"] = now
+    elif not Path(before).expanduser().is_dir():
+        where = f"the folder {before}, which is not there"
+        raise UsageError(f"run {resumed.name} was trained on {where}: give --data PATH if it was moved")
+    return own
 
 
 def quieten() -> None:
