@@ -246,7 +246,7 @@ def test_images_are_never_overwritten_by_their_drawings():
     write_masks(Path("own"))
     run("segment", "--name", "a", "--data.num_workers", "0")
     before = Path("own/images/3.png").read_bytes()
-    with pytest.raises(UsageError, match="--output own/images: 0.png .*predict.py did not draw that"):
+    with pytest.raises(UsageError, match="--output own/images: 0.png .*was not drawn by predict.py"):
         predict.main(["checkpoints/a/best.ckpt", "own/images", "--output", "own/images"])
     assert Path("own/images/3.png").read_bytes() == before
     for name in ("x_mask", "x"):
