@@ -20,6 +20,20 @@ from project.ops.images import normalise
 Batch = tuple[Tensor, Any]
 
 
+def part_of(num_images: int, train_size: float) -> int:
+    """Return how many of the images for training `train_size` keeps: a share in (0, 1], or above 1 their number.
+
+    Raises:
+        ValueError: it keeps none, or more than there are.
+    """
+    kept = round(num_images * train_size) if train_size <= 1 else int(train_size)
+    if not 1 <= kept <= num_images or (train_size > 1 and kept != train_size):
+        raise ValueError(
+            f"train_size is a share, up to 1, or a number of the {num_images:,} images for training, got {train_size:g}"
+        )
+    return kept
+
+
 class ImageDataModule(pl.LightningDataModule):
     """Batches of normalised images for training, validation and test, the same ones after a resume.
 
@@ -142,7 +156,8 @@ class ImageDataModule(pl.LightningDataModule):
         of = self.trainer.num_training_batches
         ended = epochs.processed == epochs.started or taken >= of
         where = {"epoch": epochs.started, "batches": 0} if ended else {"epoch": epochs.started - 1, "batches": taken}
-        return {**where, "of": of, "processes": self.trainer.world_size}
+        images = len(self.stores["train"])
+        return {**where, "of": of, "images": images, "processes": self.trainer.world_size}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resume_epoch = state_dict["epoch"]
@@ -161,6 +176,12 @@ class ImageDataModule(pl.LightningDataModule):
         """
         whole = len(self._sampler_of(world_size))
         now = whole if limit is None else min(limit, whole) if isinstance(limit, int) else int(whole * limit)
+        images = len(self.stores["train"])
+        if state_dict["batches"] and images != state_dict.get("images", images):
+            raise ValueError(
+                f"the run stopped within an epoch of {state_dict['images']:,} training images, and there are now "
+                f"{images:,}: resume with the images it had"
+            )
         if state_dict["batches"] and now != state_dict["of"]:
             raise ValueError(
                 f"the run stopped after {state_dict['batches']} of an epoch's {state_dict['of']} batches, and an epoch "

@@ -30,6 +30,7 @@ class DigitPairsDataModule(FromMNIST):
         download: fetch files that are missing or damaged; if false, they must be there.
         batch_size: images a batch and process.
         val_size: how many of the 60,000 training images are held out for validation, 0 for none.
+        train_size: train on that share of the other images, the same ones each epoch; above 1 it is their number.
         kind: restore: low resolution and noise to clean; fill: outlines to digits.
         factor: to restore: how many times smaller the source is, along each side; a divisor of 28.
         noise: to restore: standard deviation of the noise on the source, of values in 0..1.
@@ -51,6 +52,7 @@ class DigitPairsDataModule(FromMNIST):
         download: bool = True,
         batch_size: int = 100,
         val_size: int = 5000,
+        train_size: float = 1.0,
         kind: Kind = "restore",
         factor: int = 2,
         noise: float = 0.1,
@@ -70,7 +72,7 @@ class DigitPairsDataModule(FromMNIST):
         self.kind, self.factor, self.noise, self.pair_seed = kind, factor, noise, pair_seed
         self.upscale = factor if kind == "restore" else 1
         self.has_validation = val_size > 0
-        self._mnist = MNISTDataModule(root, download, val_size=val_size)
+        self._mnist = MNISTDataModule(root, download, val_size=val_size, train_size=train_size)
 
     def setup(self, stage: str) -> None:
         """Make the pairs; `stage` is Lightning's: fit, validate, test or predict."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from project.data.augment import Varied
-from project.data.base import Batch, ImageDataModule
+from project.data.base import Batch, ImageDataModule, part_of
 from project.data.box_lists import check_boxes
 from project.data.cache import Cache, CacheMode, cache_bytes, wants_cache
 from project.data.file_sources import file_source
@@ -54,6 +54,7 @@ class FolderDataModule(ImageDataModule):
         val_size: share of the training images held out for validation, where the folder has none for it.
         test_size: share of the training images held out for testing, where the folder has none for it. With 1 and a
             val_size of 0 all are, in a folder without splits, to measure what was trained elsewhere.
+        train_size: train on that share of the images left for it, the same ones each epoch; above 1 it is their number.
         classes: the classes in the order of their numbers, if not the folder's own order.
         ignore: a class of masks that does not count, as 255 does not: its number, name, or colour as in '0 0 0'.
         flip: mirror half of the training images left to right.
@@ -81,6 +82,7 @@ class FolderDataModule(ImageDataModule):
         target_channels: int | None = None,
         val_size: float = 0.2,
         test_size: float = 0.0,
+        train_size: float = 1.0,
         classes: list[str] | None = None,
         ignore: int | str | None = None,
         flip: bool = True,
@@ -139,7 +141,12 @@ class FolderDataModule(ImageDataModule):
                 f"mirroring turns class {sides[0]} into {sides[1]}, and half of the training images are mirrored: "
                 "use --data.flip false"
             )
-        self.listings, self._how_split = held_out(self.layout, val_size, test_size, known)
+        self.listed, self._how_split = held_out(self.layout, val_size, test_size, known)
+        self.listings = dict(self.listed)
+        if train_size != 1 and "train" in self.listed:
+            self.listings["train"] = part_for_training(self.listed["train"], train_size)
+            num, kept = len(self.listed["train"]), len(self.listings["train"])
+            self._how_split += f", {kept:,} of {num:,} for training"
         self.layout.splits = self.listings  # each name is kept once
         self.has_training = "train" in self.listings
         self.has_validation, self.has_test = "val" in self.listings, "test" in self.listings
@@ -147,7 +154,7 @@ class FolderDataModule(ImageDataModule):
     @functools.cached_property
     def files(self) -> dict[str, dict[str, Any]]:
         """What is to be known of the files, for a run that goes on; see `project.data.known_files`."""
-        return known_files(self.listings)
+        return known_files(self.listed)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "files": self.files}
@@ -280,6 +287,21 @@ def _spread(indices: list[int], wanted: int) -> tuple[list[int], list[int]]:
     places = {math.floor((i + 0.5) * len(indices) / wanted) for i in range(wanted)}
     chosen = sorted(index for place, index in enumerate(indices) if place in places)
     return chosen, [index for place, index in enumerate(indices) if place not in places]
+
+
+def part_for_training(listing: Listing, train_size: float) -> Listing:
+    """Return the part of a listing that `train_size` keeps, drawn evenly from its classes; see `part_of`.
+
+    Raises:
+        ValueError: it keeps none, more than there are, or too few for one of each class.
+    """
+    kept = part_of(len(listing), train_size)
+    rest = _candidates(listing)
+    classes = len(listing) - len(rest)
+    if kept < classes:
+        raise ValueError(f"train_size {train_size:g} keeps {kept} images of {classes} classes: keep {classes} or more")
+    dropped = set(_spread(rest, kept - classes)[1])
+    return listing.subset([index for index in range(len(listing)) if index not in dropped])
 
 
 def _candidates(listing: Listing) -> list[int]:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from project.data.base import ImageDataModule
+from project.data.base import ImageDataModule, part_of
 from project.data.mnist_files import SHA256, idx_array, load_files
 from project.data.store import ImageStore
 from project.ops.images import jitter
@@ -26,6 +26,7 @@ class MNISTDataModule(ImageDataModule):
         download: fetch files that are missing or damaged; if false, they must be there.
         batch_size: images a batch and process.
         val_size: how many of the 60,000 training images are held out for validation, 0 for none.
+        train_size: train on that share of the other images, the same ones each epoch; above 1 it is their number.
         shift: training images are moved by up to this many pixels each way, at random.
         rotate: training images are turned by up to this many degrees either way, at random.
         zoom: training images are scaled by up to this share either way, at random.
@@ -47,6 +48,7 @@ class MNISTDataModule(ImageDataModule):
         download: bool = True,
         batch_size: int = 250,
         val_size: int = 5000,
+        train_size: float = 1.0,
         shift: float = 0.0,
         rotate: float = 0.0,
         zoom: float = 0.0,
@@ -64,6 +66,7 @@ class MNISTDataModule(ImageDataModule):
         self.root = Path(root)
         self.download = download
         self.val_size = val_size
+        self.train_size = train_size
         self._files: dict[str, bytes] = {}  # as read by prepare_data, in the process that calls it
         self.has_validation = val_size > 0
         self.shift, self.rotate, self.zoom = shift, rotate, zoom
@@ -87,7 +90,8 @@ class MNISTDataModule(ImageDataModule):
         if self.val_size >= len(train):
             raise ValueError(f"val_size must be below the {len(train):,} training images, got {self.val_size:,}")
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(SPLIT_SEED))
-        self.stores["train"] = train.subset(order[self.val_size :])
+        rest = order[self.val_size :]
+        self.stores["train"] = train.subset(rest[: part_of(len(rest), self.train_size)])
         if self.val_size:
             self.stores["val"] = train.subset(order[: self.val_size])
         self.stores["test"] = test

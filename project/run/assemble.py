@@ -147,7 +147,7 @@ def check_same_files(data: ImageDataModule, config: Mapping[str, Any], resumed: 
     known = known_of(resumed.checkpoint)
     if known is None or not isinstance(data, FolderDataModule):
         return None
-    changed = changes(known, data.files, data.listings)
+    changed = changes(known, data.files, data.listed)
     if changed is None:
         return None
     before, now = str(resumed.record["config"]["data"]["name"]), config["data"]["name"]

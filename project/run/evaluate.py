@@ -95,7 +95,10 @@ def main(arguments: list[str]) -> None:
     for note in data.notes:
         say(f"note: {note}")
     name = {"test": "test", "val": "validation"}[split]
-    say(f"{path}: {config['task']['name']}, {config['data']['name']}, {task.images_measured:,} {name} images")
+    seen, num = f"{task.images_measured:,}", len(data.stores[split])
+    if task.images_measured < num:
+        seen += f" of {num:,}"
+    say(f"{path}: {config['task']['name']}, {config['data']['name']}, {seen} {name} images")
     rows = measured_rows(metrics)
     width = max(12, *(len(metric) + 1 for metric, _ in rows))
     for metric, text in rows:
@@ -182,7 +185,7 @@ def _holds(name: str, known: Known, task: Task, fixed: dict[str, Any], own: Sour
         data = build_data(name, task.takes, 0, known, **options)
     except ValueError:
         return False
-    return isinstance(data, FolderDataModule) and changes(known, data.files, data.listings) is None
+    return isinstance(data, FolderDataModule) and changes(known, data.files, data.listed) is None
 
 
 def check_fits(task: Task, data: ImageDataModule) -> None:

@@ -76,7 +76,7 @@ TRAINER_HELP = {
     "accumulate_grad_batches": "batches an optimiser step",
     "strategy": "how several processes work together: ddp, fsdp, ...",
     "num_nodes": "machines",
-    "limit_train_batches": "batches an epoch, or the share of them",
+    "limit_train_batches": "batches per epoch, or their share, of other images each epoch; see --data.train_size",
     "log_every_n_steps": "steps between records of the step's loss and learning rate",
     "fast_dev_run": "rehearse with 1 (or N) batches of everything, and keep nothing",
 }

@@ -67,6 +67,7 @@ class Run:
         self.signals = StopSignals()
         self.seconds = dict.fromkeys(("setup", "fit", "test", "total"), 0.0)
         self.metrics: dict[str, float] = {}
+        self.measured: dict[str, int] = {}  # images in the last validation, and in the test
 
     def execute(self) -> dict[str, Any]:
         """Fit, test and record; return the summary.
@@ -359,6 +360,7 @@ class Run:
 
     def _test(self) -> None:
         self.metrics = _numbers(self.trainer.callback_metrics)
+        self.measured["val"] = self.task.images_measured
         start = time.perf_counter()
         if not self.rehearsal and not self.checkpoints.best_path.exists():
             raise RunError("the run ended before its first epoch did, so there is nothing to test")
@@ -370,6 +372,7 @@ class Run:
             return
         self.trainer.test(self.task, datamodule=self.data, verbose=False)
         self.metrics |= _numbers(self.trainer.callback_metrics)
+        self.measured["test"] = self.task.images_measured
         self.seconds["test"] = time.perf_counter() - start
 
     def _summarise(self, status: str) -> dict[str, Any]:
@@ -381,6 +384,7 @@ class Run:
             "name": self.name,
             **{section: self.config[section]["name"] for section in ("task", "data", "backbone")},
             "images": {split: len(store) for split, store in self.data.stores.items()},
+            "measured": self.measured,
             "parameters": sum(p.numel() for p in self.task.parameters()),
             "status": status,
             "error": None if error is None else one_line(error) or type(error).__name__,

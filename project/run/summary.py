@@ -102,6 +102,8 @@ def closing_lines(summary: Mapping[str, Any], folder: Path | None, report: Path 
     metrics = {k: v for k, v in summary["metrics"].items() if k.startswith("test/") and not is_of_a_class(k)}
     rows = measured_rows(metrics)
     rows += _by_class(summary["metrics"])
+    if part := _measured_in_part(summary):
+        rows.append(("measured", part))
     best = summary["best"]
     if best["value"] is not None:
         value = percent_or_number(best["metric"], best["value"])
@@ -116,6 +118,14 @@ def closing_lines(summary: Mapping[str, Any], folder: Path | None, report: Path 
         rows.append(("use it", f"python scripts/predict.py {folder}/best.ckpt IMAGES"))
     width = max(12, *(len(label) + 1 for label, _ in rows))
     return [f"{label:<{width}}{text}" for label, text in rows]
+
+
+def _measured_in_part(summary: Mapping[str, Any]) -> str:
+    """Return how many images the test and the last validation saw, of those that did not see all."""
+    counts = {split: (seen, summary["images"].get(split, seen)) for split, seen in summary["measured"].items()}
+    names = (("test", "test"), ("val", "validation"))
+    parts = [(*counts[split], name) for split, name in names if split in counts]
+    return ", ".join(f"{seen:,} of {num:,} {name} images" for seen, num, name in parts if 0 < seen < num)
 
 
 def _by_class(metrics: Mapping[str, float]) -> list[tuple[str, str]]:

@@ -111,7 +111,7 @@ class Task(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.images_seen = 0  # trained on by this process, for its speed
-        self.images_measured = 0  # in the validation or test under way, or the last one
+        self.images_measured = 0  # in the last validation or test; while it is under way, those of this process
         self._sums: Tensor | None = None
         self._tracked: list[str] = []
         self._accumulated = 0  # batches whose gradients were added up since the last step
@@ -343,16 +343,21 @@ class Task(pl.LightningModule):
         self.on_validation_epoch_start()
 
     def on_validation_epoch_end(self) -> None:
-        measured = self.measured()
+        measured = self._measured_by_all()
         if not self.trainer.sanity_checking:  # which may see too little
             self._check_measured(measured, "val", "give others, or train without: --limit_val_batches 0")
         self.log_dict({f"val/{name}": value for name, value in measured.items()})
 
     def on_test_epoch_end(self) -> None:
-        measured = self.measured()
+        measured = self._measured_by_all()
         self._check_measured(measured, "test", "give others; the weights are kept")
         measured |= self.measured_by_class()
         self.log_dict({f"test/{name}": value for name, value in measured.items()})
+
+    def _measured_by_all(self) -> dict[str, Any]:
+        count = torch.tensor(self.images_measured, device=self.device)
+        self.images_measured = int(self.trainer.strategy.reduce(count, reduce_op="sum"))
+        return self.measured()
 
     def _check_measured(self, measured: Mapping[str, Any], split: str, remedy: str) -> None:
         """Refuse a best metric that is not a number, which would otherwise look like a result.

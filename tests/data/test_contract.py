@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from project.data import DATA, build_data
+from project.data import DATA, build_data, find_data
+from project.registry import options_of
 from project.tasks import TASKS
 from tests.own_data import write_class_folders, write_coco, write_masks, write_pairs, write_voc
 
@@ -34,13 +35,13 @@ def made(request, workplace):
         name, kind = request.param
         options = SMALL.get(name, {})
 
-    def make():
-        data = build_data(name, kind, 3, batch_size=4, **options)
+    def make(**more):
+        data = build_data(name, kind, 3, batch_size=4, **options, **more)
         data.prepare_data()
         data.setup("fit")
         return data
 
-    make.kind = kind
+    make.kind, make.name = kind, name
     return make
 
 
@@ -108,6 +109,23 @@ def test_splits_share_no_image(made):
     ]
     assert seen[0] and seen[1] and bool(seen[2]) == data.has_test
     assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
+
+
+def test_a_train_size_keeps_a_part_of_the_training_images_and_leaves_validation_as_it_is(made):
+    def images(data, split):
+        return [data.stores[split][i][0].numpy().tobytes() for i in range(len(data.stores[split]))]
+
+    if "train_size" not in options_of(find_data(made.name)):
+        assert "num_train" in options_of(find_data(made.name))
+        return
+    whole, half = made(), made(train_size=0.5)
+    kept = round(len(whole.stores["train"]) / 2)
+    assert len(set(images(half, "train"))) == kept and set(images(half, "train")) < set(images(whole, "train"))
+    assert images(half, "val") == images(whole, "val")
+    assert images(made(train_size=kept), "train") == images(half, "train")
+    for wrong in (0, -1, 2.5, 10_000):
+        with pytest.raises(ValueError, match=f"train_size is a share, up to 1, or a number .* got {wrong:g}"):
+            made(train_size=wrong)
 
 
 @pytest.mark.parametrize(("name", "kind"), [pair for pair in PAIRS if pair[1] not in DATA[pair[0]].tasks])

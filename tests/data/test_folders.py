@@ -163,6 +163,16 @@ def test_every_class_keeps_an_image_to_train_on(tmp_path):
         FolderDataModule(str(tmp_path), "classify", val_size=0.6)
 
 
+def test_a_small_train_size_keeps_an_image_of_each_class(tmp_path):
+    data = data_of(write_class_folders(tmp_path), val_size=0, train_size=4)
+    assert sorted(data.listings["train"].labels.tolist()) == [0, 1, 1, 2] and "4 of 24 for training" in data.describe()
+    first = data_of(tmp_path, train_size=0.5)
+    again = data_of(tmp_path, train_size=0.5, known=first.files)  # images left out are not taken for new ones
+    assert all(list(first.listings[s].images) == list(again.listings[s].images) for s in ("train", "val"))
+    with pytest.raises(ValueError, match="train_size 2 keeps 2 images of 3 classes: keep 3 or more"):
+        data_of(tmp_path, val_size=0, train_size=2)
+
+
 def test_the_folders_own_splits_are_left_as_they_are(tmp_path):
     data = FolderDataModule(str(write_class_folders(tmp_path, split=True)), "classify", test_size=0.3)
     assert {stage: len(own) for stage, own in names_of(data).items()} == {"train": 12, "val": 6, "test": 6}

@@ -69,3 +69,16 @@ def test_wrong_options_are_refused(options, message):
 def test_holding_out_everything_is_refused(workplace):
     with pytest.raises(ValueError, match="val_size must be below the 360 training images, got 360"):
         MNISTDataModule(val_size=360).setup("fit")
+
+
+def test_an_epoch_is_gone_on_with_if_its_steps_have_the_same_images(data):
+    num = len(data.stores["train"])
+    of = len(data.train_dataloader())
+    position = {"epoch": 0, "batches": 1, "of": of, "images": num, "processes": 1}
+    data.check_position(position, 1, None)
+    data.batch_size //= 2
+    data.check_position(position, 2, None)
+    for changed, message in (({"of": of + 1}, f"now has {of}: resume"), ({"images": num + 1}, f"there are now {num}")):
+        with pytest.raises(ValueError, match=message):
+            data.check_position({**position, **changed}, 2, None)
+        data.check_position({**position, **changed, "batches": 0}, 2, None)
