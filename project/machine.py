@@ -5,8 +5,12 @@ Nothing of torch is imported here, because some of this has to be settled before
 
 import contextlib
 import ctypes
+import functools
+import mmap
 import os
+import platform
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +19,9 @@ OWN_CGROUPS = Path("/proc/self/cgroup")
 MEMINFO = Path("/proc/meminfo")
 # glibc's numbers for what mallopt sets.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-SPINS = 10_000  # some ten microseconds
+SPIN_SECONDS = 50e-6  # about as long as falling asleep and waking up takes
+# A function of C that pauses as often as its argument says: endbr64; pause; dec edi; jnz to the pause; ret.
+PAUSES = {"x86_64": bytes.fromhex("f30f1efa f390 ffcf 75fa c3")}
 
 
 def share_cores() -> None:
@@ -25,7 +31,32 @@ def share_cores() -> None:
     the very threads that are waited for: see docs/performance.md.
     """
     if not any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")):
-        os.environ["GOMP_SPINCOUNT"] = str(SPINS)
+        os.environ["GOMP_SPINCOUNT"] = str(spins())
+
+
+def spins() -> int:
+    """Return how many times GNU's OpenMP has to pause for SPIN_SECONDS: it counts, and processors differ tenfold."""
+    return min(10_000, max(100, round(SPIN_SECONDS / _pause_seconds())))
+
+
+@functools.cache
+def _pause_seconds(count: int = 200, tries: int = 5) -> float:
+    """Return how long one pause takes: measured on x86, where processors differ, or if that cannot be done assumed."""
+    code = PAUSES.get(platform.machine()) if sys.platform == "linux" else None
+    if code is None:
+        return 5e-9  # there it is a turn of a loop
+    try:
+        page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    except OSError:  # a hardened system runs no code that was written just now
+        return 5e-8
+    page.write(code)
+    pause = ctypes.CFUNCTYPE(None, ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))
+    measured = []
+    for _ in range(tries):
+        start = time.perf_counter()
+        pause(count)
+        measured.append(time.perf_counter() - start)
+    return min(measured) / count  # the others were interrupted
 
 
 def keep_memory() -> None:

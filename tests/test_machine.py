@@ -1,5 +1,7 @@
 import ctypes
+import mmap
 import os
+import platform
 import subprocess
 import sys
 
@@ -65,6 +67,27 @@ def test_threads_that_wait_soon_sleep_unless_a_person_says_otherwise(monkeypatch
     monkeypatch.delenv("OMP_WAIT_POLICY")
     machine.share_cores()
     assert int(os.environ.pop("GOMP_SPINCOUNT")) > 0
+
+
+@pytest.mark.parametrize(("pause", "count"), [(23.5e-9, 2128), (50e-9, 1000), (1e-12, 10_000), (1.0, 100)])
+def test_threads_spin_for_a_time_whatever_a_pause_takes(monkeypatch, pause, count):
+    monkeypatch.setattr(machine, "_pause_seconds", lambda: pause)
+    assert machine.spins() == count
+
+
+@pytest.mark.parametrize("where", [("linux", "x86_64"), ("linux", "aarch64"), ("win32", "AMD64")])
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_pause_is_measured_or_assumed_on_every_machine(monkeypatch, where, refused):
+    def refuse(*arguments, **options):
+        raise PermissionError
+
+    if refused or where[1] != "x86_64":  # else the processor's own
+        monkeypatch.setattr(sys, "platform", where[0])
+        monkeypatch.setattr(platform, "machine", lambda: where[1])
+    if refused:
+        monkeypatch.setattr(mmap, "mmap", refuse)
+    pause = machine._pause_seconds.__wrapped__()
+    assert pause > 0 and (not refused or pause in (5e-9, 5e-8))
 
 
 def test_this_is_settled_before_torch_is_imported():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from project.benchmark.table import Row
-from project.machine import SPINS, available_cores
+from project.machine import available_cores, spins
 from project.run.errors import RunError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -38,7 +38,7 @@ class Bench:
         self.limit = ["--limit_train_batches", str(QUICK_BATCHES)] if quick else []
         self.count = 0
         # Each program settles its threads itself, or does not: what was settled for this one is not handed on.
-        ours = {"GOMP_SPINCOUNT": str(SPINS)}
+        ours = {"GOMP_SPINCOUNT": str(spins())}
         self.environment = {k: v for k, v in os.environ.items() if ours.get(k) != v} | {"PYTHONPATH": str(ROOT)}
 
     def execute(self, command: list[str]) -> tuple[str, float]:
