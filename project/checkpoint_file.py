@@ -23,6 +23,7 @@ from project.files import regular
 from project.registry import brief
 
 TEMPORARY = ".writing-"  # prefix of files that are not yet whole
+MOST_VALUES, MOST_DEEP = 10_000_000, 100  # in a checkpoint, counted as often as they are found in it
 
 
 def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None = None) -> None:
@@ -140,7 +141,7 @@ def read_tensors(path: Path, map_location: Any = "cpu", legacy: bool = False) ->
         with open(path, "rb") as file, warnings.catch_warnings(action="ignore"):
             # `weights_only=True` is given here and nowhere left to a default: it keeps a file from running code.
             content = torch.load(file, map_location=map_location, weights_only=True)
-        _check_tensors(content)
+        _check_values(content)
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path} holds more than plain values and tensors, so it is not loaded") from error
     except (RuntimeError, EOFError, LookupError, AttributeError, TypeError, ValueError, OverflowError) as error:
@@ -148,19 +149,32 @@ def read_tensors(path: Path, map_location: Any = "cpu", legacy: bool = False) ->
     return content
 
 
-def _check_tensors(content: Any) -> None:
-    """Refuse tensors that are sparse or quantised, or larger than the bytes that were read for them."""
-    seen: set[int] = set()  # so that lists in lists end
-    waiting = [content]
-    while waiting:
-        value = waiting.pop()
+def _check_values(content: Any) -> None:
+    """Refuse tensors that are sparse, quantised or larger than the bytes read for them, and values without end.
+
+    A pickle can hold a list many times over, or within itself; few bytes can so stand for more values than anything
+    that goes through them, or writes them out, comes to the end of.
+    """
+    seen: dict[int, tuple[int, int]] = {}  # of each list or mapping: its values at all depths, and its depth
+
+    def measure(value: Any, above: int) -> tuple[int, int]:
         if isinstance(value, Tensor):
             dense = value.layout == torch.strided and value.device.type != "meta" and not value.is_quantized
             if not dense or value.numel() * value.element_size() > value.untyped_storage().nbytes():
                 raise ValueError(f"it holds a tensor of shape {tuple(value.shape)} that is not stored whole")
-        elif isinstance(value, (dict, list, tuple, set)) and id(value) not in seen:
-            seen.add(id(value))
-            waiting += value.values() if isinstance(value, dict) else value
+        if not isinstance(value, (dict, list, tuple, set, frozenset)):
+            return 1, 0
+        if id(value) not in seen:
+            count, depth = 1, 0
+            for inner in value.values() if isinstance(value, dict) else value:
+                more, deeper = (1, 0) if above == MOST_DEEP else measure(inner, above + 1)
+                count, depth = count + more, max(depth, deeper + 1)
+            seen[id(value)] = count, depth
+            if count > MOST_VALUES or above + depth > MOST_DEEP:
+                raise ValueError("its values lie in each other without end")
+        return seen[id(value)]
+
+    measure(content, 0)
 
 
 def _check_whole(path: Path) -> None:

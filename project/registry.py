@@ -8,11 +8,12 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 T = TypeVar("T")
+LONGEST_NAME = 200  # characters that are compared with what there is
 
 
 def closest(name: str, known: Iterable[str]) -> str:
     """Return '; did you mean X?' for the nearest of the known names, or an empty string when none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name[:LONGEST_NAME], list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else ""
 
 
@@ -23,7 +24,8 @@ def look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
         ValueError: no such name; lists the valid ones and the closest.
     """
     if not isinstance(name, str) or name not in known:
-        raise ValueError(f"unknown {kind} {brief(name)}{closest(str(name), known)}; choose from: {', '.join(known)}")
+        near = closest(name, known) if isinstance(name, str) else ""
+        raise ValueError(f"unknown {kind} {brief(name)}{near}; choose from: {', '.join(known)}")
     return known[name]
 
 
@@ -65,7 +67,7 @@ def check_options(
     for option, value in options.items():
         if option not in valid:
             raise ValueError(
-                f"{what} has no option {option!r}{closest(str(option), valid)}; it takes: {', '.join(valid)}"
+                f"{what} has no option {brief(option)}{closest(str(option), valid)}; it takes: {', '.join(valid)}"
             )
         if not _fits(value, valid[option].annotation):
             kind = inspect.formatannotation(valid[option].annotation).replace("collections.abc.", "")

@@ -132,3 +132,34 @@ def test_a_hostile_file_runs_nothing_whatever_the_environment_says(tmp_path, mon
     with pytest.raises(ValueError, match="is not a whole checkpoint"):
         read_checkpoint(tmp_path / "b.ckpt")
     assert not os.path.exists(trap)
+
+
+def lists_within(depth, number=1):
+    value = ["x"]
+    for _ in range(depth):
+        value = [value] * number
+    return value
+
+
+@pytest.mark.parametrize("kind", ["many times over", "deep", "within itself", "deep in two parts"])
+def test_values_without_end_are_refused(kind, tmp_path):
+    value = lists_within(*{"many times over": (40, 10), "deep": (120,)}.get(kind, (60,)))
+    if kind == "within itself":
+        value.append(value)
+    if kind == "deep in two parts":
+        outer = value
+        for _ in range(60):
+            outer = [outer]
+        value = [value, outer]
+    for content_with_it in ({**content(), "hyper_parameters": {"a": value}}, {**content(), "task": value}):
+        torch.save(content_with_it, tmp_path / "a.ckpt")
+        with pytest.raises(
+            ValueError, match="a.ckpt is not a checkpoint that can be read .its values lie in each other"
+        ):
+            read_checkpoint(tmp_path / "a.ckpt")
+
+
+def test_a_list_that_a_few_parts_share_is_read(tmp_path):
+    shared = lists_within(3, 4)
+    torch.save({**content(), "run": {"a": shared, "b": [shared, (shared, {"c": shared})]}}, tmp_path / "a.ckpt")
+    assert read_checkpoint(tmp_path / "a.ckpt")["run"]["a"] == shared

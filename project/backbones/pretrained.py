@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from project.backbones.base import Backbone
-from project.registry import closest
+from project.registry import brief, closest
 
 CONNECT_SECONDS = 3
 
@@ -147,4 +147,4 @@ def check_name(name: str, ours: Sequence[str]) -> None:
     """
     if not timm.is_model(name):
         near = closest(name, [*ours, *timm.list_models()])
-        raise ValueError(f"unknown backbone {name!r}{near}; choose from {', '.join(ours)} or any timm model")
+        raise ValueError(f"unknown backbone {brief(name)}{near}; choose from {', '.join(ours)} or any timm model")

@@ -1,5 +1,6 @@
 """What every task shares: its optimiser and schedule, its training metrics, how it is rebuilt from a file."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
@@ -11,13 +12,14 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 
-from project.backbones import BACKBONES, Backbone, build_backbone, weights_not_fetched
-from project.checkpoint_file import first_line, read_checkpoint
+from project.backbones import Backbone, build_backbone, weights_not_fetched
+from project.checkpoint_file import read_checkpoint
 from project.heads import build_head, check_gives
 from project.machine import available_memory
 from project.ops.images import denormalise, normalise
 from project.ops.pictures import in_colour
 from project.registry import brief, check_options, options_of
+from project.tasks.allocation import AllocationLimit
 from project.tasks.mistakes import Mistake
 from project.tasks.optim import Course, build_optimiser, rate_factor
 
@@ -25,6 +27,7 @@ LONGEST_SIDE = 2**15  # pixels of an image
 MOST_PIXELS = 2**26  # of an image
 MOST_CHANNELS = 4096  # of an image
 ABOUT_IMAGES = ("in_channels", "image_size", "mean", "std", "upscale")  # equal in a network and in its data
+SLACK = 2**28  # bytes that a network may take beyond what follows from its file
 KEPT = ("params", "fused")  # what a resumed optimiser keeps: its state is laid out for it
 
 
@@ -59,25 +62,12 @@ def build_parts(hparams: Mapping[str, Any]) -> tuple[Backbone, Any]:
     Raises:
         ValueError: a name, an option or a value that does not exist; or memory does not hold the weights.
     """
-
-    def build() -> tuple[Backbone, Any]:
+    too_large = "the network takes {needed} GiB of memory, more than is free: use smaller widths, kernels or images"
+    with AllocationLimit(available_memory(), too_large):
         about_images = {name: hparams[name] for name in ("in_channels", "image_size")}
         body = build_backbone(**about_images, **hparams["backbone"])
         outputs = len(hparams["class_names"])
         return body, build_head(channels=body.channels, strides=body.strides, num_outputs=outputs, **hparams["head"])
-
-    if str(hparams["backbone"]["name"]) in BACKBONES:  # timm's models have sizes that exist
-        try:
-            with torch.device("meta"):  # sizes alone, without memory
-                needed = sum(w.numel() * w.element_size() for part in build() for w in part.parameters())
-        except RuntimeError as error:
-            raise ValueError(f"the network's weights are too large for any memory ({first_line(error)})") from error
-        if needed > available_memory():
-            raise ValueError(
-                f"the network's weights take {needed / 2**30:,.0f} GiB, more than the memory that is free: "
-                "use smaller widths, kernels or images"
-            )
-    return build()
 
 
 class Task(pl.LightningModule):
@@ -430,19 +420,26 @@ class Task(pl.LightningModule):
         """Rebuild the task from a checkpoint that has been read; see `load_from_checkpoint`."""
         if checkpoint["task"] != cls.task_name:
             raise ValueError(f"this checkpoint holds task {checkpoint['task']!r}, not {cls.task_name!r}")
-        with weights_not_fetched():
-            task = cls(**cls.checked({**checkpoint["hyper_parameters"], **changes}))
+        hparams = cls.checked({**checkpoint["hyper_parameters"], **changes})
         weights = checkpoint["state_dict"]
+        size = sum(value.nbytes for value in weights.values())
+        # Measures may keep images besides. A network that was changed on purpose may be larger than its file.
+        most = 4 * size + 64 * hparams["in_channels"] * math.prod(hparams["image_size"]) + SLACK
+        unlike = "the network described takes {needed} GiB of memory, far more than the weights that are there for it"
+        limit = AllocationLimit(most, unlike) if strict and not changes else contextlib.nullcontext()
+        with weights_not_fetched(), limit:
+            task = cls(**hparams)
         own = task.state_dict()
         for name, value in weights.items():
             if name in own and value.is_floating_point() != own[name].is_floating_point():
                 raise ValueError(f"the checkpoint's weight {name} has type {value.dtype}, not {own[name].dtype}")
-            if value.is_floating_point() and not bool(value.isfinite().all()):
+            if value.is_floating_point() and not bool((value < math.inf).all()):  # a mask may hold -inf
                 raise ValueError(f"the checkpoint's weight {name} has values that are not numbers: training had failed")
         try:
             task.load_state_dict(weights, strict=strict)
         except RuntimeError as error:
-            raise ValueError(f"the checkpoint's weights are of another network ({error})") from error
+            reason = str(error).splitlines()[-1].strip()  # of as many as there are weights
+            raise ValueError(f"the checkpoint's weights are of another network ({reason[:200]})") from error
         return task.to(map_location).eval()
 
     @classmethod

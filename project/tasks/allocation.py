@@ -1,0 +1,35 @@
+"""A limit on the memory of a network while it is built: a few numbers, in a file or a flag, can make it any size."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+SIZE = "size"  # PyTorch's name for the first argument of functions that make a tensor of a given shape
+
+
+class AllocationLimit(TorchDispatchMode):
+    """Within, tensors of given shapes take `limit` bytes together at most; one that would take more is not made.
+
+    Raises:
+        ValueError: says `message`, with the bytes needed so far in GiB for `{needed}`.
+    """
+
+    def __init__(self, limit: int, message: str) -> None:
+        super().__init__()
+        self.limit, self.message = limit, message
+        self.needed = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        options = dict(kwargs or {})
+        declared = func._schema.arguments
+        if declared and declared[0].name == SIZE and torch.device(options.get("device") or "cpu").type != "meta":
+            kind = options.get("dtype") or torch.get_default_dtype()
+            self.needed += math.prod(args[0] if args else options[SIZE]) * kind.itemsize
+            if self.needed > self.limit:
+                raise ValueError(self.message.format(needed=f"{self.needed / 2**30:,.1f}"))
+        return func(*args, **options)
