@@ -1,0 +1,124 @@
+"""The Python in README.md and docs/, run as written."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from project import LitClassifier
+from project.checkpoint_file import write_checkpoint
+from project.data.image_files import read_fitted
+from project.export import load_model
+from project.ops import fidelity
+from project.run import export
+from project.run.predict import Predictions
+from tests.tiny import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDES = sorted((ROOT / "docs").glob("add-*.md"))
+HEADING = re.compile(r"^## .*`(\S+\.py)`$")
+ENTRY = re.compile(r"^((?:BACKBONES|HEADS|TASKS|DATA)\b.* = \{\n)", re.MULTILINE)
+
+
+def blocks(page):
+    """Return the Python of a page: the file that the heading above a block names, or '', and the block."""
+    found = []
+    name, inside = "", None
+    for line in page.read_text(encoding="utf-8").splitlines():
+        if line == "```python":
+            inside = []
+        elif line == "```" and inside is not None:
+            found.append((name, "\n".join([*inside, ""])))
+            inside = None
+        elif inside is not None:
+            inside.append(line)
+        elif line.startswith("## "):
+            heading = HEADING.match(line)
+            name = heading[1] if heading else ""
+    return found
+
+
+def test_every_block_is_run_by_a_test_below():
+    with_python = {page.name for page in PAGES if blocks(page)}
+    assert with_python == {"export.md", "translate.md", *(guide.name for guide in GUIDES)}
+    assert all(name for guide in GUIDES for name, _ in blocks(guide))
+    assert [len(blocks(ROOT / "docs" / name)) for name in ("export.md", "translate.md")] == [2, 1]
+
+
+def test_parts_added_as_the_guides_say_pass_their_tests(tmp_path):
+    shutil.copytree(ROOT / "project", tmp_path / "project", ignore=shutil.ignore_patterns("__pycache__"))
+    tests = []
+    for name, text in (block for guide in GUIDES for block in blocks(guide)):
+        file = tmp_path / name
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+            tests += [file] if name.startswith("tests/") else []
+        else:  # what there is gets an import or an entry
+            before = file.read_text(encoding="utf-8")
+            entry = text.startswith(" ")
+            after = ENTRY.sub(lambda found, text=text: found[1] + text, before) if entry else text + before
+            assert after != before
+            file.write_text(after, encoding="utf-8")
+    assert len(tests) == len(GUIDES)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path, *tests],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_loss_of_ones_own_is_a_plain_function():
+    from torchvision.transforms.v2.functional import gaussian_blur
+
+    names = {"torch": torch, "Tensor": torch.Tensor, "gaussian_blur": gaussian_blur}
+    ((_, text),) = blocks(ROOT / "docs" / "translate.md")
+    exec(text, names)
+    image = torch.rand(2, 1, 16, 16, requires_grad=True)
+    loss = names["lithography"](image, image.detach(), image.detach())
+    loss.backward()
+    assert loss.shape == fidelity.RECONSTRUCTIONS["l2"](image, image, image).shape and image.grad.any()
+
+
+def test_an_exported_file_is_run_without_the_project(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    task = LitClassifier(["a", "b", "c"], 3, (32, 24), (0.5,) * 3, (0.2,) * 3, backbone={"name": "cnn", "widths": [4]})
+    write_checkpoint(
+        {"task": "classify", "hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()},
+        Path("checkpoints/a/best.ckpt"),
+    )
+    for kind in ("onnx", "torch"):
+        export.main(["checkpoints/a/best.ckpt", "--format", kind])
+    generator = np.random.default_rng(0)
+    paths = [Path(f"{i}.png") for i in range(5)]
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for path, (wide, high) in zip(paths, [(200, 100), (50, 130), (24, 32), (10, 11), (90, 40)], strict=True):
+        patches = generator.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+        image = Image.fromarray(patches).resize((wide, high), Image.Resampling.NEAREST)
+        image.save(path, exif=turned if path.stem == "4" else None)
+    shutil.copy(paths[0], "image.png")
+    capsys.readouterr()
+    program, snippet = (text for _, text in blocks(ROOT / "docs" / "export.md"))
+    exec(program, {})
+    assert capsys.readouterr().out == "torch.Size([2, 3])\n"
+    names = {}
+    exec(snippet, names)
+    found = capsys.readouterr().out.split()
+    expected = next(iter(Predictions(load_model("checkpoints/a/best.ckpt")).of(paths))).answer
+    assert found[0] == expected["class"] and float(found[1]) == pytest.approx(expected["probability"], abs=0.01)
+    for path in paths:
+        pixels = read_fitted(path, 3, (32, 24)).pixels.numpy()[None].astype(int)
+        assert pixels.std() > 20 and np.abs(names["fitted"](path) - pixels).max() <= 2
