@@ -373,9 +373,11 @@ class Task(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._tracked = checkpoint["epoch_means"]["names"]
         sums = checkpoint["epoch_means"]["sums"]
-        # Of fewer processes than before, each takes over the sums of several; of more, some have none.
-        own = [] if sums is None else sums[self.global_rank :: self.trainer.world_size]
-        self._sums = sum(own[1:], own[0]) if len(own) else None
+        # Of fewer processes than before, each takes over the sums of several; of more, some start from nothing.
+        if sums is not None:
+            own = sums[self.global_rank :: self.trainer.world_size]
+            sums = sum(own[1:], own[0]) if len(own) else torch.zeros_like(sums[0])
+        self._sums = sums
         self._saved_course = checkpoint.get("course", {})
 
     def _summed_over_processes(self) -> Tensor | None:

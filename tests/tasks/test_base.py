@@ -76,6 +76,23 @@ def test_the_schedule_follows_the_share_of_the_run_that_is_done(tmp_path, schedu
         assert rates[0].seen + rates[1].seen == whole.seen
 
 
+@pytest.mark.parametrize(
+    ("accumulated", "share", "steps"),
+    [(1, 1 / 3, 20), (2, 1 / 3, 10)],  # one of 3 epochs of 10 batches is done
+)
+def test_a_checkpoint_that_does_not_hold_its_schedule_is_taken_at_its_word(tmp_path, accumulated, share, steps):
+    path = tmp_path / "old.ckpt"
+    trainer = fit(small(), 10, max_epochs=1)
+    trainer.save_checkpoint(path)
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["course"]
+    torch.save(checkpoint, path)
+    rates = Rates()
+    fit(small(), 10, [rates], path, max_epochs=3, accumulate_grad_batches=accumulated)
+    expected = [rate_factor("one_cycle", 0.25, share + (1 - share) * i / steps) for i in range(steps)]
+    assert rates.seen == pytest.approx(expected)
+
+
 class Data(pl.LightningDataModule):
     """Batches of one image, which publishes what it is given."""
 
