@@ -30,6 +30,7 @@ from project.run.terminal import complain, say
 
 INVERTED = "looks inverted: try --invert"
 TABLES = (".csv", ".json")
+FORMULAS = tuple("=+-@\t\r\n")  # what a spreadsheet takes for the beginning of one
 TABLE = "predictions.csv"  # beside pictures
 MASK = "_mask"  # after a picture's name
 LONGEST = 220  # bytes of that
@@ -340,7 +341,8 @@ def _drawn_before(table: Path) -> set[str]:
         rows = list(csv.DictReader(io.StringIO(read_text(table, errors="replace"), newline="")))
     except (OSError, csv.Error):
         return set()
-    pictures = {Path(row["picture"]) for row in rows if row.get("picture") and row.get("image")}
+    written = [row["picture"] for row in rows if row.get("picture") and row.get("image")]
+    pictures = {Path(cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULAS) else cell) for cell in written}
     return {name for path in pictures for name in (table.name, path.name, f"{path.stem}{MASK}.png")}
 
 
@@ -361,6 +363,11 @@ def _distinct_names(paths: list[Path]) -> dict[Path, str]:
 def _text(path: Path) -> str:
     """Return a path as text that can be written, also where its name is no text in this system's encoding."""
     return str(path).encode("utf-8", "backslashreplace").decode()
+
+
+def _harmless(cell: Any) -> Any:
+    """Return a cell of a CSV file with a quote before text that a spreadsheet would take for a formula, and run."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULAS) else cell
 
 
 def write_table(task: Any, predictions: list[Prediction], path: Path, names: Mapping[Path, str]) -> None:
@@ -385,7 +392,7 @@ def write_table(task: Any, predictions: list[Prediction], path: Path, names: Map
         columns = list(rows[0]) if rows else ["image", *task.columns, "looks_inverted", *(["picture"] if names else [])]
         writer = csv.DictWriter(table, columns)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
         text = table.getvalue()
     try:
         write_text(text, path)

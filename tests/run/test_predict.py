@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from project.checkpoint_file import read_checkpoint, write_checkpoint
 from project.run import predict
 from project.run.errors import RunError, UsageError
 from tests.runs import run, workplace_of_a_module
@@ -41,6 +42,33 @@ def test_every_image_gets_its_row_on_the_screen_and_in_a_table(capsys):
     assert all(float(row[f"p_{row['class']}"]) == float(row["probability"]) for row in rows)
     assert sum(float(rows[0][f"p_{digit}"]) for digit in range(10)) == pytest.approx(1, abs=1e-4)
     assert capsys.readouterr().out.count("images/a ") == 10
+
+
+def test_names_are_text_in_a_table_and_on_the_screen(tmp_path, monkeypatch, capsys):
+    """Spreadsheets run what looks like a formula, and terminals obey control characters."""
+    checkpoint = read_checkpoint(CKPT)
+    names = ["=1+1", "+1", "-1", "@a", "\tb", "\rc", "a=b", "\x1b]0;d\x07", "'e", "f"]
+    checkpoint["hyper_parameters"]["class_names"] = names
+    write_checkpoint(checkpoint, tmp_path / "a.ckpt")
+    files = []
+    (tmp_path / "in").mkdir()
+    for digit in range(10):
+        files.append(f"{'=+-@'[digit % 4]}{digit}.png")
+        Image.open(f"images/a {digit}.png").save(tmp_path / "in" / files[-1])
+    monkeypatch.chdir(tmp_path / "in")
+    for _ in range(2):  # the second time it knows its own pictures
+        predict.main(["../a.ckpt", ".", "--output", "../out"])
+    predict.main(["../a.ckpt", ".", "--output", "../out.json"])
+    shown = capsys.readouterr().out
+    assert shown.isascii() and all(line.isprintable() for line in shown.splitlines()) and "?]0;d?" in shown
+    with open("../out/predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    quoted = {name: f"'{name}" if name[0] in "=+-@\t\r" else name for name in names}
+    assert {row["class"] for row in rows} == set(quoted.values())
+    assert {(row["image"], row["picture"]) for row in rows} == {(f"'{file}", f"'{file}") for file in files}
+    assert all(row[f"p_{name}"][0].isdigit() for row in rows for name in names)
+    found = json.loads(Path("../out.json").read_text())
+    assert {row["class"] for row in found} == set(names) and {row["image"] for row in found} == set(files)
 
 
 def test_batches_change_nothing():
