@@ -366,7 +366,9 @@ class Run:
             raise RunError("the run ended before its first epoch did, so there is nothing to test")
         if not self.rehearsal:
             # Not through the Trainer: it would restore the callbacks' state as well, and warn.
-            self.task.load_state_dict(read_checkpoint(self.checkpoints.best_path)["state_dict"])
+            best = read_checkpoint(self.checkpoints.best_path)
+            self.task.load_state_dict(best["state_dict"])
+            self.task.take_choices(best)
         if not self.data.has_test:
             say("test      none: the data has no test images; what was validated is in summary.json")
             return

@@ -379,6 +379,10 @@ class Task(pl.LightningModule):
             sums = sum(own[1:], own[0]) if len(own) else torch.zeros_like(sums[0])
         self._sums = sums
         self._saved_course = checkpoint.get("course", {})
+        self.take_choices(checkpoint)
+
+    def take_choices(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take over from a checkpoint of this run the hyperparameters that training itself chooses."""
 
     def _summed_over_processes(self) -> Tensor | None:
         if self._sums is None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.detection import MeanAveragePrecision
@@ -14,7 +15,9 @@ from torchmetrics.detection import MeanAveragePrecision
 from project.ops.fitting import unfit_boxes
 from project.ops.pictures import as_shown, draw_boxes
 from project.tasks.base import Task
+from project.tasks.hits import Hits
 
+UNTRAINED = 0.3  # least score until a validation has chosen one
 LEAST_MEASURED = 0.01  # score from which on an object counts in average precision, which ranks them all
 
 
@@ -33,7 +36,8 @@ class LitDetector(Task):
         backbone: `name` of a backbone and its options.
         head: `name` of a head and its options.
         optim: `name` of an optimiser, its options, and those of `training_options`.
-        least_score: objects less certain than that are not predicted, in (0, 1).
+        least_score: objects less certain than that are not predicted, in (0, 1). By default each validation chooses the
+            score of the highest F1, and the checkpoint keeps it.
     """
 
     task_name = "detect"
@@ -82,9 +86,11 @@ class LitDetector(Task):
         backbone: Mapping[str, Any] | None = None,
         head: Mapping[str, Any] | None = None,
         optim: Mapping[str, Any] | None = None,
-        least_score: float = 0.3,
+        least_score: float | None = None,
     ) -> None:
         super().__init__()
+        self._chooses_score = least_score is None
+        least_score = UNTRAINED if least_score is None else least_score
         if not 0 < least_score < 1:
             raise ValueError(f"least_score is a score in (0, 1), got {least_score}")
         self.set_up(
@@ -100,6 +106,7 @@ class LitDetector(Task):
         )
         self.precision_of_boxes = MeanAveragePrecision(backend="faster_coco_eval", class_metrics=True)
         self.precision_of_boxes.warn_on_many_detections = False
+        self.hits = Hits()
         self.loss = MeanMetric(nan_strategy="disable")
 
     def predict(self, images: Tensor) -> list[dict[str, Tensor]]:
@@ -117,10 +124,22 @@ class LitDetector(Task):
         raw = self(images)
         parts = self.head.loss(raw, targets)
         self.loss.update(torch.stack(list(parts.values())).sum(), len(images))
-        self.precision_of_boxes.update(objects_of(self.head.decode(raw, LEAST_MEASURED)), targets)
+        found = objects_of(self.head.decode(raw, LEAST_MEASURED))
+        self.precision_of_boxes.update(found, targets)
+        self.hits.update(found, targets)
+
+    def on_validation_epoch_end(self) -> None:
+        if self._chooses_score and self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
+            self.hparams["least_score"] = self.hits.compute().best_score() or UNTRAINED
+        super().on_validation_epoch_end()
+
+    def take_choices(self, checkpoint: Mapping[str, Any]) -> None:
+        if self._chooses_score:
+            self.hparams["least_score"] = checkpoint["hyper_parameters"]["least_score"]
 
     def reset_measures(self) -> None:
         self.precision_of_boxes.reset()
+        self.hits.reset()
         self.loss.reset()
         self._precision: dict[str, Tensor] | None = None
 
@@ -128,7 +147,8 @@ class LitDetector(Task):
         precision = self._computed()
         # Where there is no object to be found, it says -1: there is nothing to measure.
         values = {name: precision[name].where(precision[name] >= 0, torch.nan) for name in ("map", "map_50")}
-        return {**values, "loss": self.loss}
+        right, found = self.hits.compute().from_score(self.hparams["least_score"])
+        return {**values, "precision": right, "recall": found, "loss": self.loss}
 
     def measured_by_class(self) -> dict[str, Any]:
         precision = self._computed()

@@ -1,8 +1,11 @@
+import math
+
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 from project import LitDetector
+from project.tasks.hits import Curve, Hits
 from tests.tasks.test_contract import quiet
 
 SMALL = {"backbone": {"name": "cnn", "widths": [8, 16, 16]}, "head": {"name": "yolox", "levels": 2, "width": 16}}
@@ -34,6 +37,7 @@ def measured(task, answers, targets):
     """Return what is measured when the network answers so."""
     task.reset_measures()
     task.precision_of_boxes.update(answers, targets)
+    task.hits.update(answers, targets)
     task.loss.update(0.0)
     return task.measured(), task.measured_by_class()
 
@@ -63,6 +67,61 @@ def test_images_without_objects_count_what_is_wrongly_found_in_them():
 def test_without_any_object_there_is_nothing_to_measure():
     values, each = measured(built(), [found([], [], [])], [objects()])
     assert values["map"].isnan() and values["map_50"].isnan() and each == {}
+
+
+def test_the_score_of_the_highest_f1_by_hand():
+    """Two images, four objects. Of six found, three are there: the second of a pair counts as wrong."""
+    hits = Hits()
+    targets = [
+        objects([0, 0, 10, 10], [20, 20, 30, 30], labels=[0, 1]),
+        objects([0, 0, 8, 8], [30, 0, 40, 9], labels=[0, 0]),
+    ]
+    hits.update(
+        [
+            found([[0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30]], [0.9, 0.8, 0.6], [0, 0, 0]),  # again; wrong class
+            found([[0, 0, 8, 4.1], [30, 0, 40, 9], [50, 50, 60, 60]], [0.7, 0.3, 0.1], [0, 0, 0]),
+        ],
+        targets,
+    )
+    curve = hits.compute()
+    assert curve.is_hit.tolist() == [True, False, True, False, True, False] and curve.num_true == 4
+    # F1 is twice the hits over those found and those there: 2/5, 2/6, 4/7, 4/8, 6/9, 6/10.
+    assert curve.best_score() == pytest.approx(0.2)
+    assert curve.from_score(0.2) == (3 / 5, 3 / 4) and curve.from_score(0.65) == (2 / 3, 2 / 4)
+    assert curve.from_score(0.95) == (0, 0)
+    hits.reset()
+    hits.update([found([], [], [])], [objects()])
+    assert hits.compute().best_score() is None and math.isnan(hits.compute().from_score(0.5)[1])
+
+
+def test_objects_of_one_score_are_believed_together():
+    curve = Curve(torch.tensor([0.8, 0.5, 0.5, 0.5]), torch.tensor([True, True, False, False]), 2)
+    assert curve.best_score() == pytest.approx(0.65)  # F1 is 2/3; of all four it is 4/6 as well, of two it cannot be
+    curve = Curve(torch.tensor([0.5, 0.5, 0.5]), torch.tensor([True, True, False]), 2)
+    assert curve.best_score() == 0.25
+
+
+@pytest.mark.parametrize("least_score", [None, 0.45])
+def test_validation_chooses_the_least_score_and_the_checkpoint_keeps_it(tmp_path, least_score):
+    torch.manual_seed(0)
+    images = torch.zeros(2, 1, 64, 64)
+    images[0, :, 8:30, 10:40] = 1
+    images[1, :, 30:60, 4:24] = -1
+    targets = [objects([10, 8, 40, 30], labels=[0]), objects([4, 30, 24, 60], labels=[1])]
+    task = built(optim={"schedule": "constant", "lr": 0.01}, least_score=least_score)
+    trainer = quiet(max_steps=60, check_val_every_n_epoch=1)
+    trainer.fit(task, loader(images, targets, 60), loader(images, targets, 1))
+    chosen = task.hparams["least_score"]
+    assert chosen == (task.hits.compute().best_score() if least_score is None else 0.45)
+    assert chosen != 0.3  # that of an untrained one
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    loaded = LitDetector.load_from_checkpoint(tmp_path / "x.ckpt")
+    assert loaded.hparams["least_score"] == chosen
+    trainer.validate(loaded, loader(images, targets, 1), verbose=False)
+    assert loaded.hparams["least_score"] == chosen  # measuring is no training
+    again = built(optim={"schedule": "constant", "lr": 0.01}, least_score=least_score)
+    again.take_choices({"hyper_parameters": dict(loaded.hparams)})
+    assert again.hparams["least_score"] == chosen
 
 
 def test_images_without_objects_can_be_trained_on():
