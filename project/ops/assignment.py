@@ -15,6 +15,7 @@ CENTRE_RADIUS = 1.5  # in strides: how far from an object's middle the cells tha
 IOU_WEIGHT = 3.0  # of the overlap against the class in what an assignment costs
 FAR = 1e6  # what a cell costs that is not near the object, but near another
 MOST_CELLS = 10  # that answer for one object
+MOST_PAIRS = 2**26  # of an object and a cell that are compared at once: 256 MiB in each of several tensors
 
 
 class Objects(NamedTuple):
@@ -58,6 +59,15 @@ def assign_cells(
     Returns:
         For each cell the number of its object (N, A) int64, -1 for none, and its overlap with that (N, A), in [0, 1].
     """
+    if len(boxes) > 1 and objects.real.numel() * len(centres) > MOST_PAIRS:
+        # One image with thousands of objects would have all others filled up to as many.
+        each = []
+        for i, most in enumerate(objects.real.sum(dim=1).clamp(min=1).tolist()):
+            own = Objects(*(part[i : i + 1, :most] for part in objects))
+            one = slice(i, i + 1)
+            each.append(assign_cells(boxes[one], objectness[one], classes[one], centres, strides, own))
+        numbers, overlaps = zip(*each, strict=True)
+        return torch.cat(numbers), torch.cat(overlaps)
     middles = (objects.boxes[..., :2] + objects.boxes[..., 2:]) / 2
     distance = (centres - middles[:, :, None]).abs().amax(dim=-1)  # (N, M, A)
     near = (distance < CENTRE_RADIUS * strides) & objects.real[..., None]

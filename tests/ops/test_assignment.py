@@ -2,6 +2,7 @@
 
 import torch
 
+from project.ops import assignment
 from project.ops.assignment import Objects, assign_cells, pad_objects
 from project.ops.boxes import cell_centres
 
@@ -87,3 +88,21 @@ def test_objects_are_filled_up_to_the_most_of_an_image():
     objects = pad_objects([target(), target([0, 0, 1, 1], [1, 1, 2, 2], labels=[1, 0])], torch.zeros(1))
     assert isinstance(objects, Objects) and objects.boxes.shape == (2, 2, 4)
     assert objects.real.tolist() == [[False, False], [True, True]] and objects.labels.tolist() == [[0, 0], [1, 0]]
+
+
+def test_a_batch_with_a_crowded_image_is_assigned_one_image_at_a_time_with_the_same_result(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    corners = 30 * torch.rand(3, 16, 2, generator=generator)
+    boxes = torch.cat([corners, corners + 1 + 12 * torch.rand(3, 16, 2, generator=generator)], dim=2)
+    classes, objectness = torch.randn(3, 16, 2, generator=generator), torch.randn(3, 16, generator=generator)
+    crowd = [[x, y, x + 9.0, y + 8.0] for x in range(0, 30, 3) for y in range(0, 30, 4)]
+    objects = pad_objects([target(), target(*crowd), target([4, 4, 20, 30], [0, 0, 9, 9], labels=[1, 0])], boxes)
+    arguments = boxes, objectness, classes, CENTRES, STRIDES, objects
+    together = assign_cells(*arguments)
+    monkeypatch.setattr(assignment, "MOST_PAIRS", 100)
+    shapes = []
+    paired = assignment.paired_iou
+    monkeypatch.setattr(assignment, "paired_iou", lambda a, b: shapes.append(a.shape[:2]) or paired(a, b))
+    apart = assign_cells(*arguments)
+    assert shapes == [(1, 1), (1, len(crowd)), (1, 2)]
+    assert all(torch.equal(a, b) for a, b in zip(together, apart, strict=True))
