@@ -63,7 +63,9 @@ def load_files(root: Path, download: bool = True, sums: Mapping[str, str] = SHA2
         fetch_files(folder, sums)
         files, wrong = read_files(folder, sums)
     if wrong:
-        raise FileNotFoundError(_what_to_do(folder, wrong, sums, ["downloading is off (--data.download false)"]))
+        raise FileNotFoundError(
+            _what_to_do(folder, wrong, sums, ["downloading is off; --data.download true fetches it"])
+        )
     return files
 
 

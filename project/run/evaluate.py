@@ -23,9 +23,10 @@ HELP = """usage: python scripts/evaluate.py CKPT [--split test|val] [--data PATH
 
 Measure a checkpoint again on the test images of the data it was trained on, which
 the file itself names; where that has none, on the validation images. --data.root
-says where they are, if not where they were then. --data names other data of the
-same classes: of a folder, its test images, or else those for validation; one without
-splits is measured whole, or with --split val what training would have held out."""
+says where they are, if not where they were then; only with --data.download true is
+anything fetched. --data names other data of the same classes: of a folder, its test
+images, or else those for validation; one without splits is measured whole, or with
+--split val what training would have held out."""
 TRAINER = ("accelerator", "devices", "precision", "limit_test_batches")
 # What the network was built for, and so what any data has to be like: by option, the hyperparameter that says it.
 ABOUT_DATA = {"image_size": "image_size", "channels": "in_channels", "classes": "class_names"}

@@ -6,6 +6,8 @@ import sys
 
 from project.registry import printable
 
+LONGEST = 4000  # characters of a line on what is wrong: names in it can be of any length
+
 
 def is_main_process() -> bool:
     """Whether this is the one process, of all of a run's, that speaks and writes."""
@@ -24,9 +26,10 @@ def say(text: str) -> None:
 
 
 def complain(text: object) -> None:
-    """Print a line to standard error. Where that fails, the program goes on."""
+    """Print a line of LONGEST characters at most to standard error. Where that fails, the program goes on."""
+    line = printable(text)
     try:
-        print(printable(text), file=sys.stderr, flush=True)
+        print(line if len(line) <= LONGEST else f"{line[:LONGEST]}...", file=sys.stderr, flush=True)
     except OSError:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, it stays open to the end
 

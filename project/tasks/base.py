@@ -26,6 +26,7 @@ from project.tasks.optim import Course, build_optimiser, rate_factor
 LONGEST_SIDE = 2**15  # pixels of an image
 MOST_PIXELS = 2**26  # of an image
 MOST_CHANNELS = 4096  # of an image
+LONGEST_NAME = 1000  # characters of a class's
 ABOUT_IMAGES = ("in_channels", "image_size", "mean", "std", "upscale")  # equal in a network and in its data
 SLACK = 2**28  # bytes that a network may take beyond what follows from its file
 KEPT = ("params", "fused")  # what a resumed optimiser keeps: its state is laid out for it
@@ -38,8 +39,8 @@ def check_described(hparams: Mapping[str, Any]) -> None:
         ValueError: names the hyperparameter, and what was expected.
     """
     names, size, channels = hparams["class_names"], hparams["image_size"], hparams["in_channels"]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"class_names are different names, one or more, got {brief(names)}")
+    if not names or len(set(names)) < len(names) or max(map(len, names)) > LONGEST_NAME:
+        raise ValueError(f"class_names are different names of at most {LONGEST_NAME} characters, got {brief(names)}")
     if len(size) != 2 or min(size) < 1 or max(size) > LONGEST_SIDE or math.prod(size) > MOST_PIXELS:
         raise ValueError(
             f"image_size is height and width in pixels, 1 to {LONGEST_SIDE:,} each and {MOST_PIXELS:,} together, "

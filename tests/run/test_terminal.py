@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from project.registry import brief
-from project.run.terminal import printable
+from project.run.terminal import complain, printable
 from tests.tiny import ROOT
 
 PROGRAM = """
@@ -49,3 +49,8 @@ def test_values_are_shown_in_one_short_line():
     assert printable("a\x1b]0;b\x07\nc\u202ed") == "a?]0;b??c?d"
     assert brief("x" * 100, 10) == "'xxxxxxxxx..."
     assert brief(16**5000) == "a very long int"
+
+
+def test_a_line_on_what_is_wrong_has_an_end(capsys):
+    complain("x" * 10**6)
+    assert len(capsys.readouterr().err) < 5000
