@@ -38,6 +38,12 @@ def coco_layout(root: Folder, findings: Findings) -> Layout | None:
             continue
         if isinstance(content, dict) and content.keys() >= KEYS:
             contents[name] = (content, folder)
+        elif _has_boxes(content):
+            lacks = " and no ".join(sorted(KEYS - content.keys()))
+            message = (
+                f"{root.path}/{name} has boxes as a file of COCO has, and no {lacks}: add that, or remove the file"
+            )
+            findings.error("annotations that cannot be read", message)
     if not contents:
         return None
 
@@ -88,6 +94,11 @@ def _read_json(path: Path) -> Any:
             return json.load(file, object_hook=_without_outlines)
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read as JSON ({' '.join(str(error).split())})") from error
+
+
+def _has_boxes(content: Any) -> bool:
+    entries = content.get("annotations") if isinstance(content, dict) else None
+    return isinstance(entries, list) and bool(entries) and isinstance(entries[0], dict) and "bbox" in entries[0]
 
 
 def _without_outlines(entry: dict[str, Any]) -> dict[str, Any]:
