@@ -8,7 +8,7 @@ HERE = Path(__file__).parent
 LINES = (HERE / "requirements.txt").read_text(encoding="utf-8").splitlines()
 DEMO = ["gradio>=6.31,<7"]  # the page
 # To write ONNX files, and to run them.
-EXPORT = ["onnx>=1.19", "onnxscript>=0.5", "onnxruntime>=1.23"]
+EXPORT = ["onnx>=1.19,<2", "onnxscript>=0.6,<0.8", "onnxruntime>=1.23,<2"]
 REQUIREMENTS = [need for line in LINES if (need := line.partition("#")[0].strip())]
 
 setup(
@@ -28,12 +28,14 @@ setup(
         "dev": [
             *DEMO,
             *EXPORT,
-            "playwright>=1.50",  # drives a browser that is there already, if any
-            "pytest>=8",
+            "playwright>=1.50,<2",  # drives a browser that is there already, if any
+            "pytest>=8.3,<10",
+            "pytest-randomly>=3.16,<6",
+            "pytest-xdist>=3.6,<4",
             "ruff>=0.15,<1",
-            "mypy>=1.15",
-            "types-PyYAML",
-            "pre-commit>=4",
+            "mypy>=1.15,<3",
+            "types-PyYAML>=6.0.12",
+            "pre-commit>=4,<5",
         ],
     },
 )
