@@ -17,6 +17,7 @@ from project.data.mnist import MNISTDataModule
 from project.data.mnist_files import idx_bytes
 
 ROOT = Path(__file__).parent.parent
+PATIENCE = 900  # seconds after which a program is taken to hang, however slow and busy the machine
 SIZES = {"train": 360, "t10k": 90}
 # Settings under which a run on the stand-in takes a second or two.
 QUICK = ["--data.val_size", "60", "--data.batch_size", "30", "--wandb", "disabled", "--precision", "32-true"]
@@ -86,7 +87,9 @@ def run_script(name: str, *arguments: object, cwd: Path, **environment: str) -> 
     """Run scripts/NAME.py as a program of its own, on the stand-in, with one thread."""
     command = [sys.executable, "-W", "ignore::FutureWarning", __file__, *map(str, arguments)]
     variables = _variables(name, environment)
-    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
 
 
 def slow_saves() -> None:

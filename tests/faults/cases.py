@@ -15,13 +15,12 @@ from project.checkpoint_file import read_checkpoint
 from project.data.mnist import MNISTDataModule
 from project.run.compare import differences
 from tests.faults.bad_input import BAD_INPUT, last_error, refused, write_bad_files
-from tests.tiny import QUICK, TINY_SUMS, run_script, start_script, write_tiny
+from tests.tiny import PATIENCE, QUICK, TINY_SUMS, run_script, start_script, write_tiny
 
 Outcome = tuple[int, int, str]
 # Long enough, in epochs of ten steps, for several kills; with what a resume could get wrong.
 RUN = [*QUICK, "--max_epochs", 30, "--save_every_steps", 4, "--optim.ema", 0.9, "--backbone.dropout", 0.1]
 TWO = ["--accelerator", "cpu", "--devices", 2, "--strategy", "ddp", "--data.batch_size", 15]
-PATIENCE = 90  # seconds
 
 
 def whole_run(folder: Path, name: str = "whole", *flags: object) -> None:

@@ -29,7 +29,7 @@ from project.run.errors import RunError, UsageError
 from project.run.predict import Predictions
 from project.tasks import TASKS, load_task
 from tests.runs import run, workplace_of_a_module
-from tests.tiny import start_script
+from tests.tiny import PATIENCE, start_script
 
 CKPT = "checkpoints/a/best.ckpt"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -171,7 +171,7 @@ def test_there_is_a_page_for_every_task_and_its_function_answers(photo, tmp_path
         write_task(task, tmp_path / f"{name}.ckpt")
     paths = [str(tmp_path / f"{name}.ckpt") for name in tasks]
     command = [sys.executable, "-c", PAGES, str(photo), *paths]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     for (name, task), line in zip(tasks.items(), done.stdout.splitlines(), strict=True):
         size, html, kinds, title, analytics = json.loads(line)
@@ -244,7 +244,7 @@ def served(folder, *arguments):
     """Serve a checkpoint in a process of its own; yield that, its address, and where it keeps its files."""
     temporary = Path(tempfile.mkdtemp(dir=folder))
     process = start_script("demo", *arguments, cwd=folder, TMPDIR=str(temporary))
-    watch = threading.Timer(100, process.kill)
+    watch = threading.Timer(PATIENCE, process.kill)
     watch.start()
     try:
         line = process.stdout.readline()
@@ -262,7 +262,7 @@ def test_ctrl_c_ends_it_and_leaves_nothing_of_what_was_uploaded(trained):
         assert list(temporary.iterdir())
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
-        assert process.wait(timeout=30) == 130 and rest == "stopped by SIGINT\n"
+        assert process.wait(timeout=PATIENCE) == 130 and rest == "stopped by SIGINT\n"
     assert not list(temporary.iterdir())
 
 
@@ -274,7 +274,7 @@ def url(trained):
 
 def ask(url, path, body=None, method=None, **headers):
     """Send one request; return its status, its headers and its text."""
-    connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=60)
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=PATIENCE)
     with contextlib.closing(connection):
         if isinstance(body, dict):
             body, headers = json.dumps(body), {"content-type": "application/json", **headers}
@@ -387,7 +387,7 @@ def test_what_makes_no_sense_leaves_no_trace_in_the_terminal(trained, photo):
         assert connection.getresponse().readline() == b"data: ALIVE\n"
         process.send_signal(signal.SIGTERM)
         rest = process.stdout.read()
-        assert process.wait(timeout=60) == 143 and rest == "stopped by SIGTERM\n"
+        assert process.wait(timeout=PATIENCE) == 143 and rest == "stopped by SIGTERM\n"
         connection.close()
     assert not list(temporary.iterdir())
 
@@ -465,7 +465,9 @@ def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: the extra [dev]")
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
+        context = browser.new_context()
+        context.set_default_timeout(1000 * PATIENCE)
+        yield context
         browser.close()
 
 

@@ -192,4 +192,5 @@ def test_from_another_folder_a_run_goes_on_in_its_own(workplace, monkeypatch):
     evaluate.main([str(workplace / "checkpoints" / "a" / "best.ckpt")])
     assert not list(Path.cwd().iterdir())
     a, b = (folders.read_checkpoint(workplace / "checkpoints" / name / "last.ckpt") for name in "ab")
+    a["course"] = b["course"]  # it was lengthened, and says so
     assert same(a, b) and a["run"]["tracker_id"] == before
