@@ -50,6 +50,9 @@ def check_values(config: Mapping[str, Any]) -> None:
             raise UsageError(f"--{key} is above 0, got {config[key]}")
     if config["timeout_minutes"] > LONGEST_MINUTES:
         raise UsageError(f"--timeout_minutes is at most {LONGEST_MINUTES:,} (a year), got {config['timeout_minutes']}")
+    if any(word in str(config["strategy"]) for word in ("spawn", "fork", "notebook")):
+        what = f"--strategy {config['strategy']} starts processes from within this one"
+        raise UsageError(f"{what}: use ddp, which starts the program anew for each")
     accelerator = config["accelerator"]
     if accelerator not in ACCELERATORS:
         near = closest(accelerator, ACCELERATORS)

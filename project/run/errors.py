@@ -12,6 +12,13 @@ import traceback
 from project.machine import keep_memory, share_cores
 from project.run.terminal import complain, make_usable
 
+# What torchrun, SLURM or Lightning say of this process and the others, as whole numbers.
+COUNTS = (
+    *("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"),
+    *("MASTER_PORT", "TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"),
+    *("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS", "SLURM_NNODES", "SLURM_JOB_ID"),
+)
+
 
 class RunError(Exception):
     """Something went wrong while running; exit status 1. Each argument is a line of its message."""
@@ -66,6 +73,24 @@ def cause_in_machine(error: Exception) -> str | None:
     return None
 
 
+def check_environment() -> None:
+    """Refuse variables about this run's processes that make no sense; torch and Lightning would fail on them later.
+
+    Raises:
+        UsageError: names the variable.
+    """
+    for name in COUNTS:
+        value = os.environ.get(name, "0")
+        if not (value.isascii() and value.isdigit()):
+            raise UsageError(f"the environment variable {name} is a whole number, got {value!r}: correct or unset it")
+    tasks = int(os.environ.get("SLURM_NTASKS") or 1)
+    if tasks > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ:
+        raise UsageError(
+            f"SLURM_NTASKS is {tasks}: ask SLURM for --ntasks-per-node and start with srun; or, for a run of one "
+            "process, unset SLURM_NTASKS"
+        )
+
+
 def main(module: str) -> None:
     """Run a module's `main` on the command line's arguments, and end the process with its status."""
     status = run(module)
@@ -86,6 +111,7 @@ def run(module: str) -> int:
     make_usable()
     _put_matplotlib_off()
     try:
+        check_environment()
         importlib.import_module(module).main(sys.argv[1:])
         sys.stdout.flush()
     except RunError as error:

@@ -98,6 +98,10 @@ RUN_OPTIONS = [
     Option("wandb", Literal["auto", "online", "offline", "disabled"], "auto", "tracking by Weights & Biases"),
     Option("ckpt_path", str | None, None, "resume: 'last' for the newest run, or a last.ckpt"),
     Option("resume", Literal["auto"] | None, None, "auto: go on with run --name if it has saved anything, else start"),
+    Option("wandb_project", str | None, None, "project of the tracked run; by default WANDB_PROJECT, or 'project'"),
+    Option("wandb_entity", str | None, None, "user or team of the tracked run; by default WANDB_ENTITY"),
+    Option("wandb_group", str | None, None, "group of the tracked run; by default WANDB_RUN_GROUP"),
+    Option("wandb_tags", list[str] | None, None, "tags of the tracked run; by default WANDB_TAGS"),
     Option("save_every_steps", int | None, None, "also save last.ckpt every so many steps"),
     Option("save_every_minutes", float | None, None, "also save last.ckpt every so many minutes"),
     Option("timeout_minutes", float, 10.0, "how long processes wait for one of them that hangs"),
@@ -248,7 +252,7 @@ def _choices(section: str) -> str:
 
 
 def _rows(options: Iterable[Option], column: int = 31, types: bool = True) -> list[str]:
-    width = min(shutil.get_terminal_size((80, 24)).columns, 110)
+    width = min(max(shutil.get_terminal_size((80, 24)).columns, 60), 110)
     rows = []
     for option in options:
         flag = f"  --{option.key}" + (f" {type_name(option.annotation)}" if types else "")

@@ -41,7 +41,7 @@ from project.run.report.collect import Collect
 from project.run.stops import REQUEUE, StopSignals, leave_handlers_to_us, requeue
 from project.run.summary import closing_lines, git_state, hardware, peak_memory_mb, versions, write_summary
 from project.run.terminal import is_main_process, say
-from project.run.tracking import MetricsCsv, Tracker, choose_mode, new_run_id, redact, redacted_command
+from project.run.tracking import MetricsCsv, new_run_id, open_tracker, redact, redacted_command
 
 # Options that decide the numbers of a training, besides those of the parts ...
 DECISIVE = (
@@ -263,13 +263,12 @@ class Run:
             self.config["save_every_minutes"],
         )
         self.csv = MetricsCsv(self.folder / "metrics.csv")
-        self.tracker: Tracker | None = None
-        self.tracking = "disabled"
+        self.tracker, self.tracking = None, "disabled"
         if is_main_process() and not self.rehearsal:
-            mode, reason = choose_mode(self.config["wandb"])
-            self.tracking = f"{mode} ({reason})" if reason else mode
-            if mode != "disabled":
-                self.tracker = Tracker(self.folder, tracker_id, self.name, mode == "online")
+            options = {key: self.config[f"wandb_{key}"] for key in ("project", "entity", "group", "tags")}
+            self.tracker, self.tracking = open_tracker(
+                self.config["wandb"], self.folder, tracker_id, self.name, options
+            )
 
     def _open_folder(self) -> None:
         sweep(self.folder)
@@ -340,7 +339,7 @@ class Run:
             say("folder    none: --fast_dev_run keeps nothing")
             return
         say(f"folder    {self.folder}/")
-        say(f"wandb     {self.tracking}")
+        say(f"wandb     {self._how_tracked()}")
         if self.config["profiler"] is not None:
             say(f"profile   {self.folder}/fit-profile.txt, when training has ended")
         if self.resumed is not None:
@@ -348,6 +347,13 @@ class Run:
             say(f"resume    {self.resumed.path}: {done}")
             if changes := self._changes(self.resumed):
                 say(f"note: from here on the run is no longer, bit for bit, the uninterrupted one: {changes}")
+
+    def _how_tracked(self) -> str:
+        """Return a few words on the tracker, which has started and may have failed to."""
+        if self.tracker is not None and self.tracker.failure is not None:
+            return "disabled (it failed)"
+        fell_back = self.tracker is not None and self.tracking == "online" and not self.tracker.online
+        return "offline (starting online failed)" if fell_back else self.tracking
 
     def _fit(self) -> None:
         start = time.perf_counter()

@@ -29,6 +29,7 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
 from project.checkpoint_file import write_text
+from project.files import regular
 from project.run.terminal import complain
 
 ANSWER_SECONDS = 3
@@ -183,9 +184,13 @@ class Tracker(WandbLogger):
         run_id: the same id continues the same run.
         name: the run's name.
         online: whether to send while training; otherwise the files can be sent later.
+        options: `project`, `entity`, `group` and `tags` of the tracked run; what is not given follows from W&B's own
+            environment variables and settings.
     """
 
-    def __init__(self, folder: Path, run_id: str, name: str, online: bool) -> None:
+    def __init__(
+        self, folder: Path, run_id: str, name: str, online: bool, options: Mapping[str, Any] | None = None
+    ) -> None:
         import wandb
 
         self.failure: str | None = None
@@ -200,7 +205,7 @@ class Tracker(WandbLogger):
             silent=True,
         )
         super().__init__(
-            project="project",
+            project=os.environ.get("WANDB_PROJECT") or "project",
             name=name,
             id=run_id,
             save_dir=str(folder),
@@ -208,6 +213,7 @@ class Tracker(WandbLogger):
             settings=settings,
             log_model=False,
         )
+        self._wandb_init.update({key: value for key, value in (options or {}).items() if value is not None})
         del self._wandb_init["anonymous"]  # deprecated by wandb, but Lightning passes it on
 
     @property
@@ -221,6 +227,7 @@ class Tracker(WandbLogger):
             except Exception as error:
                 self.online = False
                 self._wandb_init["mode"] = "offline"
+                self._close()  # what has begun would hold the run's id
                 _warn(f"Weights & Biases: offline, as starting online failed ({_brief(error)})")
         if self.failure is None:
             try:
@@ -233,6 +240,16 @@ class Tracker(WandbLogger):
     def _give_up(self, error: Exception) -> None:
         self.failure = _brief(error)
         _warn(f"Weights & Biases failed ({self.failure}); training goes on without it")
+        self._close()
+
+    def _close(self) -> None:
+        """Leave nothing of a run that failed to the next one in this process."""
+        import wandb
+
+        self._experiment = None
+        with contextlib.suppress(Exception):  # it fails where its own process is gone
+            wandb.teardown(exit_code=1)
+        wandb.run = None
 
     @property
     def files(self) -> Path | None:
@@ -241,10 +258,15 @@ class Tracker(WandbLogger):
         return Path(started.dir).parent if started is not None else None
 
     log_hyperparams = _harmless(WandbLogger.log_hyperparams)
-    log_metrics = _harmless(WandbLogger.log_metrics)
     finalize = _harmless(WandbLogger.finalize)
     after_save_checkpoint = _harmless(WandbLogger.after_save_checkpoint)
     watch = _harmless(WandbLogger.watch)
+
+    @rank_zero_only
+    @_harmless
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log under the optimiser's step, so that a resumed run goes on counting where it was, offline as well."""
+        self.experiment.log({**metrics, "trainer/global_step": step}, step=step)
 
     @_harmless
     def log_configuration(self, config: Mapping[str, Any]) -> None:
@@ -289,6 +311,18 @@ def _without_launcher() -> Iterator[None]:
         sys.modules.pop(name, None)
 
 
+def open_tracker(
+    wanted: str, folder: Path, run_id: str, name: str, options: Mapping[str, Any]
+) -> tuple[Tracker | None, str]:
+    """Return the tracker that --wandb asks for, if it can be had, and a few words on which it is."""
+    try:
+        mode, reason = choose_mode(wanted)
+        tracker = None if mode == "disabled" else Tracker(folder, run_id, name, mode == "online", options)
+    except Exception as error:  # of wandb's settings, say, which environment variables may spoil
+        return None, f"disabled, as it cannot be set up ({_brief(error)})"
+    return tracker, f"{mode} ({reason})" if reason else mode
+
+
 def choose_mode(wanted: str) -> tuple[str, str]:
     """Return online, offline or disabled for what --wandb says, and the reason where that is not what was asked for."""
     if wanted == "auto" and os.environ.get("WANDB_MODE") in ("online", "offline", "disabled"):
@@ -317,8 +351,13 @@ def _has_key(settings: Any) -> bool:
         return True
     path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
     try:
-        return netrc.netrc(path).authenticators(urllib.parse.urlsplit(settings.base_url).netloc) is not None
-    except (OSError, netrc.NetrcParseError):
+        machines = netrc.netrc(regular(path))
+        return machines.authenticators(urllib.parse.urlsplit(settings.base_url).netloc) is not None
+    except FileNotFoundError:
+        return False
+    except (OSError, netrc.NetrcParseError, UnicodeDecodeError) as error:
+        _warn(f"{path} is not read: {_brief(error)}")
+        os.environ["NETRC"] = os.devnull  # nor by the libraries that W&B asks its server with
         return False
 
 

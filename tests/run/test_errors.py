@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from project.run.errors import COUNTS, UsageError, check_environment
 from tests.tiny import ROOT
 
 SCRIPT = """
@@ -32,6 +33,23 @@ def main(arguments):
     if arguments == ["exit"]:
         sys.exit(7)
 """
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        *((name, "abc", f"the environment variable {name} is a whole number, got 'abc'") for name in COUNTS),
+        ("WORLD_SIZE", "-1", "WORLD_SIZE is a whole number, got '-1'"),
+        ("SLURM_NTASKS", "2", "SLURM_NTASKS is 2: ask SLURM for --ntasks-per-node"),
+    ],
+)
+def test_variables_about_processes_that_make_no_sense_are_named(monkeypatch, name, value, message):
+    for other in (*COUNTS, "SLURM_NTASKS_PER_NODE", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(other, raising=False)
+    check_environment()
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=message):
+        check_environment()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 import csv
 import http.server
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -10,7 +12,7 @@ import pytest
 import wandb
 
 from project.run import train
-from project.run.tracking import MetricsCsv, Tracker, choose_mode, redact, redacted_command
+from project.run.tracking import MetricsCsv, Tracker, choose_mode, open_tracker, redact, redacted_command
 from tests.tiny import QUICK
 
 TRACKED = [flag for flag in QUICK if flag not in ("--wandb", "disabled")]
@@ -206,6 +208,68 @@ def test_starting_online_fails_over_to_offline(tmp_path, monkeypatch, capsys):
     assert tracker.experiment is not None
     assert "offline, as starting online failed (no answer)" in capsys.readouterr().err
     assert modes == ["online", "offline"] and tracker.failure is None and not tracker.online
+
+
+def test_a_tracker_that_fails_is_closed_so_that_the_next_run_has_its_own(tmp_path, capsys):
+    first = Tracker(tmp_path / "a", "id1", "a", online=False)
+    first.log_metrics({"x": 1.0}, step=0)
+    children = subprocess.run(["pgrep", "-P", str(os.getpid()), "wandb-core"], capture_output=True, text=True)
+    for child in children.stdout.split():
+        os.kill(int(child), signal.SIGKILL)
+    while first.failure is None:
+        first.log_metrics({"x": 1.0}, step=1)
+    first.finish(1)
+    second = Tracker(tmp_path / "b", "id2", "b", online=False)
+    second.log_metrics({"x": 2.0}, step=0)
+    assert children.stdout and second.failure is None and wandb.run.id == "id2"
+    second.finish(0)
+    assert capsys.readouterr().err.count("Weights & Biases failed") == 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("WANDB_MODE", "garbage"), ("WANDB_BASE_URL", "garbage")])
+def test_settings_that_make_no_sense_leave_a_run_untracked(no_settings, tmp_path, name, value):
+    no_settings.setenv(name, value)
+    tracker, what = open_tracker("auto", tmp_path, "id", "name", {})
+    assert tracker is None and what.startswith("disabled, as it cannot be set up (")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "latin-1", "folder"])
+def test_a_netrc_that_cannot_be_read_is_put_aside(no_settings, tmp_path, kind, capsys):
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "netrc")
+    elif kind == "folder":
+        (tmp_path / "netrc").mkdir()
+    else:
+        (tmp_path / "netrc").write_bytes(b"machine \xe9")
+    assert choose_mode("auto") == ("offline", "no key is set up: wandb login")
+    assert "netrc is not read: " in capsys.readouterr().err and os.environ["NETRC"] == os.devnull
+
+
+def test_flags_win_over_variables_for_where_a_run_is_tracked_and_a_resumed_one_goes_on_counting(no_settings, workplace):
+    for name, value in {"PROJECT": "p1", "ENTITY": "e1", "RUN_GROUP": "g1", "TAGS": "t1"}.items():
+        no_settings.setenv(f"WANDB_{name}", value)
+    short = [*TRACKED, "--max_epochs", "1", "--limit_train_batches", "2", "--wandb", "offline"]
+    train.main([*short, "--name", "a"])
+    flags = {"project": "p2", "entity": "e2", "group": "g2", "tags": "t2,t3"}
+    train.main([*short, "--name", "b", *(word for k, v in flags.items() for word in (f"--wandb_{k}", v))])
+    train.main(["--ckpt_path", "checkpoints/b/last.ckpt", "--max_epochs", "2"])
+    parts = [
+        inspect(path) for name in ("a", "b") for path in sorted(Path(f"checkpoints/{name}/wandb").glob("offline-*"))
+    ]
+    values = [
+        {value for value in ("p1", "e1", "g1", "t1", "p2", "e2", "g2", "t2", "t3") if f'"{value}"' in text}
+        for text in parts
+    ]
+    assert values == [{"p1", "e1", "g1", "t1"}, *[{"p2", "e2", "g2", "t2", "t3"}] * 2]
+    steps = [
+        [
+            json.loads(line)["history"]["step"]["num"]
+            for line in text.splitlines()
+            if '"type":"history"' in line and "num" in json.loads(line)["history"].get("step", {})
+        ]
+        for text in parts
+    ]
+    assert max(steps[1]) < min(steps[2])
 
 
 def test_a_report_is_shown_with_the_same_pictures_and_its_tables_and_a_failure_there_is_said(
