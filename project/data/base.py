@@ -3,7 +3,6 @@
 N images, C channels, (H, W) size in pixels.
 """
 
-import sys
 from typing import Any
 
 import lightning.pytorch as pl
@@ -133,8 +132,7 @@ class ImageDataModule(pl.LightningDataModule):
             collate_fn=collate,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            # Whatever Python's default: only forked processes share a cache with this one.
-            multiprocessing_context="fork" if self.num_workers and sys.platform == "linux" else None,
+            multiprocessing_context=workers.context() if self.num_workers else None,
             worker_init_fn=workers.begin,
             timeout=self.timeout_seconds if self.num_workers else 0,
             pin_memory=torch.cuda.is_available(),

@@ -14,6 +14,7 @@ from project.run.assemble import check_values, facts_for, known_of, same_place
 from project.run.config import Source, plain, read_command_line, recorded, resolve
 from project.run.errors import RunError, UsageError, one_line
 from project.run.progress import measured_rows
+from project.run.stops import StopSignals, leave_handlers_to_us
 from project.run.terminal import say
 from project.run.train import quieten
 from project.tasks import Task, task_of
@@ -87,8 +88,10 @@ def main(arguments: list[str]) -> None:
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
+        leave_handlers_to_us(trainer)
         measure = trainer.test if split == "test" else trainer.validate
-        metrics = measure(task, datamodule=data, verbose=False)[0]
+        with StopSignals().caught():  # by itself Lightning ends with status 1
+            metrics = measure(task, datamodule=data, verbose=False)[0]
     except (ValueError, MisconfigurationException, ImportError) as error:
         raise UsageError(one_line(error)) from error
     except OSError as error:

@@ -1,8 +1,6 @@
 """The processes of a run: which this one is, who started it, and how they find each other again after a restart."""
 
-import contextlib
 import os
-import signal
 from datetime import timedelta
 from typing import Any
 
@@ -60,11 +58,3 @@ def join_again(trainer: Any, timeout: timedelta) -> None:
         world_size=int(os.environ["WORLD_SIZE"]),
         timeout=timeout,
     )
-
-
-def die_with_parent() -> None:
-    """Have the system end this process when the one that started it ends, however that happens (Linux only)."""
-    with contextlib.suppress(OSError, AttributeError):
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import Logger
 
 from project.backbones import weights_not_fetched
 from project.checkpoint_file import read_checkpoint, sweep, write_text
-from project.machine import forget_absent_gpus, settle_threads
+from project.machine import die_with_parent, forget_absent_gpus, settle_threads
 from project.run import folder as folders
 from project.run.assemble import (
     build,
@@ -33,7 +33,7 @@ from project.run.errors import RunError, Stopped, UsageError, cause_in_machine, 
 from project.run.folder import Resumed
 from project.run.guard import FiniteGuard
 from project.run.initial_weights import initialise
-from project.run.processes import die_with_parent, is_started_by_another, join_again
+from project.run.processes import is_started_by_another, join_again
 from project.run.profiler import profiler
 from project.run.progress import Bar, EpochLines, StepMetrics, on_terminal
 from project.run.records import read_summary

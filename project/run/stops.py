@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from project.data import workers
 from project.run.errors import Stopped
 
 # What a job scheduler is told to send shortly before a job's time is up: save, and be put back in the queue.
@@ -40,6 +41,7 @@ class StopSignals:
         try:
             yield
         finally:
+            workers.set_patience()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -56,6 +58,7 @@ class StopSignals:
         again = bool(self.received) and number == signal.SIGINT
         self.received = self.received or number
         if again or not self.training:
+            workers.set_patience(0.1)
             raise Stopped(number)
 
 

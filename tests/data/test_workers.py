@@ -3,8 +3,10 @@
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from project.data import workers
 from project.run.errors import cause_in_machine
+from tests.tiny import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are not forked there")
 
@@ -31,17 +34,18 @@ class Odd(Dataset):
         if index == 1 and self.what == "hangs":
             time.sleep(1000)
         if index == 1 and self.what == "asked to stop":
-            for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
                 os.kill(os.getpid(), number)
         return (lambda: index) if index == 1 and self.what == "cannot be handed over" else torch.tensor(index)
 
 
+def loader(what, timeout=60.0):
+    options = {"worker_init_fn": workers.begin, "multiprocessing_context": workers.context()}
+    return DataLoader(Odd(what), num_workers=1, collate_fn=list, timeout=timeout, **options)
+
+
 def load(what, timeout=60.0):
-    loader = DataLoader(
-        Odd(what), num_workers=1, collate_fn=list, worker_init_fn=workers.begin, timeout=timeout,
-        multiprocessing_context="fork",
-    )  # fmt: skip
-    return [batch[0] for batch in loader]
+    return [batch[0] for batch in loader(what, timeout)]
 
 
 @pytest.mark.parametrize(
@@ -59,8 +63,42 @@ def test_a_loading_process_that_fails_ends_the_loading_in_one_line(what, timeout
     assert cause is not None and re.fullmatch(message, cause)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PyTorch ends it by SIGTERM")
 def test_requests_to_stop_do_not_reach_it():
     assert load("asked to stop") == [0, 1, 2, 3]
+
+
+def test_one_that_hangs_is_killed_at_the_end():
+    batches = iter(loader("hangs"))
+    next(batches)
+    (process,) = batches._workers
+    workers.set_patience(0.1)
+    try:
+        batches._shutdown_workers()
+    finally:
+        workers.set_patience()
+    assert not process.is_alive() and process.exitcode == -signal.SIGKILL
+
+
+HANGS = """
+from tests.data.test_workers import loader
+batches = iter(loader("hangs"))
+next(batches)
+print(batches._workers[0].pid, flush=True)
+next(batches)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system ends it there")
+def test_one_that_hangs_ends_with_the_process_that_trains():
+    with subprocess.Popen([sys.executable, "-c", HANGS], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        stat = Path("/proc") / parent.stdout.readline().strip() / "stat"
+        assert stat.exists()
+        parent.kill()
+    until = time.monotonic() + 60
+    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z" and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_other_errors_are_no_lack_of_the_machine():

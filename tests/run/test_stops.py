@@ -4,6 +4,8 @@ import signal
 import pytest
 
 from project.checkpoint_file import read_checkpoint
+from project.data.store import ImageStore
+from project.run import evaluate
 from project.run.checkpoints import RunCheckpoints
 from project.run.compare import differences
 from project.run.errors import Stopped
@@ -30,6 +32,20 @@ def test_a_second_interrupt_ends_the_run_at_once():
         with pytest.raises(Stopped) as stop:
             send(signal.SIGINT)
     assert stop.value.status == 130
+
+
+def test_an_interrupt_ends_an_evaluation_with_its_own_status(workplace, monkeypatch):
+    run("--name", "a", "--max_epochs", 1)
+    fetch = ImageStore.__getitems__
+
+    def interrupted(self, indices):
+        send(signal.SIGINT)
+        return fetch(self, indices)
+
+    monkeypatch.setattr(ImageStore, "__getitems__", interrupted)
+    with pytest.raises(Stopped) as stop:
+        evaluate.main(["checkpoints/a/best.ckpt"])
+    assert stop.value.status == 130 and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_outside_training_a_signal_ends_the_run_at_once():
