@@ -29,6 +29,7 @@ anything fetched. --data names other data of the same classes: of a folder, its 
 images, or else those for validation; one without splits is measured whole, or with
 --split val what training would have held out."""
 TRAINER = ("accelerator", "devices", "precision", "limit_test_batches")
+KEPT = ("seed", "accelerator", "precision")  # what holds as in training, besides the parts and the data
 # What the network was built for, and so what any data has to be like: by option, the hyperparameter that says it.
 ABOUT_DATA = {"image_size": "image_size", "channels": "in_channels", "classes": "class_names"}
 
@@ -63,8 +64,6 @@ def main(arguments: list[str]) -> None:
         raise UsageError(str(error)) from error
     config = configuration(path, checkpoint, task, line.flags, split)
     config["devices"] = line.flags.get("devices", 1)  # one process sees every image exactly once
-    if "limit_test_batches" not in line.flags:
-        config["limit_test_batches"] = None  # whatever the training run did
     if config["limit_test_batches"] == 0:
         raise UsageError("--limit_test_batches 0 leaves nothing to measure")
     check_values(config)
@@ -120,6 +119,8 @@ def configuration(
     if "run" not in checkpoint:
         raise UsageError(f"{path} does not say what it was trained on: it was not left by a training run")
     own = Source(path, recorded(checkpoint["run"]["config"], path))
+    # Machines, processes and limits were those of training.
+    own.values = {k: v for k, v in own.values.items() if "." in k or k in KEPT}
     own.values.pop("data.num_workers", None)  # how many processes are started here, a file does not decide
     if "data.download" in own.values:  # nor whether something is fetched, and where to
         own.values["data.download"] = False

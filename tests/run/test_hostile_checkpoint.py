@@ -44,12 +44,17 @@ def test_nothing_is_fetched_and_no_folder_made_where_a_file_says(checkpoint, mon
     assert [str(folder) for folder in fetched] == ["theirs/root/MNIST/raw"]
 
 
-def test_the_number_of_processes_is_not_taken_from_a_file(checkpoint):
+def test_machines_processes_and_limits_are_not_taken_from_a_file(checkpoint):
     task = task_of(checkpoint)
-    own = evaluate.configuration("a.ckpt", checkpoint, task, {})["data"]["num_workers"]
-    checkpoint["run"]["config"]["data"]["num_workers"] = 5000
-    assert evaluate.configuration("a.ckpt", checkpoint, task, {})["data"]["num_workers"] == own < 5000
-    assert evaluate.configuration("a.ckpt", checkpoint, task, {"data.num_workers": 3})["data"]["num_workers"] == 3
+    theirs = checkpoint["run"]["config"]
+    own = evaluate.configuration("a.ckpt", checkpoint, task, {})
+    theirs["data"]["num_workers"] = 5000
+    theirs |= {"num_nodes": 2, "devices": 8, "limit_test_batches": 1, "timeout_minutes": 0.1, "strategy": "fsdp"}
+    assert evaluate.configuration("a.ckpt", checkpoint, task, {}) == own
+    assert own["num_nodes"] == 1 and own["data"]["num_workers"] < 5000
+    theirs |= {"seed": 7, "precision": "bf16-mixed"}
+    changed = evaluate.configuration("a.ckpt", checkpoint, task, {"data.num_workers": 3})
+    assert (changed["seed"], changed["precision"], changed["data"]["num_workers"]) == (7, "bf16-mixed", 3)
 
 
 WEIGHT = "head.layers.0.weight"
