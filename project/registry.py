@@ -69,22 +69,22 @@ def check_options(
             raise ValueError(
                 f"{what} has no option {brief(option)}{closest(str(option), valid)}; it takes: {', '.join(valid)}"
             )
-        if not _fits(value, valid[option].annotation):
+        if not fits(value, valid[option].annotation):
             kind = inspect.formatannotation(valid[option].annotation).replace("collections.abc.", "")
             raise ValueError(f"{what}: {option} is {kind}, got {brief(value)}")
 
 
-def _fits(value: Any, annotation: Any) -> bool:
+def fits(value: Any, annotation: Any) -> bool:
     """Whether a plain value is of the type annotated, as far as plain values go; an int is below 2^31."""
     kind, inner = get_origin(annotation), get_args(annotation)
     if kind in (Union, UnionType):
-        return any(_fits(value, one) for one in inner)
+        return any(fits(value, one) for one in inner)
     if kind is Literal:
         return any(type(value) is type(one) for one in inner)  # which of them there are, `builder` says better
     if isinstance(kind, type) and issubclass(kind, Mapping):
         return isinstance(value, Mapping)
     if isinstance(kind, type) and issubclass(kind, Iterable):
-        return isinstance(value, (list, tuple)) and all(_fits(one, inner[0]) for one in value)
+        return isinstance(value, (list, tuple)) and all(fits(one, inner[0]) for one in value)
     if annotation in (int, float):
         number = isinstance(value, Integral if annotation is int else Real) and not isinstance(value, bool)
         return number and (annotation is float or abs(value) < 2**31)

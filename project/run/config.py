@@ -14,7 +14,7 @@ import yaml
 
 from project.data import DATA
 from project.files import MIB, read_text
-from project.registry import brief, closest, look_up
+from project.registry import brief, closest, fits, look_up
 from project.run.errors import UsageError, one_line
 from project.run.folder import folder_around
 from project.run.options import (
@@ -344,6 +344,8 @@ def _parse(option: Option, value: Any, label: str) -> Any:
         if expected == "[TEXT, ...]":
             hint = "; names such as no, yes, null and 12 want quotes"
         raise UsageError(f"{label}: {option.key} is {expected}, got {brief(given)}{hint}") from error
+    if parsed is None and option.default is not None and not fits(None, option.annotation):
+        raise UsageError(f"{label}: {option.key} is {expected}, got nothing")
     if any(isinstance(n, int) and abs(n) >= 2**63 for n in (parsed if isinstance(parsed, list) else [parsed])):
         raise UsageError(f"{label}: {option.key} is a number below 2^63, got {brief(given)}")
     if isinstance(parsed, float) and not math.isfinite(parsed):

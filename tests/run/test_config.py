@@ -102,6 +102,13 @@ def test_a_subclass_has_its_parents_options_and_its_own(monkeypatch):
     assert task.hparams["label_smoothing"] == 0.2 and list(task.hparams["class_names"]) == list("0123456789")
 
 
+@pytest.mark.parametrize("key", ["seed", "timeout_minutes", "wandb", "max_steps", "optim.lr", "data.batch_size"])
+def test_nothing_is_no_value_where_there_has_to_be_one(key):
+    with pytest.raises(UsageError, match=f"{key} is .*, got nothing"):
+        resolved(files=[{key: None}])
+    assert resolved(files=[{"max_time": None, "name": None, "optim.warmup": None}])
+
+
 def test_names_of_classes_that_yaml_takes_for_other_values_want_quotes():
     with pytest.raises(UsageError, match="data.classes is .*; names such as no, yes, null and 12 want quotes"):
         resolved("--data", ".", files=[{"data": {"classes": [False, None, "cat"]}}])
