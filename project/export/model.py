@@ -24,6 +24,7 @@ from project.tasks.base import LONGEST_SIDE
 MULTIPLE = "size_multiple"
 VERSION = "1"  # of what is said in a file; a file of another one is refused
 INPUT = "images"
+ROUNDING = 1e-3  # by which a probability may leave 0..1
 PROBABILITIES = "probabilities"  # an output of this name has its classes in dimension 1
 VALUES = "uint8 (N, C, H, W), 0 to 255, channels in the order RGB; normalised inside"
 FITTED = (
@@ -91,6 +92,9 @@ def of_program(said: About, compute: Callable[[Tensor], dict[str, Tensor]]) -> M
         found = compute(images)
         if PROBABILITIES in found and found[PROBABILITIES].shape[1:2] != (len(task.hparams["class_names"]),):
             raise ValueError(f"{PROBABILITIES} of shape {tuple(found[PROBABILITIES].shape)}")
+        for name in (PROBABILITIES, "scores"):
+            if name in found and not bool(((found[name] > -ROUNDING) & (found[name] < 1 + ROUNDING)).all()):
+                raise ValueError(f"{name} that are not in 0..1")
         return found
 
     if not task.takes_any_size:

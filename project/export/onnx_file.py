@@ -1,5 +1,7 @@
 """ONNX: a graph of standard operations, run by onnxruntime, or by whatever else reads the format."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from project.checkpoint_file import first_line
 from project.export.model import INPUT, Model, about, capture, of_program, read_about, silence
 from project.tasks import Task
 
+LONGEST_SECONDS = 300  # that a graph with a loop may take for a batch
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -48,14 +51,13 @@ def _forget_sources(model: Any) -> None:
             del node.metadata_props[:]
 
 
-def _names_files(message: Any) -> bool:
-    """Whether a part of an ONNX file, at any depth, has its values in another file."""
+def _parts(message: Any) -> Iterator[Any]:
+    """Yield an ONNX file's message and all that are in it, at any depth."""
+    yield message
     for field, value in message.ListFields():
-        if field.name == "external_data" or (field.name == "data_location" and value):
-            return True
-        if field.message_type is not None and any(map(_names_files, value if hasattr(value, "__len__") else [value])):
-            return True
-    return False
+        if field.message_type is not None:
+            for inner in value if hasattr(value, "__len__") else [value]:
+                yield from _parts(inner)
 
 
 def read(path: Path, device: str) -> Model:
@@ -69,13 +71,16 @@ def read(path: Path, device: str) -> Model:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # fatal: the rest comes as exceptions
     options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # and not another one that it may look like
     try:
         content = path.read_bytes()
-        if _names_files(onnx.ModelProto.FromString(content)):
+        parts = list(_parts(onnx.ModelProto.FromString(content)))
+        if any(getattr(part, "external_data", ()) or getattr(part, "data_location", 0) for part in parts):
             raise ValueError("it has weights in other files")
         session = onnxruntime.InferenceSession(content, options, providers=[provider])
     except Exception as error:  # onnxruntime has its own types, all of them derived from this one alone
         raise ValueError(f"{path} is not an ONNX file that can be read ({first_line(error)})") from error
+    may_not_end = any(getattr(part, "op_type", "") == "Loop" for part in parts)
     said = read_about(path, session.get_modelmeta().custom_metadata_map)
     names, given = said.outputs, {output.name for output in session.get_outputs()}
     inputs = {i.name: i.shape for i in session.get_inputs()}
@@ -83,9 +88,26 @@ def read(path: Path, device: str) -> Model:
     if inputs.keys() != {INPUT} or inputs[INPUT][1 : 1 + len(shape)] != shape or not set(names) <= given:
         raise ValueError(f"{path} has other inputs and outputs than it says")
 
+    def compute(images: np.ndarray) -> list[np.ndarray]:
+        values: list[np.ndarray] = session.run(names, {INPUT: images})
+        return values
+
+    def compute_in_time(images: np.ndarray) -> list[np.ndarray]:
+        """Do so where the graph has a loop, which may be one without end; meanwhile Ctrl-C is heard."""
+        run = onnxruntime.RunOptions()
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            running = pool.submit(session.run, names, {INPUT: images}, run)
+            try:
+                values: list[np.ndarray] = running.result(timeout=LONGEST_SECONDS)
+            except TimeoutError as error:
+                raise RuntimeError(f"it does not end within {LONGEST_SECONDS} seconds") from error
+            finally:
+                run.terminate = True
+        return values
+
     def outputs(images: Tensor) -> dict[str, Tensor]:
         try:
-            values: list[np.ndarray] = session.run(names, {INPUT: images.cpu().numpy()})
+            values = (compute_in_time if may_not_end else compute)(images.cpu().numpy())
         except Exception as error:
             raise RuntimeError(first_line(error)) from error
         return {name: torch.from_numpy(value) for name, value in zip(names, values, strict=True)}

@@ -3,12 +3,13 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from project.checkpoint_file import read_checkpoint, write_checkpoint
 from project.data.mnist import MNISTDataModule
-from project.export import FORMATS
+from project.export import FORMATS, onnx_file
 from project.run import compare, demo, evaluate, export, predict, train
 from project.run.errors import RunError, UsageError
 from tests.runs import run, workplace_of_a_module
@@ -220,6 +221,48 @@ def test_an_onnx_file_that_names_another_file_is_refused(tmp_path):
     onnx.save(model, tmp_path / "a.onnx")
     with pytest.raises(UsageError, match=r"a.onnx is not an ONNX file .*\(it has weights in other files"):
         predict.main([str(tmp_path / "a.onnx"), "data"])
+
+
+def program_of(nodes, values, path):
+    """Write an ONNX file of other nodes that says of itself what the exported one does."""
+    import onnx
+
+    said = {entry.key: entry.value for entry in onnx.load(FILES["onnx"]).metadata_props}
+    images = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, ["batch", 1, 28, 28])
+    answer = onnx.helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, None)
+    constants = [onnx.numpy_helper.from_array(np.array(value), name) for name, value in values.items()]
+    graph = onnx.helper.make_graph(nodes, "graph", [images], [answer], constants)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    onnx.helper.set_model_props(model, said)
+    onnx.save(model, path)
+
+
+def test_a_program_without_an_end_is_ended(tmp_path, images, monkeypatch):
+    from onnx import TensorProto, helper
+
+    monkeypatch.setattr(onnx_file, "LONGEST_SECONDS", 0.1)
+    kinds = {"step": (TensorProto.INT64, []), "on": (TensorProto.BOOL, []), "x": (TensorProto.FLOAT, None)}
+    inputs = [helper.make_tensor_value_info(name, *kind) for name, kind in kinds.items()]
+    outputs = [helper.make_tensor_value_info(f"{name}_after", *kinds[name]) for name in ("on", "x")]
+    copies = [helper.make_node("Identity", [name], [f"{name}_after"]) for name in ("on", "x")]
+    body = helper.make_graph(copies, "body", inputs, outputs)
+    nodes = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Loop", ["", "always", "floats"], ["probabilities"], body=body),
+    ]
+    program_of(nodes, {"always": True}, tmp_path / "a.onnx")
+    with pytest.raises(RunError, match="does not end within 0.1 seconds"):
+        predict.main([str(tmp_path / "a.onnx"), str(images)])
+
+
+@pytest.mark.parametrize("value", [5.0, -1.0, float("nan"), float("inf")])
+def test_probabilities_that_are_none_are_refused(value, tmp_path, images):
+    from onnx import helper
+
+    constant = np.full((1, 10), value, np.float32)
+    program_of([helper.make_node("Identity", ["a"], ["probabilities"])], {"a": constant}, tmp_path / "a.onnx")
+    with pytest.raises(RunError, match=r"does not answer as one of task classify \(probabilities that are not in 0..1"):
+        predict.main([str(tmp_path / "a.onnx"), str(images)])
 
 
 @pytest.mark.parametrize(
