@@ -25,6 +25,7 @@ class IDXDataModule(MNISTDataModule):
         path: folder of the four files, gzipped or not.
         batch_size: images a batch and process.
         val_size: share of the training images held out for validation.
+        train_size: share, up to 1, or number of the images left for training that are trained on.
         classes: names of the labels, from 0 on; their numbers if nothing is said.
         shift: training images are moved by up to this many pixels each way, at random.
         rotate: training images are turned by up to this many degrees either way, at random.
@@ -41,6 +42,7 @@ class IDXDataModule(MNISTDataModule):
         path: str,
         batch_size: int = 250,
         val_size: float = 0.1,
+        train_size: float = 1.0,
         classes: list[str] | None = None,
         shift: float = 0.0,
         rotate: float = 0.0,
@@ -48,7 +50,18 @@ class IDXDataModule(MNISTDataModule):
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__(path, False, batch_size, 0, shift, rotate, zoom, num_workers, seed)
+        super().__init__(
+            path,
+            download=False,
+            batch_size=batch_size,
+            val_size=0,
+            train_size=train_size,
+            shift=shift,
+            rotate=rotate,
+            zoom=zoom,
+            num_workers=num_workers,
+            seed=seed,
+        )
         if not 0 <= val_size < 1:
             raise ValueError(f"val_size is a share of the images, 0 or more and below 1, got {val_size}")
         self._files = {name: _content(Path(path) / name) for name in SHA256}
