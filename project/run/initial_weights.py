@@ -3,7 +3,6 @@
 K is a number of classes.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from project.checkpoint_file import read_checkpoint, read_tensors
+from project.export.model import read_about
 from project.export.safetensors_file import read_file
 from project.files import regular
 from project.heads import build_head
@@ -70,7 +70,8 @@ def _read(path: str) -> tuple[dict[str, Tensor], list[str] | None]:
     about: Any = None
     if Path(path).suffix.lower() == ".safetensors":
         said, weights = read_file(regular(path))
-        about = json.loads((said or {}).get("hyperparameters", "null"))
+        if said and "format_version" in said:  # one of ours; other programs may say anything
+            about = read_about(Path(path), said).hparams
     else:
         if "://" in path or Path(path).is_dir():
             read_checkpoint(path)  # says what is wrong

@@ -7,6 +7,7 @@ import torch
 
 from project import LitClassifier
 from project.checkpoint_file import write_checkpoint
+from project.export import safetensors_file
 from project.run.errors import UsageError
 from project.run.initial_weights import initialise
 from project.tasks import TASKS
@@ -119,3 +120,18 @@ def test_what_is_no_file_of_weights_is_named(name, tmp_path):
     assert "\n" not in str(caught.value)
     with pytest.raises(UsageError, match="--init_from: "):
         initialise(built("classify", ["a", "b"], 0), f"nowhere/{name}")
+
+
+@pytest.mark.parametrize("name", ["classify", "detect"])
+def test_an_exported_file_of_weights_says_its_classes(name, tmp_path):
+    first, second = built(name, ["cat", "dog", "fox"], 0), built(name, ["fox", "bus", "cat"], 1)
+    path = tmp_path / "a.safetensors"
+    safetensors_file.write(first.eval(), torch.zeros(2, 3, 32, 32, dtype=torch.uint8), path)
+    assert initialise(second, str(path))[1] == "classes by name: fox, cat; not in it: bus"
+    said, weights = safetensors_file.read_file(path)
+    for text in ("[" * 100_000, "{", '{"class_names": 5}'):
+        safetensors.torch.save_file(weights, path, {**said, "hyperparameters": text})
+        with pytest.raises(UsageError, match="--init_from: .*a.safetensors says what makes no sense about itself"):
+            initialise(second, str(path))
+    safetensors.torch.save_file(weights, path, {"format": "pt", "hyperparameters": "lr = 1"})  # of another program
+    assert initialise(second, str(path))[0].endswith(f"weights from {path}")
