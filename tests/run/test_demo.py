@@ -523,7 +523,8 @@ def test_an_image_dropped_in_a_browser_is_answered_and_a_broken_one_named(browse
 
 @needs_gradio
 def test_on_a_telephone_no_column_is_cut_off(browser, served_detector, photo):
-    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page = browser.new_page()
+    page.set_viewport_size({"width": 390, "height": 800})
     page.goto(served_detector)
     page.locator("input[type=file]").set_input_files(photo)
     page.locator(".text table").wait_for()
