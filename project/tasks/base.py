@@ -107,6 +107,7 @@ class Task(pl.LightningModule):
         self._tracked: list[str] = []
         self._accumulated = 0  # batches whose gradients were added up since the last step
         self._course = Course(until=0)
+        self._rate_changes = True  # so that a run that goes on needs its course
         self._saved_course: Mapping[str, Any] | None = None  # in the checkpoint that this fit resumes
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -222,6 +223,7 @@ class Task(pl.LightningModule):
                 return optimiser
             raise ValueError(f"schedule {schedule} has to know how long the run is: give --max_epochs or --max_steps")
         self._course = Course(until=int(steps))
+        self._rate_changes = schedule != "constant" or bool(warmup)
 
         def factor(step: int) -> float:
             return rate_factor(schedule, warmup, self._course.share_at(step))
@@ -230,7 +232,7 @@ class Task(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Have the optimiser's own settings hold, where a run is resumed with others than those it was saved with."""
-        if self._saved_course is not None and self.trainer.lr_scheduler_configs:
+        if self._saved_course is not None and self.trainer.lr_scheduler_configs and self._rate_changes:
             self._course = self._resumed_course(self._saved_course)
         self._saved_course = None
         optimiser = self.trainer.optimizers[0]
