@@ -16,22 +16,24 @@ LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue look; source: ITU
 
 def normalise(images_u8: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Turn uint8 images (N, C, H, W) into floats: each channel scaled to 0..1, less its mean, over its deviation."""
-    scale, shift = _scale_and_shift(tuple(mean), tuple(std), images_u8.device)
+    scale, shift = _scale_and_shift(tuple(mean), tuple(std), images_u8.device, torch.get_default_dtype())
     return (images_u8 * scale).sub_(shift)
 
 
 def denormalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Turn normalised images (N, C, H, W) back into floats in 0..1."""
-    scale, shift = _scale_and_shift(tuple(mean), tuple(std), images.device)
+    scale, shift = _scale_and_shift(tuple(mean), tuple(std), images.device, torch.float32)
     return (images.float() + shift) / (255 * scale)
 
 
 @functools.cache
 @torch.inference_mode(False)
-def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return two tensors (C, 1, 1), once for each device: fetching them there for each batch would make it wait."""
-    scale = torch.tensor([1 / (255 * s) for s in std], device=device).view(-1, 1, 1)
-    shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], device=device).view(-1, 1, 1)
+def _scale_and_shift(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Return two tensors (C, 1, 1), once for each device and type: fetching them there for each batch would make it wait."""
+    scale = torch.tensor([1 / (255 * s) for s in std], dtype=dtype, device=device).view(-1, 1, 1)
+    shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], dtype=dtype, device=device).view(-1, 1, 1)
     return scale, shift
 
 

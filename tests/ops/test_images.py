@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from project.ops.images import jitter, normalise, vary_colour
+from project.ops.images import denormalise, jitter, normalise, vary_colour
 
 
 def generator(seed=0):
@@ -12,6 +12,19 @@ def test_normalise_by_hand():
     images = torch.tensor([0, 255], dtype=torch.uint8).view(1, 2, 1, 1)
     values = normalise(images, [0.5, 0.2], [0.25, 0.4]).flatten().tolist()
     assert values == pytest.approx([(0 - 0.5) / 0.25, (1 - 0.2) / 0.4], abs=1e-6)
+
+
+def test_a_run_in_bfloat16_leaves_later_images_as_exact_as_before():
+    images = torch.randint(0, 256, (2, 1, 5, 5), dtype=torch.uint8)
+    mean, std = (0.123456,), (0.654321,)  # of no other test: what is remembered is remembered by these
+    torch.set_default_dtype(torch.bfloat16)  # as Lightning does for --precision bf16-true
+    try:
+        assert normalise(images, mean, std).dtype == torch.bfloat16
+        assert denormalise(normalise(images, mean, std), mean, std).dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert normalise(images, mean, std).dtype == torch.float32
+    assert torch.allclose(denormalise(normalise(images, mean, std), mean, std), images / 255, atol=1e-6)
 
 
 def test_shift_moves_by_whole_pixels_and_loses_nothing_inside():
