@@ -325,17 +325,18 @@ def open_tracker(
 
 def choose_mode(wanted: str) -> tuple[str, str]:
     """Return online, offline or disabled for what --wandb says, and the reason where that is not what was asked for."""
+    reason = ""
     if wanted == "auto" and os.environ.get("WANDB_MODE") in ("online", "offline", "disabled"):
-        return os.environ["WANDB_MODE"], "as WANDB_MODE says"
+        wanted, reason = os.environ["WANDB_MODE"], "as WANDB_MODE says"
     if wanted not in ("auto", "online"):
-        return wanted, ""
+        return wanted, reason
     import wandb
 
     settings = wandb.setup().settings  # environment and settings files included
     if not _has_key(settings):
         return "offline", "no key is set up: wandb login"
     if wanted == "online":
-        return wanted, ""
+        return wanted, reason
     try:
         request = urllib.request.Request(settings.base_url, method="HEAD")
         urllib.request.urlopen(request, timeout=ANSWER_SECONDS).close()
@@ -347,18 +348,23 @@ def choose_mode(wanted: str) -> tuple[str, str]:
 
 
 def _has_key(settings: Any) -> bool:
+    machines = _read_netrc()  # also with a key: the libraries that W&B asks its server with read it
     if settings.api_key or settings.identity_token_file:
         return True
+    return machines.authenticators(urllib.parse.urlsplit(settings.base_url).netloc) is not None
+
+
+def _read_netrc() -> netrc.netrc:
+    """Return the keys in the user's netrc file; one that cannot be read is put aside, for every library."""
     path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
     try:
-        machines = netrc.netrc(regular(path))
-        return machines.authenticators(urllib.parse.urlsplit(settings.base_url).netloc) is not None
+        return netrc.netrc(path if str(path) == os.devnull else regular(path))
     except FileNotFoundError:
-        return False
+        pass
     except (OSError, netrc.NetrcParseError, UnicodeDecodeError) as error:
         _warn(f"{path} is not read: {_brief(error)}")
-        os.environ["NETRC"] = os.devnull  # nor by the libraries that W&B asks its server with
-        return False
+        os.environ["NETRC"] = os.devnull
+    return netrc.netrc(os.devnull)
 
 
 def new_run_id() -> str:
