@@ -10,7 +10,7 @@ import threading
 import traceback
 
 from project.machine import keep_memory, share_cores
-from project.run.terminal import complain, make_usable
+from project.run.terminal import RANKS, complain, make_usable
 
 # What torchrun, SLURM or Lightning say of this process and the others, as whole numbers.
 COUNTS = (
@@ -18,6 +18,8 @@ COUNTS = (
     *("MASTER_PORT", "TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"),
     *("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS", "SLURM_NNODES", "SLURM_JOB_ID"),
 )
+# The programs that can be several processes.
+OF_SEVERAL = ("project.run.train", "project.run.evaluate")
 
 
 class RunError(Exception):
@@ -83,7 +85,8 @@ def check_environment() -> None:
         value = os.environ.get(name, "0")
         if not (value.isascii() and value.isdigit()):
             raise UsageError(f"the environment variable {name} is a whole number, got {value!r}: correct or unset it")
-    tasks = int(os.environ.get("SLURM_NTASKS") or 1)
+    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")  # there Lightning ignores SLURM
+    tasks = 1 if interactive else int(os.environ.get("SLURM_NTASKS") or 1)
     if tasks > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ:
         raise UsageError(
             f"SLURM_NTASKS is {tasks}: ask SLURM for --ntasks-per-node and start with srun; or, for a run of one "
@@ -111,7 +114,11 @@ def run(module: str) -> int:
     make_usable()
     _put_matplotlib_off()
     try:
-        check_environment()
+        if module in OF_SEVERAL:
+            check_environment()
+        else:  # any other process would say nothing
+            for name in RANKS:
+                os.environ.pop(name, None)
         importlib.import_module(module).main(sys.argv[1:])
         sys.stdout.flush()
     except RunError as error:

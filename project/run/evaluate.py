@@ -13,6 +13,7 @@ from project.registry import options_of
 from project.run.assemble import check_values, facts_for, known_of, same_place
 from project.run.config import Source, plain, read_command_line, recorded, resolve
 from project.run.errors import RunError, UsageError, one_line
+from project.run.processes import check_rank
 from project.run.progress import measured_rows
 from project.run.stops import StopSignals, leave_handlers_to_us
 from project.run.terminal import say
@@ -87,6 +88,7 @@ def main(arguments: list[str]) -> None:
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
+        check_rank(trainer.global_rank)
         leave_handlers_to_us(trainer)
         measure = trainer.test if split == "test" else trainer.validate
         with StopSignals().caught():  # by itself Lightning ends with status 1

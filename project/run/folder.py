@@ -301,7 +301,10 @@ def _tell_others(name: str) -> None:
 def _told_by_main_process() -> str:
     store = torchrun_store()
     if store is None:
-        raise UsageError("the processes of this run cannot agree on its name: give it with --name")
+        raise UsageError(
+            "the processes of this run cannot agree on its name: give it with --name; "
+            "or, for a run of one process, unset RANK, LOCAL_RANK, NODE_RANK and SLURM_PROCID"
+        )
     store.wait([STORE_KEY])
     return str(store.get(STORE_KEY).decode())
 

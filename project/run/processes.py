@@ -7,6 +7,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from project.run.errors import UsageError
+from project.run.terminal import RANKS, is_main_process
+
 # The processes that Lightning starts for a run's other devices find its name here.
 NAME_VARIABLE = "PROJECT_RUN_NAME"
 
@@ -29,6 +32,20 @@ def launched() -> tuple[int, int] | None:
         machines = int(os.environ.get("SLURM_NNODES") or 1)
         return int(os.environ.get("SLURM_NTASKS") or machines) // machines, machines
     return None
+
+
+def check_rank(global_rank: int) -> None:
+    """Refuse to be a run's main process by its Trainer and not by the environment: nothing would be said or guarded.
+
+    Raises:
+        UsageError: names the variables that a launcher left behind.
+    """
+    if global_rank == 0 and not is_main_process():
+        left = ", ".join(f"{name}={os.environ[name]}" for name in RANKS if os.environ.get(name, "0") != "0")
+        raise UsageError(
+            f"{left} in the environment does not fit the main process of a run, which this is: unset it, or start all "
+            "processes with torchrun or srun"
+        )
 
 
 def torchrun_store() -> Any:

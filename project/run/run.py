@@ -33,7 +33,7 @@ from project.run.errors import RunError, Stopped, UsageError, cause_in_machine, 
 from project.run.folder import Resumed
 from project.run.guard import FiniteGuard
 from project.run.initial_weights import initialise
-from project.run.processes import is_started_by_another, join_again
+from project.run.processes import check_rank, is_started_by_another, join_again
 from project.run.profiler import profiler
 from project.run.progress import Bar, EpochLines, StepMetrics, on_terminal
 from project.run.records import read_summary
@@ -318,6 +318,7 @@ class Run:
         if "TORCHELASTIC_RUN_ID" in os.environ and started != trainer.world_size:
             asked = f"--devices {os.environ['LOCAL_WORLD_SIZE']} --num_nodes {os.environ['GROUP_WORLD_SIZE']}"
             raise UsageError(f"torchrun started {started} processes: give {asked} --strategy ddp as well")
+        check_rank(trainer.global_rank)
         settle_threads(trainer.num_devices)
         forget_absent_gpus()
         leave_handlers_to_us(trainer)

@@ -6,12 +6,13 @@ import sys
 
 from project.registry import printable
 
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 LONGEST = 4000  # characters of a line on what is wrong: names in it can be of any length
 
 
 def is_main_process() -> bool:
     """Whether this is the one process, of all of a run's, that speaks and writes."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+    return all(os.environ.get(name, "0") == "0" for name in RANKS)
 
 
 def say(text: str) -> None:

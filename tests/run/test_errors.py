@@ -44,12 +44,28 @@ def main(arguments):
     ],
 )
 def test_variables_about_processes_that_make_no_sense_are_named(monkeypatch, name, value, message):
-    for other in (*COUNTS, "SLURM_NTASKS_PER_NODE", "TORCHELASTIC_RUN_ID"):
+    for other in (*COUNTS, "SLURM_NTASKS_PER_NODE", "SLURM_JOB_NAME", "TORCHELASTIC_RUN_ID"):
         monkeypatch.delenv(other, raising=False)
     check_environment()
     monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match=message):
         check_environment()
+
+
+def test_within_an_interactive_allocation_of_several_tasks_a_run_of_one_process_starts(monkeypatch):
+    monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    monkeypatch.setenv("SLURM_JOB_NAME", "interactive")
+    check_environment()
+
+
+@pytest.mark.parametrize("left", ["RANK=1", "LOCAL_RANK=1", "NODE_RANK=1", "SLURM_PROCID=1", "WORLD_SIZE=abc"])
+def test_a_program_of_one_process_speaks_whatever_a_launcher_left_in_the_environment(tmp_path, left):
+    (tmp_path / "script.py").write_text("from project.run.terminal import say\n\ndef main(_):\n    say('said')\n")
+    command = [sys.executable, "-c", "from project.run.errors import main; main('script')"]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}", **dict([left.split("=")])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "said\n", "")
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,19 @@ def broken(folder):
         path.write_bytes(b"no image")
 
 
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK"])
+@pytest.mark.usefixtures("workplace")
+def test_a_rank_left_in_the_environment_lets_no_run_train_silently_into_the_folder_of_another(monkeypatch, name):
+    run("--name", "a")
+    before = Path("checkpoints/a/last.ckpt").read_bytes()
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(UsageError, match=f"{name}=1 in the environment does not fit the main process"):
+        run("--name", "a", "--seed", "1")
+    assert Path("checkpoints/a/last.ckpt").read_bytes() == before
+    with pytest.raises(UsageError, match=f"{name}=1 in the environment does not fit the main process"):
+        evaluate.main(["checkpoints/a/best.ckpt"])
+
+
 @pytest.mark.parametrize("name", [["--name", "a"], []])
 @pytest.mark.parametrize("where", ["_announce", "_choose_recording", "_prepare_data", "_fit"])
 def test_a_run_that_failed_before_training_leaves_no_name_taken(monkeypatch, where, name):
