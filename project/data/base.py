@@ -14,6 +14,7 @@ from project.data import workers
 from project.data.sampler import EpochBatchSampler, mix
 from project.data.samples import SampleStore
 from project.data.store import collate
+from project.machine import available_cores
 from project.ops.images import normalise
 
 Batch = tuple[Tensor, Any]
@@ -71,6 +72,8 @@ class ImageDataModule(pl.LightningDataModule):
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
         if num_workers < 0:
             raise ValueError(f"num_workers must be 0 or more, got {num_workers}")
+        if num_workers > (most := max(64, 8 * available_cores())):
+            raise ValueError(f"num_workers {num_workers} is more than this machine can serve: use at most {most}")
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import multiprocessing.queues
+import os
 import signal
 import sys
 from typing import Any
@@ -58,6 +59,9 @@ def begin(number: int) -> None:
     linux = sys.platform == "linux"  # where `context` ends a process without SIGTERM
     signal.signal(signal.SIGTERM, signal.SIG_IGN if linux else signal.SIG_DFL)
     die_with_parent()  # even if this one hangs
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:  # it ended before that
+        os._exit(1)
     # The hook that Python's own process pools use for this; by itself a queue prints a traceback and goes on.
     multiprocessing.queues.Queue._on_queue_feeder_error = _hand_over  # type: ignore[attr-defined]
 

@@ -31,7 +31,7 @@ def denormalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> 
 def _scale_and_shift(
     mean: tuple[float, ...], std: tuple[float, ...], device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Return two tensors (C, 1, 1), once for each device and type: fetching them there for each batch would make it wait."""
+    """Return two tensors (C, 1, 1), kept for each device and type: sending them for each batch would make it wait."""
     scale = torch.tensor([1 / (255 * s) for s in std], dtype=dtype, device=device).view(-1, 1, 1)
     shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], dtype=dtype, device=device).view(-1, 1, 1)
     return scale, shift

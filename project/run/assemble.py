@@ -17,7 +17,7 @@ from project.run.options import SECTIONS, trainer_options
 from project.run.processes import launched
 from project.tasks import TASKS, Task
 
-LONGEST_MINUTES = 525_600
+LONGEST_MINUTES = 20_160  # waiting for longer than 24 days overflows in Python's multiprocessing
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu", "hpu")
 
 
@@ -49,7 +49,9 @@ def check_values(config: Mapping[str, Any]) -> None:
         if config[key] is not None and config[key] <= 0:
             raise UsageError(f"--{key} is above 0, got {config[key]}")
     if config["timeout_minutes"] > LONGEST_MINUTES:
-        raise UsageError(f"--timeout_minutes is at most {LONGEST_MINUTES:,} (a year), got {config['timeout_minutes']}")
+        raise UsageError(
+            f"--timeout_minutes is at most {LONGEST_MINUTES:,} (two weeks), got {config['timeout_minutes']}"
+        )
     if any(word in str(config["strategy"]) for word in ("spawn", "fork", "notebook")):
         what = f"--strategy {config['strategy']} starts processes from within this one"
         raise UsageError(f"{what}: use ddp, which starts the program anew for each")

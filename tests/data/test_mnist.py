@@ -55,6 +55,7 @@ def test_no_validation_when_none_is_held_out(workplace):
     [
         ({"batch_size": 0}, "batch_size must be 1 or more, got 0"),
         ({"num_workers": -1}, "num_workers must be 0 or more, got -1"),
+        ({"num_workers": 100_000}, "num_workers 100000 is more than this machine can serve: use at most"),
         ({"val_size": -1}, "val_size must be 0 or more"),
         ({"shift": -1.0}, "augmentation is"),
         ({"zoom": 1.0}, "augmentation is"),

@@ -101,6 +101,19 @@ def test_one_that_hangs_ends_with_the_process_that_trains():
     assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
+def begin_late():
+    os.getppid = lambda: 1
+    workers.begin(0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are not forked there")
+def test_one_that_begins_after_that_process_has_ended_ends_as_well():
+    process = workers.context().Process(target=begin_late)
+    process.start()
+    process.join()
+    assert process.exitcode == 1
+
+
 def test_other_errors_are_no_lack_of_the_machine():
     assert cause_in_machine(RuntimeError("shape mismatch")) is None
     assert "out of memory" in str(cause_in_machine(MemoryError()))
