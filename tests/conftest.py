@@ -1,6 +1,14 @@
-"""What many tests need: a folder of their own with the stand-in for MNIST in it, and one thread."""
+"""What many tests need: a folder of their own with the stand-in for MNIST in it, one thread, and a clean process."""
 
+import gc
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +16,40 @@ import torch
 from tests.tiny import at_tiny
 
 torch.set_num_threads(1)  # tiny networks: more threads only wait for each other
+
+
+def process_state() -> dict[str, Any]:
+    """Return what a test could leave behind for the next one; tests run in any order."""
+    return {
+        "current folder": os.getcwd(),
+        "signal handlers": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)],
+        "threads of torch": torch.get_num_threads(),
+        "type of new tensors": torch.get_default_dtype(),
+        "deterministic operations": torch.are_deterministic_algorithms_enabled(),
+        "gradients": torch.is_grad_enabled(),
+        "silenced logging": logging.root.manager.disable,
+        "import path": list(sys.path),
+        "command line": list(sys.argv),
+        "tracked run": getattr(sys.modules.get("wandb"), "run", None),
+    }
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Put the environment back, where a run leaves variables for its processes; fail a test that leaves more."""
+    environment, before = dict(os.environ), process_state()
+    yield
+    if "WANDB_SERVICE" in os.environ.keys() - environment.keys():  # its process, which would serve later tests as well
+        sys.modules["wandb"].teardown()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # it does not wait for the end of that process
+            gc.collect()
+    environment["PYTEST_CURRENT_TEST"] = os.environ["PYTEST_CURRENT_TEST"]  # pytest's own, by phase
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
+    left = {name: (before[name], value) for name, value in process_state().items() if value != before[name]}
+    assert not left, f"left behind, as (before, after): {left}"
 
 
 @pytest.fixture
