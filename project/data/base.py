@@ -16,6 +16,7 @@ from project.data.samples import SampleStore
 from project.data.store import collate
 from project.machine import available_cores
 from project.ops.images import normalise
+from project.registry import brief
 
 Batch = tuple[Tensor, Any]
 
@@ -175,6 +176,9 @@ class ImageDataModule(pl.LightningDataModule):
         Raises:
             ValueError: the numbers differ: a step has other images, by another batch size or number of processes.
         """
+        for name in ("epoch", "batches", "of"):
+            if not isinstance(value := state_dict.get(name), int) or isinstance(value, bool) or not 0 <= value < 2**62:
+                raise ValueError(f"its position in the data has {name} {brief(value)}")
         whole = len(self._sampler_of(world_size))
         now = whole if limit is None else min(limit, whole) if isinstance(limit, int) else int(whole * limit)
         images = len(self.stores["train"])

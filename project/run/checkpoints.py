@@ -17,6 +17,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from project.checkpoint_file import read_checkpoint, sweep, write_checkpoint
 from project.data.sampler import mix
 from project.run.errors import Stopped
+from project.run.saved_state import check_fits
 from project.run.stops import StopSignals
 from project.run.tracking import MetricsCsv
 
@@ -83,6 +84,7 @@ class RunCheckpoints(Checkpoint):
         self._resumable = False  # whether the state being saved is one to go on from
         self._validated_at = -1  # the step of the newest validation
         self._resumed: int | None = None  # in the state that was loaded
+        self._loaded: dict[str, Any] | None = None  # that state, until the run has its optimisers
 
     @property
     def best_path(self) -> Path:
@@ -117,6 +119,7 @@ class RunCheckpoints(Checkpoint):
         By itself it would skip a validation that was due, and continue one under way without its first batches. The
         counters are set to those of a validation whose first batch was begun, which it takes as a reason to validate.
         """
+        self._loaded = checkpoint
         self._resumed = checkpoint["validation_pending"]
         if self._resumed is not None:
             loops = checkpoint["loops"]["fit_loop"]
@@ -137,6 +140,17 @@ class RunCheckpoints(Checkpoint):
     # ---- when it is saved ----
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse a loaded state that does not fit, before Lightning hands it to the optimisers and loops.
+
+        Raises:
+            ValueError: names what does not fit.
+        """
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            try:
+                check_fits(loaded, trainer)
+            except ValueError as error:
+                raise ValueError(f"{trainer.ckpt_path} cannot be gone on from: {error}") from error
         self._saved_at = time.monotonic()
         if trainer.is_global_zero:
             sweep(self.folder)

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from project.checkpoint_file import TEMPORARY, read_checkpoint
 from project.run.errors import RunError, UsageError
 from project.run.processes import NAME_VARIABLE, is_restart, torchrun_store
+from project.run.saved_state import check_kinds
 from project.run.terminal import complain, is_main_process
 
 ROOT = Path("checkpoints")
@@ -105,6 +106,10 @@ def find_resumed(ckpt_path: str, name: str | None) -> Resumed:
             f"--ckpt_path: {where} holds weights, not the state of a run; go on from a last.ckpt, or start a new run "
             f"from these weights with --init_from {where}"
         )
+    try:
+        check_kinds(checkpoint)
+    except ValueError as error:
+        raise UsageError(f"--ckpt_path: {where} cannot be gone on from: {error}") from error
     return Resumed(Path(where), checkpoint, version)
 
 

@@ -225,8 +225,10 @@ class Run:
 
     def _check_position(self) -> None:
         if self.resumed is not None:
-            saved = self.resumed.checkpoint[type(self.data).__qualname__]
+            saved = self.resumed.checkpoint.get(type(self.data).__qualname__)
             try:
+                if not isinstance(saved, dict):
+                    raise ValueError("it has no position in the data")
                 self.data.check_position(saved, self.trainer.world_size, self.config["limit_train_batches"])
             except ValueError as error:
                 raise UsageError(f"--ckpt_path {self.resumed.path}: {error}") from error
