@@ -28,7 +28,7 @@ def process_state() -> dict[str, Any]:
         "deterministic operations": torch.are_deterministic_algorithms_enabled(),
         "gradients": torch.is_grad_enabled(),
         "silenced logging": logging.root.manager.disable,
-        "import path": list(sys.path),
+        "import path": [path for path in sys.path if "site-packages/" not in path],  # where libraries add their own
         "command line": list(sys.argv),
         "tracked run": getattr(sys.modules.get("wandb"), "run", None),
     }

@@ -65,7 +65,7 @@ class Hits(Metric):
 
     def compute(self) -> Curve:
         none = [torch.zeros(0)]
-        scores, is_hit = (dim_zero_cat(state or none).cpu() for state in (self.scores, self.is_hit))
+        scores, is_hit = (dim_zero_cat(state if len(state) else none).cpu() for state in (self.scores, self.is_hit))
         order = scores.argsort(descending=True, stable=True)
         return Curve(scores[order], is_hit[order].bool(), int(self.num_true))
 

@@ -94,6 +94,14 @@ def test_the_score_of_the_highest_f1_by_hand():
     assert hits.compute().best_score() is None and math.isnan(hits.compute().from_score(0.5)[1])
 
 
+@pytest.mark.parametrize("count", [0, 2])
+def test_what_several_processes_joined_is_read_as_well(count):
+    hits = Hits()
+    hits.update([found([], [], [])], [objects()])
+    hits.scores, hits.is_hit = torch.rand(count), torch.ones(count)  # torchmetrics makes one tensor of the lists
+    assert len(hits.compute().scores) == count
+
+
 def test_objects_of_one_score_are_believed_together():
     curve = Curve(torch.tensor([0.8, 0.5, 0.5, 0.5]), torch.tensor([True, True, False, False]), 2)
     assert curve.best_score() == pytest.approx(0.65)  # F1 is 2/3; of all four it is 4/6 as well, of two it cannot be
