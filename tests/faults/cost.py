@@ -33,7 +33,7 @@ def unprotected() -> Iterator[None]:
 
 def fit_seconds(arguments: list[str]) -> float:
     """Run the default recipe once, silently; return the seconds of its fit."""
-    from project.run.folder import read_summary
+    from project.run.records import read_summary
 
     name = f"cost{len(list(Path('checkpoints').glob('*')))}"
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
