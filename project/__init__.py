@@ -1,40 +1,25 @@
-"""A backbone plus a head: train, resume and ship image models with PyTorch Lightning.
+"""A backbone plus a head: train, resume and ship image models with PyTorch Lightning."""
 
-The names below are loaded on first use, so that importing the package costs nothing and runs nothing.
-"""
+from engine.machine import keep_memory, share_cores
 
-import importlib
-from typing import TYPE_CHECKING, Any
+share_cores()  # before torch is imported
+keep_memory()
 
-if TYPE_CHECKING:
-    from project.backbones import build_backbone
-    from project.data.digit_pairs import DigitPairsDataModule
-    from project.data.digits import DigitsDataModule
-    from project.data.folders import FolderDataModule
-    from project.data.mnist import MNISTDataModule
-    from project.heads import build_head
-    from project.tasks import load_task
-    from project.tasks.classifier import LitClassifier
-    from project.tasks.detector import LitDetector
-    from project.tasks.segmenter import LitSegmenter
-    from project.tasks.translator import LitTranslator
+from engine.contract.parts import Parts, build_backbone, build_head, hand_over, load_task  # noqa: E402
+from engine.files.folders import FolderDataModule  # noqa: E402
+from project.backbones import BACKBONES, find_backbone  # noqa: E402
+from project.data import DATA, OWN_DATA  # noqa: E402
+from project.data.digit_pairs import DigitPairsDataModule  # noqa: E402
+from project.data.digits import DigitsDataModule  # noqa: E402
+from project.data.mnist import MNISTDataModule  # noqa: E402
+from project.heads import HEADS  # noqa: E402
+from project.tasks import TASKS  # noqa: E402
+from project.tasks.classifier import LitClassifier  # noqa: E402
+from project.tasks.detector import LitDetector  # noqa: E402
+from project.tasks.segmenter import LitSegmenter  # noqa: E402
+from project.tasks.translator import LitTranslator  # noqa: E402
 
 __version__ = "0.1.0"
-
-_HOME = {
-    "DigitPairsDataModule": "project.data.digit_pairs",
-    "DigitsDataModule": "project.data.digits",
-    "FolderDataModule": "project.data.folders",
-    "LitClassifier": "project.tasks.classifier",
-    "LitDetector": "project.tasks.detector",
-    "LitSegmenter": "project.tasks.segmenter",
-    "LitTranslator": "project.tasks.translator",
-    "MNISTDataModule": "project.data.mnist",
-    "build_backbone": "project.backbones",
-    "build_head": "project.heads",
-    "load_task": "project.tasks",
-}
-
 __all__ = [
     "DigitPairsDataModule",
     "DigitsDataModule",
@@ -49,8 +34,4 @@ __all__ = [
     "load_task",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'project' has no attribute {name!r}")
+hand_over(Parts(BACKBONES, find_backbone, HEADS, TASKS, DATA, OWN_DATA))

@@ -3,7 +3,15 @@
 python scripts/check_data.py PATH
 """
 
-from project.run.errors import main
+from engine.start import run_command
+
+
+def main(arguments: list[str]) -> None:
+    import project  # noqa: F401, it hands its tasks, backbones, heads and data to the engine
+    from engine.files import check_data
+
+    check_data.main(arguments)
+
 
 if __name__ == "__main__":
-    main("project.run.check_data")
+    run_command(main)

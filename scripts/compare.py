@@ -3,7 +3,14 @@
 python scripts/compare.py checkpoints/full/last.ckpt checkpoints/cut/last.ckpt
 """
 
-from project.run.errors import main
+from engine.start import run_command
+
+
+def main(arguments: list[str]) -> None:
+    from engine.resume import compare
+
+    compare.main(arguments)
+
 
 if __name__ == "__main__":
-    main("project.run.compare")
+    run_command(main)

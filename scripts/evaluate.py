@@ -3,7 +3,15 @@
 python scripts/evaluate.py checkpoints/NAME/best.ckpt
 """
 
-from project.run.errors import main
+from engine.start import run_command
+
+
+def main(arguments: list[str]) -> None:
+    import project  # noqa: F401, it hands its tasks, backbones, heads and data to the engine
+    from engine.inference import evaluate
+
+    evaluate.main(arguments)
+
 
 if __name__ == "__main__":
-    main("project.run.evaluate")
+    run_command(main, of_several=True)

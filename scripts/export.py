@@ -3,7 +3,15 @@
 python scripts/export.py checkpoints/NAME/best.ckpt --format onnx
 """
 
-from project.run.errors import main
+from engine.start import run_command
+
+
+def main(arguments: list[str]) -> None:
+    import project  # noqa: F401, it hands its tasks, backbones, heads and data to the engine
+    from engine.export import command as export
+
+    export.main(arguments)
+
 
 if __name__ == "__main__":
-    main("project.run.export")
+    run_command(main)

@@ -3,7 +3,15 @@
 python scripts/predict.py checkpoints/NAME/best.ckpt IMAGE_OR_FOLDER ... --output out.csv
 """
 
-from project.run.errors import main
+from engine.start import run_command
+
+
+def main(arguments: list[str]) -> None:
+    import project  # noqa: F401, it hands its tasks, backbones, heads and data to the engine
+    from engine.inference import predict
+
+    predict.main(arguments)
+
 
 if __name__ == "__main__":
-    main("project.run.predict")
+    run_command(main)

@@ -4,7 +4,15 @@ python scripts/report.py checkpoints/quick
 python scripts/report.py checkpoints/quick checkpoints/full --output comparison.html
 """
 
-from project.run.errors import main
+from engine.start import run_command
+
+
+def main(arguments: list[str]) -> None:
+    import project  # noqa: F401, it hands its tasks, backbones, heads and data to the engine
+    from engine.report import main as report
+
+    report.main(arguments)
+
 
 if __name__ == "__main__":
-    main("project.run.report.main")
+    run_command(main)

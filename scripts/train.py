@@ -4,7 +4,15 @@ python scripts/train.py
 python scripts/train.py --help
 """
 
-from project.run.errors import main
+from engine.start import run_command
+
+
+def main(arguments: list[str]) -> None:
+    import project  # noqa: F401, it hands its tasks, backbones, heads and data to the engine
+    from engine.training import train
+
+    train.main(arguments)
+
 
 if __name__ == "__main__":
-    main("project.run.train")
+    run_command(main, of_several=True)

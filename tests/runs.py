@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from project.run import train
-from project.run.compare import differences
+from engine.resume.compare import differences
+from engine.training import train
 from tests.tiny import QUICK, at_tiny
 
 

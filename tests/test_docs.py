@@ -12,13 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
+from engine.export import command as export
+from engine.export import load_model
+from engine.files.image_files import read_fitted
+from engine.inference.predict import Predictions
+from engine.resume.checkpoint_file import write_checkpoint
 from project import LitClassifier
-from project.checkpoint_file import write_checkpoint
-from project.data.image_files import read_fitted
-from project.export import load_model
 from project.ops import fidelity
-from project.run import export
-from project.run.predict import Predictions
 from tests.tiny import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -53,7 +53,8 @@ def test_every_block_is_run_by_a_test_below():
 
 
 def test_parts_added_as_the_guides_say_pass_their_tests(tmp_path):
-    shutil.copytree(ROOT / "project", tmp_path / "project", ignore=shutil.ignore_patterns("__pycache__"))
+    for house in ("project", "engine"):
+        shutil.copytree(ROOT / house, tmp_path / house, ignore=shutil.ignore_patterns("__pycache__"))
     tests = []
     for name, text in (block for guide in GUIDES for block in blocks(guide)):
         file = tmp_path / name

@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+if sys.path[0] == os.path.dirname(os.path.abspath(__file__)):  # run as a program: tests/project is not the project
+    sys.path[0] = os.path.dirname(sys.path[0])
+
 from project.data.mnist import MNISTDataModule
 from project.data.mnist_files import idx_bytes
 

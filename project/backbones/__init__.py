@@ -1,38 +1,23 @@
 """Backbones: images in, feature maps out, fine to coarse.
 
 Every backbone takes `in_channels` first (and `image_size`, if it has to know it), then options with defaults; what it
-promises is said in `project.backbones.base`.
+promises is said in `engine.contract.backbone`.
 """
 
-import contextlib
-import contextvars
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable
 
-from project.backbones.base import Backbone
+from engine.contract.backbone import Backbone
+from engine.contract.registry import look_up
 from project.backbones.cnn import CNN
 from project.backbones.inception import Inception
 from project.backbones.mlp import MLP
-from project.registry import check_options, look_up, options_of
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "cnn": CNN,
     "mlp": MLP,
     "inception": Inception,
 }
-
-_fetching = contextvars.ContextVar("fetching", default=True)
-
-
-@contextlib.contextmanager
-def weights_not_fetched() -> Iterator[None]:
-    """Within, backbones do not fetch pretrained weights: those of a checkpoint are about to be loaded."""
-    token = _fetching.set(False)
-    try:
-        yield
-    finally:
-        _fetching.reset(token)
 
 
 def find_backbone(name: str) -> Callable[..., Backbone]:
@@ -47,19 +32,3 @@ def find_backbone(name: str) -> Callable[..., Backbone]:
 
     pretrained.check_name(name, list(BACKBONES))
     return functools.partial(pretrained.TimmBackbone, name=name)
-
-
-def build_backbone(name: str, in_channels: int, image_size: Sequence[int], **options: Any) -> Backbone:
-    """Build a backbone by name for images of `in_channels` channels and `image_size` = (H, W) pixels.
-
-    Raises:
-        ValueError: no such backbone, or an option or value that it does not take.
-        OSError: its pretrained weights cannot be had.
-    """
-    builder = find_backbone(name)
-    check_options(f"backbone {name}", options, builder, ("in_channels", "image_size", "name"))
-    if not _fetching.get():
-        options.pop("pretrained", None)
-    if "image_size" in options_of(builder):
-        options["image_size"] = image_size
-    return builder(in_channels=in_channels, **options)

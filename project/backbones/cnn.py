@@ -8,8 +8,8 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from project.backbones.base import Backbone
-from project.backbones.blocks import MOST_LAYERS, ConvBlock, Padding, check_positive
+from engine.contract.backbone import Backbone
+from project.layers import MOST_LAYERS, ConvBlock, Padding, check_positive
 
 CNNPadding = Literal["same", "valid", "stem"]
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from project.backbones.base import Backbone
-from project.backbones.blocks import ConvBlock, InceptionBlock, check_positive
+from engine.contract.backbone import Backbone
+from project.layers import ConvBlock, InceptionBlock, check_positive
 
 
 class Inception(Backbone):

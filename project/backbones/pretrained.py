@@ -16,8 +16,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from project.backbones.base import Backbone
-from project.registry import brief, closest
+from engine.contract.backbone import Backbone
+from engine.contract.registry import brief, closest
 
 CONNECT_SECONDS = 3
 

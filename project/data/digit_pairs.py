@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.data.store import ImageStore
 from project.data.mnist import FromMNIST, MNISTDataModule
-from project.data.store import ImageStore
 
 Kind = Literal["restore", "fill"]
 INK = 128  # brightness from which on a pixel is part of the digit, in its outline

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torchvision import tv_tensors
 
-from project.data.augment import Varied, objects
-from project.data.cache import Cache, CacheMode, Planes, Spec, cache_bytes, wants_cache
+from engine.data.augment import Varied, objects
+from engine.data.cache import Cache, CacheMode, Planes, Spec, cache_bytes, wants_cache
+from engine.data.samples import Sample, SampleStore, Size
+from engine.data.store import ImageStore
 from project.data.mnist import FromMNIST, MNISTDataModule
-from project.data.samples import Sample, SampleStore, Size
-from project.data.store import ImageStore
 
 INK = 128  # brightness from which on a pixel of a digit is part of it, in its box and its mask
 MOST_COVERED = 0.15  # share of the smaller of two boxes that they may have in common

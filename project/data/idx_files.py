@@ -6,16 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.inputs.reading import read_bytes
 from project.data.mnist import MNISTDataModule
 from project.data.mnist_files import SHA256, gunzip, idx_array
-from project.files import read_bytes
 
 LARGEST = 2**31  # bytes of a file
-
-
-def is_idx_folder(path: Path) -> bool:
-    """Whether the files are there, gzipped or not."""
-    return all(any((path / f"{name}{end}").is_file() for end in ("", ".gz")) for name in SHA256)
 
 
 class IDXDataModule(MNISTDataModule):
@@ -37,6 +32,11 @@ class IDXDataModule(MNISTDataModule):
         ValueError: a file is not one of grey images of bytes, or of as many labels; names it.
     """
 
+    @staticmethod
+    def reads(path: Path) -> bool:
+        """Whether a folder has the files, gzipped or not."""
+        return all(any((path / f"{name}{end}").is_file() for end in ("", ".gz")) for name in SHA256)
+
     def __init__(
         self,
         path: str,
@@ -50,6 +50,7 @@ class IDXDataModule(MNISTDataModule):
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
+        path = str(Path(path).expanduser())
         super().__init__(
             path,
             download=False,

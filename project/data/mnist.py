@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from project.data.base import ImageDataModule, part_of
+from engine.contract.data import ImageDataModule, part_of
+from engine.data.store import ImageStore
+from engine.inputs.images import jitter
 from project.data.mnist_files import SHA256, idx_array, load_files
-from project.data.store import ImageStore
-from project.ops.images import jitter
 
 SPLIT_SEED = 0  # which training images are held out for validation; never changes, so that runs compare
 

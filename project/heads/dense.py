@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from project.backbones.blocks import activation_pieces, build_activation, check_dropout, check_positive
-from project.heads.base import ClassHead
+from engine.contract.heads import ClassHead
+from project.layers import activation_pieces, build_activation, check_dropout, check_positive
 
 
 class DenseHead(ClassHead):

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from project.backbones.blocks import check_positive
-from project.heads.base import MapHead, check_grid
+from engine.contract.heads import MapHead, check_grid
+from project.layers import check_positive
 
 
 class FCNHead(MapHead):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from project.backbones.blocks import check_positive
-from project.heads.base import MapHead, check_grid
+from engine.contract.heads import MapHead, check_grid
+from project.layers import check_positive
 
 
 class UNetHead(MapHead):

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
-from project.backbones.blocks import MOST_LAYERS, ConvBlock, check_positive
-from project.heads.base import BoxHead, check_grid
+from engine.contract.heads import BoxHead, check_grid
+from engine.inputs.boxes import cell_centres, offsets_to_boxes, paired_iou
+from project.layers import MOST_LAYERS, ConvBlock, check_positive
 from project.ops.assignment import assign_cells, pad_objects
-from project.ops.boxes import cell_centres, offsets_to_boxes, paired_iou
 from project.ops.suppression import likeliest_of_each
 
 BOX_WEIGHT = 5.0  # of the overlap against objectness and class in the loss

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from project.ops.boxes import paired_iou
+from engine.inputs.boxes import paired_iou
 
 CENTRE_RADIUS = 1.5  # in strides: how far from an object's middle the cells that may answer for it lie
 IOU_WEIGHT = 3.0  # of the overlap against the class in what an assignment costs

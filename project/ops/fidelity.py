@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from project.ops.images import grey
+from engine.inputs.images import grey
 
 LEAST_ERROR = 1e-10  # a mean squared error below this counts as this: 100 dB for images that are equal
 LEAST_SIDE = 11  # pixels of an image that SSIM's window fits into

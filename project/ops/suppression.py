@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from project.ops.boxes import paired_iou
+from engine.inputs.boxes import paired_iou
 
 
 def likeliest_of_each(boxes: Tensor, scores: Tensor, labels: Tensor, iou: float, most: int) -> Tensor:

@@ -11,9 +11,9 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from project.ops.pictures import captioned, draw_caption
-from project.tasks.base import Task
-from project.tasks.mistakes import Mistake, Mistakes, caption
+from engine.contract.mistakes import Mistake, Mistakes, caption
+from engine.contract.task import Task
+from engine.inputs.drawing import captioned, draw_caption
 
 
 class LitClassifier(Task):

@@ -12,9 +12,9 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.detection import MeanAveragePrecision
 
-from project.ops.fitting import unfit_boxes
-from project.ops.pictures import as_shown, draw_boxes
-from project.tasks.base import Task
+from engine.contract.task import Task
+from engine.inputs.drawing import as_shown, draw_boxes
+from engine.inputs.letterbox import unfit_boxes
 from project.tasks.hits import Hits
 
 UNTRAINED = 0.3  # least score until a validation has chosen one

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from project.backbones.blocks import build_norm, check_positive
+from project.layers import build_norm, check_positive
 
 
 class PatchDiscriminator(nn.Module):

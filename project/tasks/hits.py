@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from project.ops.boxes import paired_iou
+from engine.inputs.boxes import paired_iou
 
 LEAST_IOU = 0.5  # overlap from which on a box is that of an object
 

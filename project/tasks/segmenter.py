@@ -12,10 +12,11 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from project.ops.fitting import unfit_map
-from project.ops.pictures import class_colour, draw_masks
-from project.ops.segmentation import IGNORE, dice_loss, iou_of_counts, mask_cross_entropy
-from project.tasks.base import Task
+from engine.contract.data import IGNORE
+from engine.contract.task import Task
+from engine.inputs.drawing import class_colour, draw_masks
+from engine.inputs.letterbox import unfit_map
+from project.ops.segmentation import dice_loss, iou_of_counts, mask_cross_entropy
 
 GROUND = ("ground", "background", "bg", "void", "unlabelled", "unlabeled", "other", "none")
 

@@ -14,12 +14,12 @@ from torch.func import functional_call
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
+from engine.contract.registry import look_up
+from engine.contract.task import Task
+from engine.inputs.drawing import in_colour
+from engine.inputs.letterbox import pad_to_multiple, unfit_map
 from project.ops import fidelity
 from project.ops.adversarial import ADVERSARIES, discriminator_accuracy
-from project.ops.fitting import pad_to_multiple, unfit_map
-from project.ops.pictures import in_colour
-from project.registry import look_up
-from project.tasks.base import Task
 from project.tasks.discriminator import PatchDiscriminator
 
 MEASURES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {  # of each image

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
-from project.checkpoint_file import read_checkpoint
+from engine.resume.checkpoint_file import read_checkpoint
+from engine.resume.compare import differences
 from project.data.mnist import MNISTDataModule
-from project.run.compare import differences
 from tests.faults.bad_input import BAD_INPUT, last_error, refused, write_bad_files
 from tests.tiny import PATIENCE, QUICK, TINY_SUMS, run_script, start_script, write_tiny
 

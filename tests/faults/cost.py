@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
-from project.run import checkpoints, guard, train
+from engine.resume import checkpoints, guard
+from engine.training import train
 
 
 @contextlib.contextmanager
@@ -33,7 +34,7 @@ def unprotected() -> Iterator[None]:
 
 def fit_seconds(arguments: list[str]) -> float:
     """Run the default recipe once, silently; return the seconds of its fit."""
-    from project.run.records import read_summary
+    from engine.record.summary_file import read_summary
 
     name = f"cost{len(list(Path('checkpoints').glob('*')))}"
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):

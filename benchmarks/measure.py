@@ -1,0 +1,275 @@
+"""Single measurements, each taken in a process of its own so that none warms or fills the memory of another.
+
+    python -m benchmarks.measure NAME '{"option": value}'
+
+prints one line of JSON. The numbers of our own runs are not taken here but by scripts/train.py itself.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from engine.machine import forget_absent_gpus, keep_memory, settle_threads, share_cores
+
+MATRIX = 2048  # rows of the square matrices that are multiplied
+MATRIX_SECONDS = 2.0
+PREDICT_SECONDS = 0.7
+WARM_UP = 20  # images
+COUNTED = 10  # images whose arithmetic is counted
+
+
+def lecture_data(root: str, batches: int | None) -> dict[str, float]:
+    """Return images a second out of the lecture's training loader."""
+    from benchmarks.loops import lecture_loader
+
+    loader = lecture_loader(root, train=True)
+    return {"images_per_second": _rate(iter(loader), batches)}
+
+
+def our_data(root: str) -> dict[str, float]:
+    """Return normalised images a second out of our training loader, in the lecture's batches."""
+    from project.data import MNISTDataModule
+
+    data = MNISTDataModule(root, download=False, batch_size=100, val_size=0)
+    data.setup("fit")
+    # Three epochs, because one is over in less time than the clock's noise.
+    rates = [_rate((data.on_after_batch_transfer(b, 0) for b in data.train_dataloader()), None) for _ in range(3)]
+    return {"images_per_second": statistics.median(rates)}
+
+
+def _rate(loaded: Any, batches: int | None) -> float:
+    start = time.perf_counter()
+    images = sum(len(x) for x, _ in islice(loaded, batches))
+    return images / (time.perf_counter() - start)
+
+
+def lecture(root: str, seed: int, batches: int | None = None, target: float | None = None) -> dict[str, Any]:
+    """Run the lecture's loop: one epoch, or until its test accuracy reaches the target, 30 epochs at most.
+
+    The seconds are those of training alone: the tests after each epoch are left out.
+    """
+    from benchmarks.loops import LectureLoop
+
+    loop = LectureLoop(root, seed)
+    seconds, accuracy = [loop.epoch(batches)], []
+    if target is not None:
+        accuracy.append(loop.accuracy())
+        while accuracy[-1] < target and len(seconds) < 30:
+            seconds.append(loop.epoch())
+            accuracy.append(loop.accuracy())
+    return {"seconds": sum(seconds), "epochs": len(seconds), "accuracy": accuracy}
+
+
+def bare(arguments: list[str], images: int | None = None) -> dict[str, float]:
+    """Train as scripts/train.py would with these arguments, but in a bare loop; with data of so many images."""
+    from benchmarks.loops import bare_fit
+    from engine.training.summary import peak_memory_mb
+
+    if images is not None:
+        _register_repeated(images)
+    config, data, task = _built(arguments)
+    data.setup("fit")
+    # What a run settles too: the ratio is to be that of the Trainer and of what we put around it.
+    settle_threads(1)
+    forget_absent_gpus()
+    seconds = bare_fit(data, task, config)
+    return {"seconds": seconds, "peak_memory_mb": peak_memory_mb(task.device)}
+
+
+def _built(arguments: list[str]) -> tuple[dict[str, Any], Any, Any]:
+    """Return configuration, data module and task as scripts/train.py would have them with these arguments."""
+    import torch
+
+    from engine.config.config import Source, read_command_line, resolve
+    from engine.training.assemble import build, trainer_arguments
+
+    config, _ = resolve([Source("command line", read_command_line(arguments).flags)])
+    trainer_arguments(config)
+    torch.manual_seed(config["seed"])
+    return config, *build(config)
+
+
+def train_repeated(arguments: list[str], images: int) -> dict[str, Any]:
+    """Train on MNIST cut or repeated to so many images; the summary is in the run's folder."""
+    from engine.training import train
+
+    _register_repeated(images)
+    train.main(arguments)
+    return {}
+
+
+def _register_repeated(images: int) -> None:
+    """Have `--data repeated` mean MNIST with so many training images."""
+    import torch
+
+    from project.data import DATA, MNISTDataModule
+
+    class Repeated(MNISTDataModule):
+        def setup(self, stage: str) -> None:
+            super().setup(stage)
+            have = len(self.stores["train"])
+            if have != images:
+                self.stores["train"] = self.stores["train"].subset(torch.arange(images) % have)
+
+    DATA["repeated"] = Repeated
+
+
+def predict(checkpoint: str, root: str, batch_size: int, plain: bool) -> dict[str, float]:
+    """Return images a second classified from bytes: as scripts/predict.py does, or by plainly calling the network."""
+    import torch
+
+    from benchmarks.loops import synchronize
+    from engine.contract.parts import load_task
+    from engine.inference.predict import best_device
+    from project.data import MNISTDataModule
+
+    data = MNISTDataModule(root, download=False)
+    data.setup("test")
+    images = data.stores["test"].images
+    device = torch.device(best_device())
+    task: Any = load_task(checkpoint, device)
+    mean, std = task.hparams["mean"][0], task.hparams["std"][0]
+
+    def classify(batch: torch.Tensor) -> None:
+        batch = batch.to(device)
+        if plain:
+            task((batch.float() / 255 - mean) / std).softmax(dim=1).max(dim=1)
+        else:
+            task.predict(task.preprocess(batch))
+
+    rates = []
+    with torch.inference_mode():
+        classify(images[:batch_size])
+        for _ in range(3):
+            done, start = 0, time.perf_counter()
+            while time.perf_counter() - start < PREDICT_SECONDS:
+                first = done % (len(images) - batch_size)
+                classify(images[first : first + batch_size])
+                synchronize(device)
+                done += batch_size
+            rates.append(done / (time.perf_counter() - start))
+    return {"images_per_second": statistics.median(rates)}
+
+
+def write_onnx(checkpoint: str, root: str) -> dict[str, str]:
+    """Export a checkpoint of MNIST; return the file's name."""
+    from engine.export import command as export
+
+    export.main([checkpoint, "--format", "onnx", "--data.root", root])
+    return {"file": str(Path(checkpoint).with_suffix(".onnx"))}
+
+
+def latency(file: str, root: str) -> dict[str, float]:
+    """Return the milliseconds, of many the median, that one image of MNIST takes on the CPU, bytes to probabilities.
+
+    `file` is a checkpoint, or what was exported from it.
+    """
+    import torch
+
+    from engine.export import load_model
+    from project.data import MNISTDataModule
+
+    data = MNISTDataModule(root, download=False)
+    data.setup("test")
+    images, model = data.stores["test"].images, load_model(file)
+    seconds: list[float] = []
+    with torch.inference_mode():
+        for i in range(WARM_UP):
+            model.outputs(images[i : i + 1])
+        while sum(seconds) < 3 * PREDICT_SECONDS:
+            first = len(seconds) % len(images)
+            start = time.perf_counter()
+            model.outputs(images[first : first + 1])
+            seconds.append(time.perf_counter() - start)
+    return {"ms": 1000 * statistics.median(seconds)}
+
+
+def matrix_product(precision: str) -> dict[str, float]:
+    """Return the arithmetic rate, in GFLOP/s, of a product of two square matrices in a precision's type."""
+    import torch
+
+    from benchmarks.loops import synchronize
+    from engine.inference.predict import best_device
+
+    device = torch.device(best_device())
+    dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
+    a, b = (torch.randn(MATRIX, MATRIX).to(device, dtype) for _ in range(2))
+    torch.mm(a, b)
+    synchronize(device)
+    seconds: list[float] = []
+    while sum(seconds) < MATRIX_SECONDS:
+        start = time.perf_counter()
+        torch.mm(a, b)
+        synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return {"gflops": 2 * MATRIX**3 / statistics.median(seconds) / 1e9}
+
+
+def arithmetic(arguments: list[str]) -> dict[str, Any]:
+    """Count the arithmetic of training on one image, in MFLOP, with these arguments; and return their precision."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    config, data, task = _built(arguments)
+    with FlopCounterMode(display=False) as counter:
+        task(torch.zeros(COUNTED, data.in_channels, *data.image_size)).sum().backward()
+    return {"mflop": counter.get_total_flops() / COUNTED / 1e6, "precision": config["precision"]}
+
+
+def write_photographs(folder: str, num: int) -> dict[str, float]:
+    """Write so many JPEG files into class folders."""
+    from benchmarks import files
+
+    files.write_photographs(Path(folder), num)
+    return {}
+
+
+def our_files(**options: Any) -> dict[str, float]:
+    """Return images a second out of our loader of a person's files, and the memory it took."""
+    from benchmarks import files
+
+    return files.our_files(**options)
+
+
+def bare_files(**options: Any) -> dict[str, float]:
+    """Return images a second out of a loop that decodes the same files."""
+    from benchmarks import files
+
+    return files.bare_files(**options)
+
+
+MEASUREMENTS = {
+    f.__name__: f
+    for f in (
+        lecture_data,
+        our_data,
+        lecture,
+        bare,
+        train_repeated,
+        predict,
+        write_onnx,
+        latency,
+        matrix_product,
+        arithmetic,
+        write_photographs,
+        our_files,
+        bare_files,
+    )
+}
+
+# The loops of others run as Python runs them: without what our scripts settle first.
+PLAIN = ("lecture_data", "lecture", "matrix_product", "bare_files")
+
+if __name__ == "__main__":
+    if sys.argv[1] not in PLAIN:
+        share_cores()
+        keep_memory()
+    # Whatever a run prints is not the answer.
+    answer, sys.stdout = sys.stdout, open(os.devnull, "w")  # noqa: SIM115, it stays open to the end
+    result = MEASUREMENTS[sys.argv[1]](**json.loads(sys.argv[2]))
+    print(json.dumps(result), file=answer)

@@ -1,0 +1,404 @@
+"""From a command line to one resolved configuration: flags over files over the resumed run over defaults.
+
+The configuration is a plain nested mapping, as YAML writes it: run and Trainer options at the top, and one section
+each for task, data, backbone, head and optim, whose `name` says which one.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jsonargparse
+import yaml
+
+from engine.config.options import (
+    DEFAULT_TASK,
+    DERIVED,
+    INTERNAL,
+    OWNED,
+    RUN_OPTIONS,
+    SECTIONS,
+    Option,
+    builder_of,
+    help_page,
+    section_options,
+    trainer_options,
+    type_name,
+)
+from engine.contract.parts import parts
+from engine.contract.registry import brief, closest, fits, look_up
+from engine.errors import UsageError, one_line
+from engine.inputs.reading import MIB, read_text
+from engine.training.run_folder import folder_around
+
+RECIPE = "the defaults"
+# Flags of other programs, and what they are here.
+ELSEWHERE = {
+    **dict.fromkeys(("model", "arch", "net", "network"), "--backbone"),
+    **dict.fromkeys(("epochs", "num_epochs", "n_epochs"), "--max_epochs"),
+    **dict.fromkeys(("gpu", "gpus", "device", "n_gpu", "num_gpus"), "--accelerator gpu, and --devices for how many"),
+    **dict.fromkeys(("learning_rate", "lr0", "base_lr"), "--optim.lr"),
+    **dict.fromkeys(("optimizer", "optimiser", "opt"), "--optim"),
+    **dict.fromkeys(("dataset", "data_dir", "data_path", "datadir"), "--data"),
+    **dict.fromkeys(("workers", "n_workers"), "--data.num_workers"),
+    **dict.fromkeys(("bs", "batch", "train_batch_size"), "--data.batch_size"),
+    **dict.fromkeys(("imgsz", "img_size", "size", "resolution"), "--data.image_size"),
+    **dict.fromkeys(("resume_from", "checkpoint", "ckpt", "load"), "--ckpt_path"),
+    **dict.fromkeys(("weights", "finetune", "pretrained_weights"), "--init_from"),
+    **dict.fromkeys(("amp", "fp16", "bf16", "half"), "--precision, such as bf16-mixed"),
+    **dict.fromkeys(("output", "output_dir", "save_dir", "exp_name", "experiment", "run_name"), "--name"),
+    **dict.fromkeys(("clip_grad", "grad_clip", "max_grad_norm"), "--gradient_clip_val"),
+    **dict.fromkeys(("scheduler", "lr_scheduler", "sched"), "--optim.schedule"),
+    **dict.fromkeys(("nodes", "nnodes"), "--num_nodes"),
+    "ema": "--optim.ema",
+}
+LARGEST = MIB  # bytes of a configuration file
+NOT_SAVED = ("name", "ckpt_path", "resume", "init_from")  # about one run and how it starts, not about how to train
+
+
+@dataclass
+class Source:
+    """One place that sets options: flat, dotted keys, and what to call it in an error."""
+
+    label: str
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class CommandLine:
+    """A command line taken apart, before anything is known of the options' types."""
+
+    flags: dict[str, Any] = field(default_factory=dict)
+    config_files: list[str] = field(default_factory=list)
+    positional: list[str] = field(default_factory=list)
+    wants_help: str | None = None  # the topic asked for, '' for the short page, None for no help
+    print_config: bool = False
+
+
+def read_command_line(argv: Sequence[str], positional: bool = False) -> CommandLine:
+    """Take a command line apart. `--max-epochs 3`, `--max_epochs 3` and `--max_epochs=3` are the same.
+
+    A flag without a value means true. `--backbone cnn` is short for `--backbone.name cnn`. Arguments that belong to no
+    flag are collected if `positional`, else an error.
+
+    Raises:
+        UsageError: an argument that belongs to no flag, or a flag that needs a value and has none.
+    """
+    line = CommandLine()
+    tokens = list(argv)
+    while tokens:
+        token = tokens.pop(0)
+        if token == "-h":
+            token = "--help"
+        if positional and not token.startswith("-"):
+            line.positional.append(token)
+            continue
+        if not token.startswith("--") or token == "--":
+            raise UsageError(f"unexpected argument {token!r}: every option is a flag, such as --max_epochs 3")
+        key, equals, value = token[2:].partition("=")
+        key = key.replace("-", "_")
+        values = [value] if equals else []
+        while tokens and not equals and not tokens[0].startswith("--") and (not values or key == "config"):
+            values.append(tokens.pop(0))
+        if key == "help":
+            line.wants_help = values[0] if values else ""
+        elif key == "config":
+            if not values:
+                raise UsageError("--config needs the path of a YAML file")
+            line.config_files += values
+        elif key == "print_config":
+            if values not in ([], ["true"], ["false"]):
+                raise UsageError(f"--print_config is true or false, got {values[0]!r}")
+            line.print_config = values != ["false"]
+        else:
+            line.flags[f"{key}.name" if key in SECTIONS else key] = values[0] if values else True
+    return line
+
+
+class _Refused(yaml.constructor.ConstructorError):
+    """Something in a YAML file is not taken, or makes no sense."""
+
+    def __init__(self, what: str, where: yaml.Mark) -> None:
+        super().__init__(None, None, what, where)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML of plain values: no Python objects, no key twice, no aliases, and 1e-3 is a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                raise _Refused("merge keys (<<) are not taken", key_node.start_mark)
+            key = self.construct_object(key_node)
+            if key in seen:
+                raise _Refused(f"key {brief(key)} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):  # a few lines of them can unfold to more than any memory holds
+            raise _Refused("aliases (*NAME) are not taken: write the value out", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, AttributeError) as error:  # what PyYAML raises for 2024-13-45, or !!timestamp abc
+            if not isinstance(node, yaml.ScalarNode):
+                raise
+            raise _Refused(f"{brief(node.value)} is no {node.tag.rpartition(':')[2]}", node.start_mark) from error
+
+
+def read_config_file(path: str) -> Source:
+    """Read a YAML file of options.
+
+    Raises:
+        UsageError: there is no such file, or it is not a mapping of plain values.
+    """
+    try:
+        content = yaml.load(read_text(path, LARGEST), Loader=_Loader)
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no configuration file {path}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"configuration file {path} cannot be read ({error})") from error
+    except RecursionError as error:
+        raise UsageError(f"configuration file {path} is nested too deeply") from error
+    except (yaml.YAMLError, TypeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = path if mark is None else f"{path}, line {mark.line + 1}"
+        raise UsageError(f"configuration file {where}: {getattr(error, 'problem', None) or one_line(error)}") from error
+    if not isinstance(content, dict) or not content:
+        found = "is empty" if content is None or content == {} else f"holds a {type(content).__name__}"
+        raise UsageError(f"configuration file {path} {found}; expected options, one 'key: value' a line")
+    try:
+        return Source(path, flatten(content))
+    except ValueError as error:
+        raise UsageError(f"configuration file {path}: {error}") from error
+
+
+def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a nested configuration into dotted keys; a section that is only a name becomes its `.name`.
+
+    Raises:
+        ValueError: an option is given twice, in two spellings.
+    """
+    pairs: list[tuple[str, Any]] = []
+    for key, value in config.items():
+        key = str(key).replace("-", "_")
+        if key in SECTIONS and isinstance(value, Mapping):
+            pairs += [(f"{key}.{str(option).replace('-', '_')}", v) for option, v in value.items()]
+        else:
+            pairs.append((f"{key}.name" if key in SECTIONS else key, value))
+    flat = dict(pairs)
+    if len(flat) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)} is given twice")
+    return flat
+
+
+def recorded(config: Mapping[str, Any], path: Any) -> dict[str, Any]:
+    """Return the options that a checkpoint at `path` records, by dotted key.
+
+    Relative paths of data are relative to the folder that the run was started in, which holds its checkpoints/NAME;
+    where they do not lead to anything from there, to the current folder.
+    """
+    flat = flatten(config)
+    folder = folder_around(path)
+    if folder is not None and folder.is_absolute():
+        for key in ("data.name", "data.root"):
+            value = str(flat.get(key) or "~")
+            if (
+                value not in parts().data
+                and not value.startswith("~")
+                and (there := folder.parent.parent / value).exists()
+            ):
+                flat[key] = str(there)
+    return flat
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn dotted keys into a nested configuration; the inverse of `flatten`."""
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        section, _, option = key.partition(".")
+        if option:
+            nested.setdefault(section, {})[option] = value
+        else:
+            nested[section] = value
+    return nested
+
+
+def dump(config: Mapping[str, Any]) -> str:
+    """Write a configuration as YAML, in its own order."""
+    return yaml.safe_dump(plain(config), sort_keys=False, default_flow_style=None, width=100)
+
+
+def plain(value: Any) -> Any:
+    """Turn tuples into lists and jsonargparse's mappings into dictionaries, all the way down."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return value
+
+
+def resolve(sources: Sequence[Source]) -> tuple[dict[str, Any], list[str]]:
+    """Merge sources, each overriding those before it, over the defaults; return the configuration and remarks.
+
+    Where a later source names another backbone, the options that an earlier one gave for its own backbone no longer
+    mean anything: they are set aside, and a remark says so. The same holds for the other sections.
+
+    Raises:
+        UsageError: an unknown option or name, or a value of the wrong kind.
+    """
+    names = _names(sources)
+    sources, remarks = _set_aside([_recipe(names), *sources])
+    for section, name in names.items():
+        try:
+            builder_of(section, name)
+        except (ValueError, TypeError) as error:
+            raise UsageError(str(error)) from error
+    options = {option.key: option for option in _all_options(names)}
+    merged: dict[str, Any] = {}
+    for source in sources:
+        for key, value in source.values.items():
+            if key not in options:
+                raise UsageError(_unknown(key, source.label, options, names))
+            merged[key] = _parse(options[key], value, source.label)
+    values = {key: merged.get(key, plain(option.default)) for key, option in options.items()}
+    return nest({k: v for k, v in values.items() if v is not None or k not in DERIVED}), remarks
+
+
+def _names(sources: Sequence[Source]) -> dict[str, str]:
+    """Return the name chosen for each section.
+
+    Raises:
+        UsageError: there is no such task.
+    """
+    given = {key: value for source in sources for key, value in source.values.items()}
+    task = str(given.get("task.name", DEFAULT_TASK))
+    try:
+        recipe = look_up("task", task, parts().tasks).recipe
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return {s: str(given.get(f"{s}.name", recipe.get(f"{s}.name", task))) for s in SECTIONS}
+
+
+def _recipe(names: Mapping[str, str]) -> Source:
+    """Return the defaults of the task chosen, as far as they hold for the names chosen."""
+    recipe = dict(parts().tasks[names["task"]].recipe)
+    held = {"task", *(s for s in SECTIONS if recipe.get(f"{s}.name") == names[s])}
+    if "backbone" not in held:
+        held.discard("head")
+    if "data" not in held:  # what the recipe says of its own data is not meant for others
+        recipe = {k: v for k, v in recipe.items() if not k.startswith("data.")}
+        recipe |= {"data.name": names["data"], **parts().tasks[names["task"]].elsewhere}
+        held.add("data")
+    values = {k: v for k, v in recipe.items() if k.partition(".")[0] in held or k.endswith(".name") or "." not in k}
+    return Source(RECIPE, {**values, "task.name": names["task"]})
+
+
+def _set_aside(sources: Sequence[Source]) -> tuple[list[Source], list[str]]:
+    kept: list[Source] = []
+    remarks: list[str] = []
+    names: dict[str, str] = {}
+    for source in sources:
+        for section in SECTIONS:
+            name = source.values.get(f"{section}.name", names.get(section))
+            if name is None or name == names.get(section):
+                continue
+            for earlier in kept:
+                stale = [k for k in earlier.values if k.startswith(f"{section}.")]
+                lost = [k for k in stale if not k.endswith(".name")]
+                if lost and earlier.label != RECIPE:
+                    remarks.append(f"{', '.join(lost)} of {earlier.label} set aside: {section} is now {name}")
+                earlier.values = {k: v for k, v in earlier.values.items() if k not in stale}
+            names[section] = name
+        kept.append(Source(source.label, dict(source.values)))
+    return kept, remarks
+
+
+def _all_options(names: Mapping[str, str]) -> Iterator[Option]:
+    for section in SECTIONS:
+        yield Option(f"{section}.name", str, names[section], "")
+        yield from section_options(section, names[section])
+    yield from trainer_options()
+    yield from RUN_OPTIONS
+
+
+def _parse(option: Option, value: Any, label: str) -> Any:
+    given = value
+    expected = type_name(option.annotation)
+    if isinstance(value, str) and expected.startswith("[") and "TEXT" not in expected and "[" not in value:
+        value = f"[{value}]"  # 16,32 means [16,32], which some shells want quoted
+    elif expected == "[INT, ...]" and isinstance(value, int) and not isinstance(value, bool):
+        value = [value]
+    elif isinstance(value, str) and expected == "[TEXT, ...]" and not value.startswith("["):
+        value = value.split(",")
+    # A parser for each value: one for all options would go through all of them for each.
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--value", type=option.annotation)
+    try:
+        parsed = plain(parser.parse_object({"value": value})["value"])
+    except Exception as error:
+        hint = "; a file to go on from is --ckpt_path" if option.key == "resume" else ""
+        if expected == "[TEXT, ...]":
+            hint = "; names such as no, yes, null and 12 want quotes"
+        raise UsageError(f"{label}: {option.key} is {expected}, got {brief(given)}{hint}") from error
+    if parsed is None and option.default is not None and not fits(None, option.annotation):
+        raise UsageError(f"{label}: {option.key} is {expected}, got nothing")
+    if any(isinstance(n, int) and abs(n) >= 2**63 for n in (parsed if isinstance(parsed, list) else [parsed])):
+        raise UsageError(f"{label}: {option.key} is a number below 2^63, got {brief(given)}")
+    if isinstance(parsed, float) and not math.isfinite(parsed):
+        raise UsageError(f"{label}: {option.key} is a finite number, got {brief(given)}")
+    return parsed
+
+
+def _unknown(key: str, label: str, options: Mapping[str, Option], names: Mapping[str, str]) -> str:
+    flag = f"--{key}" if label == "command line" else f"key {key}"
+    if key in OWNED:
+        return f"{label}: {flag} is not an option here: {OWNED[key]}"
+    section, _, option = key.partition(".")
+    known = [k for k in options if k not in DERIVED and k not in INTERNAL]
+    if not option and key in ELSEWHERE:
+        return f"{label}: unknown option {flag}; here it is {ELSEWHERE[key]}"
+    same = [k for k in known if k.endswith(f".{key}")]
+    if same:
+        return f"{label}: unknown option {flag}; here it is {' or '.join(f'--{k}' for k in same)}"
+    near = closest(key, known).replace("did you mean ", f"did you mean {'--' if flag.startswith('--') else ''}")
+    if option and section in SECTIONS:
+        valid = ", ".join(k.partition(".")[2] for k in known if k.startswith(f"{section}.") and not k.endswith(".name"))
+        return f"{label}: unknown option {flag} for {section} {names[section]}{near or f'; it has {valid}'}"
+    return f"{label}: unknown option {flag}{near or '; --help lists them'}"
+
+
+def help_for(line: CommandLine) -> str:
+    """Return the help page for the names that a command line chooses.
+
+    Raises:
+        UsageError: there is no such name, or no such topic of help.
+    """
+    names = _names([Source("command line", line.flags)])
+    try:
+        return help_page(names, _recipe(names).values, line.wants_help or "")
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def check_derived(config: dict[str, Any], actual: Mapping[str, Any]) -> None:
+    """Refuse values that follow from elsewhere and were given otherwise; drop them from `config` when equal.
+
+    Args:
+        config: a resolved configuration.
+        actual: the value of each derived option that can be given, by dotted key.
+
+    Raises:
+        UsageError: a given value differs from the actual one.
+    """
+    for key, where in DERIVED.items():
+        section, _, option = key.partition(".")
+        given = config[section].pop(option, None)
+        if given is not None and key in actual and plain(given) != plain(actual[key]):
+            raise UsageError(f"{key} {given}: it is {plain(actual[key])}, which follows from {where}; leave it out")

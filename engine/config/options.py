@@ -1,0 +1,275 @@
+"""Every option of a run: where it comes from, its type, its default, what it says on the help page.
+
+Options are read from the signatures and docstrings of the things they configure, so that each is written down once:
+`--backbone.widths` is the parameter `widths` of the backbone chosen. Options of Lightning's Trainer have no prefix.
+"""
+
+import dataclasses
+import inspect
+import shutil
+import textwrap
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import docstring_parser
+from lightning.pytorch import Trainer
+
+from engine.contract.optim import OPTIMISERS, training_options
+from engine.contract.parts import find_data, parts
+from engine.contract.registry import closest, look_up, options_of
+
+SECTIONS = ("task", "data", "backbone", "head", "optim")
+DEFAULT_TASK = "classify"
+
+# Parameters that a run fills in itself. Given and equal they do no harm, given and different they are an error.
+DERIVED: dict[str, str] = {
+    "data.seed": "--seed",
+    "data.task": "--task",
+    "backbone.in_channels": "the data",
+    "backbone.image_size": "the data",
+    "head.num_outputs": "the data",
+    "task.class_names": "the data",
+    "task.in_channels": "the data",
+    "task.image_size": "the data",
+    "task.mean": "the data",
+    "task.std": "the data",
+    "task.upscale": "the data",
+    "head.channels": "the backbone",
+    "head.strides": "the backbone",
+}
+# Parameters that are not options at all.
+INTERNAL = {"task.backbone", "task.head", "task.optim", "data.path", "data.known", "backbone.name", "optim.groups"}
+
+# Trainer parameters that a run sets itself, with what to use in their place.
+OWNED = {
+    "logger": "tracking is chosen with --wandb, and metrics.csv is always written",
+    "callbacks": "callbacks are Python objects: write a task or a script of your own",
+    "plugins": "plugins are Python objects: write a script of your own",
+    "default_root_dir": "a run's folder is checkpoints/NAME, chosen with --name",
+    "enable_checkpointing": "checkpoints are always written, to checkpoints/NAME",
+    "barebones": "a run always records what it did; --fast_dev_run keeps nothing",
+    "use_distributed_sampler": "the data modules share their images among processes themselves",
+    "reload_dataloaders_every_n_epochs": "the order of an epoch follows from --seed",
+    "enable_autolog_hparams": "the configuration is always recorded",
+    "model_registry": "models are kept in checkpoints/NAME",
+    "inference_mode": "evaluation always runs without gradients",
+}
+HELP_TOPICS = ("run", *SECTIONS, "trainer", "all")
+MOST_USED = (  # what the short help page shows
+    *("max_epochs", "data.batch_size", "optim.lr", "precision", "accelerator", "devices"),
+    *("name", "seed", "ckpt_path", "init_from", "wandb", "config"),
+)
+# The Trainer flags that are most used, in our words.
+TRAINER_HELP = {
+    "max_epochs": "epochs to train for",
+    "accelerator": "cpu, gpu, mps, or auto for the best there is",
+    "devices": "how many GPUs or processes, or which",
+    "precision": "bf16-mixed, 16-mixed, 32-true, ...; by default bf16-mixed where the hardware computes it",
+    "gradient_clip_val": "largest norm of the gradient",
+    "accumulate_grad_batches": "batches an optimiser step",
+    "strategy": "how several processes work together: ddp, fsdp, ...",
+    "num_nodes": "machines",
+    "limit_train_batches": "batches per epoch, or their share, of other images each epoch; see --data.train_size",
+    "log_every_n_steps": "steps between records of the step's loss and learning rate",
+    "fast_dev_run": "rehearse with 1 (or N) batches of everything, and keep nothing",
+}
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: its dotted key, type, default, and a line of help."""
+
+    key: str
+    annotation: Any
+    default: Any
+    help: str
+
+
+RUN_OPTIONS = [
+    Option("name", str | None, None, "name of the run and of its folder in checkpoints/"),
+    Option("seed", int, 0, "seed of weights, order, augmentation and dropout"),
+    Option("wandb", Literal["auto", "online", "offline", "disabled"], "auto", "tracking by Weights & Biases"),
+    Option("ckpt_path", str | None, None, "resume: 'last' for the newest run, or a last.ckpt"),
+    Option("resume", Literal["auto"] | None, None, "auto: go on with run --name if it has saved anything, else start"),
+    Option("wandb_project", str | None, None, "project of the tracked run; by default WANDB_PROJECT, or 'project'"),
+    Option("wandb_entity", str | None, None, "user or team of the tracked run; by default WANDB_ENTITY"),
+    Option("wandb_group", str | None, None, "group of the tracked run; by default WANDB_RUN_GROUP"),
+    Option("wandb_tags", list[str] | None, None, "tags of the tracked run; by default WANDB_TAGS"),
+    Option("save_every_steps", int | None, None, "also save last.ckpt every so many steps"),
+    Option("save_every_minutes", float | None, None, "also save last.ckpt every so many minutes"),
+    Option("timeout_minutes", float, 10.0, "how long processes wait for one of them that hangs"),
+    Option(
+        "compile", bool, False, "compile the network with torch.compile: a minute that long runs on a GPU earn back"
+    ),
+    Option("init_from", str | None, None, "start from every matching weight of this checkpoint"),
+]
+CONFIG_OPTION = Option("config", str, None, "YAML files of options; flags win, and later files")
+PRINT_OPTION = Option("print_config", bool, None, "print the whole resolved configuration and stop")
+
+
+def named(section: str) -> Mapping[str, Callable[..., Any]]:
+    """Return what there is to choose from by name; backbones can also be timm's, and data a folder."""
+    own = parts()
+    known: dict[str, Mapping[str, Callable[..., Any]]]
+    known = {"task": own.tasks, "data": own.data, "backbone": own.backbones, "head": own.heads, "optim": OPTIMISERS}
+    return known[section]
+
+
+def builder_of(section: str, name: str) -> Callable[..., Any]:
+    """Return what a section's name stands for.
+
+    Raises:
+        ValueError: there is nothing of that name.
+    """
+    if section == "backbone":
+        return parts().find_backbone(name)
+    if section == "data":
+        return find_data(name)
+    return look_up(section, name, named(section))
+
+
+def section_options(section: str, name: str) -> list[Option]:
+    """Return the options of one section, given the name chosen for it."""
+    found = _from_signature(builder_of(section, name), f"{section}.")
+    if section == "optim":
+        found += _from_signature(training_options, "optim.")
+    return [option for option in found if option.key not in INTERNAL]
+
+
+def trainer_options() -> list[Option]:
+    """Return the flags of Lightning's Trainer that a run leaves to the user."""
+    options = []
+    for option in _from_signature(Trainer, ""):
+        if option.key in OWNED:
+            continue
+        default = {"log_every_n_steps": 50, "enable_model_summary": False}.get(option.key, option.default)
+        annotation = str | None if option.key == "precision" else _plain(option.annotation)
+        options.append(Option(option.key, annotation, default, TRAINER_HELP.get(option.key, option.help)))
+    return options
+
+
+def _from_signature(builder: Callable[..., Any], prefix: str) -> list[Option]:
+    documented = builder.func if hasattr(builder, "func") else builder  # a partial's docstring is its function's
+    texts, hints = {}, {}
+    for source in reversed(documented.__mro__) if inspect.isclass(documented) else [documented]:
+        for text in (source, getattr(source, "__init__", None)):
+            parsed = docstring_parser.parse(inspect.getdoc(text) or "")
+            texts.update({p.arg_name: _first_sentence(p.description or "") for p in parsed.params})
+        hints.update(typing.get_type_hints(source.__init__ if inspect.isclass(source) else source))
+    found = []
+    for name, parameter in options_of(builder).items():
+        default = None if parameter.default is inspect.Parameter.empty else parameter.default
+        annotation = hints.get(name, Any)
+        if parameter.default is inspect.Parameter.empty or f"{prefix}{name}" in DERIVED:
+            annotation, default = annotation | None, None
+        found.append(Option(f"{prefix}{name}", annotation, default, texts.get(name, "")))
+    return found
+
+
+def _plain(annotation: Any) -> Any:
+    """Strip Python classes from a Trainer parameter's type: from a command line they come as plain values only."""
+    if typing.get_origin(annotation) is not typing.Union:
+        return annotation
+    kept = [
+        kind
+        for kind in typing.get_args(annotation)
+        if not inspect.isclass(kind) or typing.get_origin(kind) or kind in (str, int, float, bool, type(None))
+    ]
+    return typing.Union[tuple(kept)]  # noqa: UP007, their number is known only now
+
+
+def _first_sentence(text: str) -> str:
+    text = " ".join(text.replace("``", "").split())
+    return text.split(". ")[0].split("Default:")[0].rstrip(". ")
+
+
+def type_name(annotation: Any) -> str:
+    """Return a type as a person would write it: int, a|b|c, [int, ...]."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return "|".join(str(a) for a in arguments)
+    if origin is typing.Union or type(annotation).__name__ == "UnionType":
+        return "|".join(dict.fromkeys(type_name(a) for a in arguments if a is not type(None)))
+    if origin is dict:
+        return "MAPPING"
+    if origin is not None:
+        return f"[{type_name(arguments[0])}, ...]"
+    return {bool: "true|false", str: "TEXT", int: "INT", float: "NUMBER"}.get(annotation, "VALUE")
+
+
+def help_page(names: Mapping[str, str], recipe: Mapping[str, Any], topic: str) -> str:
+    """Return the help page on a topic for the names chosen: a screen of the most used, a section, or everything.
+
+    Raises:
+        ValueError: there is no such topic, or nothing of such a name.
+    """
+    if topic not in ("", *HELP_TOPICS):
+        raise ValueError(f"--help {topic}: it is about {', '.join(HELP_TOPICS)}{closest(topic, HELP_TOPICS)}")
+    by_key = {option.key: option for option in [*trainer_options(), *RUN_OPTIONS, CONFIG_OPTION]}
+    pages: dict[str, list[str]] = {"run": ["run", *_rows([*RUN_OPTIONS, CONFIG_OPTION, PRINT_OPTION])]}
+    for section in SECTIONS:
+        options = [
+            dataclasses.replace(option, default=recipe.get(option.key, option.default))
+            for option in section_options(section, names[section])
+            if option.key not in DERIVED
+        ]
+        by_key |= {option.key: option for option in options}
+        pages[section] = [f"--{section} {names[section]}   (choose from {_choices(section)})", *_rows(options)]
+    by_key["max_epochs"] = dataclasses.replace(by_key["max_epochs"], default=recipe["max_epochs"])
+    trainer = [by_key[option.key] for option in trainer_options()]
+    used = [option for key in TRAINER_HELP for option in trainer if option.key == key]
+    rest = [option for option in trainer if option.key not in TRAINER_HELP]
+    pages["trainer"] = [
+        "Lightning's Trainer, most used",
+        *_rows(used),
+        "",
+        "Lightning's Trainer, the rest",
+        *_rows(rest),
+    ]
+    if topic == "all":
+        return "\n\n".join("\n".join(page) for page in pages.values())
+    if topic:
+        return "\n".join(pages[topic])
+    sections = [f"  {f'--{section} {names[section]}':<24}{_choices(section)}" for section in SECTIONS]
+    most_used = [by_key[key] for key in MOST_USED if key in by_key]
+    return "\n".join(
+        [
+            "usage: python scripts/train.py [--FLAG VALUE ...]",
+            "",
+            "Train, test and record a model; with no flag, a small CNN on MNIST.",
+            *sections,
+            *_rows(most_used, column=26, types=False),
+            f"More: --help {'|'.join(HELP_TOPICS)}",
+        ]
+    )
+
+
+def _choices(section: str) -> str:
+    if section == "backbone":
+        return f"{', '.join(parts().backbones)}, or any timm model"
+    if section == "data":
+        return f"{', '.join(parts().data)}, or a folder's path"
+    return ", ".join(named(section))
+
+
+def _rows(options: Iterable[Option], column: int = 31, types: bool = True) -> list[str]:
+    width = min(max(shutil.get_terminal_size((80, 24)).columns, 60), 110)
+    rows = []
+    for option in options:
+        flag = f"  --{option.key}" + (f" {type_name(option.annotation)}" if types else "")
+        text = option.help + ("" if option.default is None else f" [{_shown(option.default)}]")
+        body = textwrap.wrap(text, width - column) or [""]
+        if len(flag) < column:
+            rows.append(flag.ljust(column) + body.pop(0))
+        else:
+            rows.append(flag)
+        rows += [" " * column + line for line in body]
+    return rows
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    return ",".join(map(str, default)) if isinstance(default, (list, tuple)) else str(default)

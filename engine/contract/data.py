@@ -1,0 +1,195 @@
+"""What every data module here shares: loaders in a known order, preparation on the device, a position to resume from.
+
+N images, C channels, (H, W) size in pixels.
+"""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from engine.contract.registry import brief
+from engine.data import workers
+from engine.data.sampler import EpochBatchSampler, mix
+from engine.data.samples import SampleStore
+from engine.data.store import collate
+from engine.inputs.images import normalise
+from engine.machine import available_cores
+
+IGNORE = 255  # in a mask: no class, not counted
+Batch = tuple[Tensor, Any]
+
+
+def part_of(num_images: int, train_size: float) -> int:
+    """Return how many of the images for training `train_size` keeps: a share in (0, 1], or above 1 their number.
+
+    Raises:
+        ValueError: it keeps none, or more than there are.
+    """
+    kept = round(num_images * train_size) if train_size <= 1 else int(train_size)
+    if not 1 <= kept <= num_images or (train_size > 1 and kept != train_size):
+        raise ValueError(
+            f"train_size is a share, up to 1, or a number of the {num_images:,} images for training, got {train_size:g}"
+        )
+    return kept
+
+
+class ImageDataModule(pl.LightningDataModule):
+    """Batches of normalised images for training, validation and test, the same ones after a resume.
+
+    Once constructed, a subclass publishes `tasks`, `in_channels`, `image_size`, `class_names`, `mean` and `std`, and
+    `has_training`, `has_validation` or `has_test` where that is not so. It fills `stores` (by stage: 'train', 'val',
+    'test') in `setup`, and may override `augment`, which varies a whole batch on its device; a `SampleStore` varies its
+    samples one by one.
+
+    `tasks` says what its batches `(images, targets)` are for, and so what targets are:
+        classify: classes (N,) int64.
+        segment: masks (N, H, W) int64 of classes, 255 for pixels that do not count.
+        detect: for each image a mapping of `boxes` (M, 4) xyxy in pixels and `labels` (M,) int64; M may be 0.
+        translate: images (N, K, H, W) of K channels, which `class_names` names; normalised only to 0..1. `upscale` says
+            how many times its side the source was enlarged by repeating pixels, if it was.
+
+    Args:
+        batch_size: images a batch and process.
+        num_workers: processes that load batches, 0 for none: data in memory is served faster without.
+        seed: determines the order of training and its augmentation.
+    """
+
+    tasks: tuple[str, ...]
+    in_channels: int
+    image_size: tuple[int, int]
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    upscale: int = 1
+    has_training: bool = True
+    has_validation: bool = True
+    has_test: bool = True
+
+    def __init__(self, batch_size: int, num_workers: int, seed: int) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        if num_workers < 0:
+            raise ValueError(f"num_workers must be 0 or more, got {num_workers}")
+        if num_workers > (most := max(64, 8 * available_cores())):
+            raise ValueError(f"num_workers {num_workers} is more than this machine can serve: use at most {most}")
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.notes: list[str] = []  # remarks on the data that a run prints
+        self.stores: dict[str, Any] = {}  # an ImageStore or a SampleStore each
+        self.timeout_seconds = 0.0  # that a loading process may take for a batch; 0 for any time
+        self._resume_epoch = 0
+        self._resume_batches = 0
+
+    def describe(self) -> str:
+        """Return a line on what there is to train on."""
+        sizes = ", ".join(f"{len(self.stores[stage]):,} {stage}" for stage in self.stores)
+        return f"{type(self).__name__.removesuffix('DataModule')}: {sizes or 'not read yet'}"
+
+    def augment(self, images_u8: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a varied version of a training batch (N, C, H, W), drawing from `generator` (on the CPU) alone."""
+        return images_u8
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Augment (training only) and normalise a batch of uint8 images that has reached its device."""
+        images, targets = batch
+        if self.trainer is not None and self.trainer.training:
+            # A stream of its own for each step and process: a resumed run draws what an uninterrupted one drew.
+            step = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
+            generator = torch.Generator().manual_seed(mix(self.seed, step, self.trainer.global_rank))
+            images = self.augment(images, generator)
+        images = normalise(images, self.mean, self.std)
+        if isinstance(targets, Tensor) and targets.dtype == torch.uint8:  # smaller until here
+            is_mask = targets.ndim == 3
+            targets = targets.long() if is_mask else targets.float() / 255
+        # In --precision 64, bf16-true and the like the network has another type than float32.
+        return images if self.trainer is None else self.trainer.precision_plugin.convert_input(images), targets
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        sampler = self._sampler(
+            "train", shuffle=self.trainer is None or not getattr(self.trainer, "overfit_batches", 0)
+        )
+        # Workers fetch ahead before Lightning announces the epoch, so the sampler has to know it from the start.
+        sampler.set_epoch(self._resume_epoch)
+        sampler.skip_once(self._resume_batches)
+        return self._loader("train", sampler)
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        return self._loader("val", self._sampler("val")) if self.has_validation else []
+
+    def test_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        return self._loader("test", self._sampler("test")) if self.has_test else []
+
+    def _sampler(self, stage: str, shuffle: bool = False) -> EpochBatchSampler:
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+        store = self.stores[stage]
+        varied = isinstance(store, SampleStore) and store.augment is not None
+        return EpochBatchSampler(len(store), self.batch_size, shuffle, self.seed, rank, world_size, varied)
+
+    def _loader(self, stage: str, sampler: EpochBatchSampler) -> DataLoader[Batch]:
+        return DataLoader(
+            self.stores[stage],
+            batch_sampler=sampler,
+            collate_fn=collate,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            multiprocessing_context=workers.context() if self.num_workers else None,
+            worker_init_fn=workers.begin,
+            timeout=self.timeout_seconds if self.num_workers else 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def smallest_batch(self, world_size: int) -> int:
+        """Return how many images the smallest training batch of a process has."""
+        return self._sampler_of(world_size).smallest_batch
+
+    def _sampler_of(self, world_size: int) -> EpochBatchSampler:
+        return EpochBatchSampler(len(self.stores["train"]), self.batch_size, world_size=world_size)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training stands: the epoch to continue in, and how many of its batches were taken."""
+        assert self.trainer is not None
+        epochs: Any = self.trainer.fit_loop.epoch_progress.current
+        taken = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        # `processed` rises when an epoch's last batch is done, which max_steps can make any batch.
+        of = self.trainer.num_training_batches
+        ended = epochs.processed == epochs.started or taken >= of
+        where = {"epoch": epochs.started, "batches": 0} if ended else {"epoch": epochs.started - 1, "batches": taken}
+        images = len(self.stores["train"])
+        return {**where, "of": of, "images": images, "processes": self.trainer.world_size}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._resume_epoch = state_dict["epoch"]
+        self._resume_batches = state_dict["batches"]
+
+    def check_position(self, state_dict: dict[str, Any], world_size: int, limit: float | None) -> None:
+        """Refuse a saved position within an epoch that would now have another number of batches.
+
+        Args:
+            state_dict: a saved position.
+            world_size: how many processes share the data.
+            limit: Lightning's limit_train_batches.
+
+        Raises:
+            ValueError: the numbers differ: a step has other images, by another batch size or number of processes.
+        """
+        for name in ("epoch", "batches", "of"):
+            if not isinstance(value := state_dict.get(name), int) or isinstance(value, bool) or not 0 <= value < 2**62:
+                raise ValueError(f"its position in the data has {name} {brief(value)}")
+        whole = len(self._sampler_of(world_size))
+        now = whole if limit is None else min(limit, whole) if isinstance(limit, int) else int(whole * limit)
+        images = len(self.stores["train"])
+        if state_dict["batches"] and images != state_dict.get("images", images):
+            raise ValueError(
+                f"the run stopped within an epoch of {state_dict['images']:,} training images, and there are now "
+                f"{images:,}: resume with the images it had"
+            )
+        if state_dict["batches"] and now != state_dict["of"]:
+            raise ValueError(
+                f"the run stopped after {state_dict['batches']} of an epoch's {state_dict['of']} batches, and an epoch "
+                f"now has {now}: resume with as many images per step, --data.batch_size times processes, as it had"
+            )

@@ -1,0 +1,175 @@
+"""The parts that a project is made of, by name: it hands its own over once, and the engine builds them from here."""
+
+import contextlib
+import contextvars
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.contract.registry import check_options, look_up, options_of
+
+if TYPE_CHECKING:
+    from engine.contract.backbone import Backbone
+    from engine.contract.data import ImageDataModule
+    from engine.contract.heads import Head
+    from engine.contract.task import Task
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A project's registries: dictionaries from a name to what builds the part."""
+
+    backbones: Mapping[str, Callable[..., Any]]
+    find_backbone: Callable[[str], Callable[..., Any]]  # of a name that may not be in `backbones`
+    heads: Mapping[str, type["Head"]]
+    tasks: Mapping[str, type["Task"]]
+    data: Mapping[str, Callable[..., Any]]
+    own_data: Sequence[Any]  # data modules for a folder; the first whose `reads(path)` is true is taken
+
+
+_handed: list[Parts] = []
+
+
+def hand_over(own: Parts) -> None:
+    """Have the engine build these parts from now on."""
+    _handed[:] = [own]
+
+
+def parts() -> Parts:
+    """Return the project's parts.
+
+    Raises:
+        RuntimeError: none were handed over.
+    """
+    if not _handed:
+        raise RuntimeError("the engine has no parts yet: import project first, which hands over its own")
+    return _handed[0]
+
+
+# ---- backbones and heads ----
+
+_fetching = contextvars.ContextVar("fetching", default=True)
+
+
+@contextlib.contextmanager
+def weights_not_fetched() -> Iterator[None]:
+    """Within, backbones do not fetch pretrained weights: those of a checkpoint are about to be loaded."""
+    token = _fetching.set(False)
+    try:
+        yield
+    finally:
+        _fetching.reset(token)
+
+
+def build_backbone(name: str, in_channels: int, image_size: Sequence[int], **options: Any) -> "Backbone":
+    """Build a backbone by name for images of `in_channels` channels and `image_size` = (H, W) pixels.
+
+    Raises:
+        ValueError: no such backbone, or an option or value that it does not take.
+        OSError: its pretrained weights cannot be had.
+    """
+    builder = parts().find_backbone(name)
+    check_options(f"backbone {name}", options, builder, ("in_channels", "image_size", "name"))
+    if not _fetching.get():
+        options.pop("pretrained", None)
+    if "image_size" in options_of(builder):
+        options["image_size"] = image_size
+    built: Backbone = builder(in_channels=in_channels, **options)
+    return built
+
+
+def build_head(name: str, channels: Sequence[int], strides: Sequence[int], num_outputs: int, **options: Any) -> "Head":
+    """Build a head by name for maps of these channels and strides.
+
+    Raises:
+        ValueError: no such head, or an option or value that it does not take.
+    """
+    builder = look_up("head", name, parts().heads)
+    check_options(f"head {name}", options, builder, ("channels", "strides", "num_outputs"))
+    return builder(channels=channels, strides=strides, num_outputs=num_outputs, **options)
+
+
+def check_gives(name: str, needed: str, task: str) -> None:
+    """Refuse a head that does not give what a task needs.
+
+    Raises:
+        ValueError: no such head, or one of another kind; names those that would do.
+    """
+    heads = parts().heads
+    head = look_up("head", name, heads)
+    if head.gives != needed:
+        fitting = [other for other, kind in heads.items() if kind.gives == needed]
+        raise ValueError(f"head {name} gives {head.gives}, and task {task} needs {needed}: use {' or '.join(fitting)}")
+
+
+# ---- tasks ----
+
+
+def load_task(path: Any, map_location: Any = "cpu") -> "Task":
+    """Rebuild whatever task a checkpoint file holds, ready for use.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a whole checkpoint of one of our tasks.
+    """
+    from engine.resume.checkpoint_file import read_checkpoint
+
+    return task_of(read_checkpoint(path), map_location)
+
+
+def task_of(checkpoint: Mapping[str, Any], map_location: Any = "cpu") -> "Task":
+    """Rebuild whatever task a checkpoint holds that has been read; raises what `load_task` does."""
+    return look_up("task", checkpoint["task"], parts().tasks).from_checkpoint(checkpoint, map_location)
+
+
+# ---- data ----
+
+
+def is_path(name: str) -> bool:
+    """Whether a name means a folder of somebody's own, and not one of our data modules."""
+    return (
+        bool(name)
+        and name not in parts().data
+        and ("/" in name or "\\" in name or name.startswith((".", "~")) or Path(name).is_dir())
+    )
+
+
+def own_data(path: Path) -> Any:
+    """Return the data module that reads a folder of somebody's own."""
+    return next(module for module in parts().own_data if module.reads(path))
+
+
+def find_data(name: str) -> Callable[..., "ImageDataModule"]:
+    """Return the constructor of a data module: one of ours by name, or that of folders for a path.
+
+    Raises:
+        ValueError: there is no such data module.
+    """
+    if is_path(name):
+        return functools.partial(own_data(Path(name).expanduser()), path=name)
+    try:
+        return look_up("data", name, parts().data)
+    except ValueError as error:
+        raise ValueError(f"{error}; or give the path of a folder") from error
+
+
+def build_data(name: str, task: str, seed: int, known: Any = None, **options: Any) -> "ImageDataModule":
+    """Build a data module by name, or for a path, whose batches are those of `task`: classify, segment, ...
+
+    `seed` determines the order of training and its augmentation. `known` is what a checkpoint says of its files.
+
+    Raises:
+        ValueError: no such data module, or folder, or not for this task; or an option or value that it does not take.
+    """
+    builder = find_data(name)
+    check_options(f"data {name}", options, builder, ("task", "seed", "path", "known"))
+    if known is not None and "known" in options_of(builder):
+        options["known"] = known
+    if "task" in options_of(builder):
+        options["task"] = task
+    data = builder(seed=seed, **options)
+    if task not in data.tasks:
+        raise ValueError(f"data {name} is for task {' or '.join(data.tasks)}, not {task}")
+    return data

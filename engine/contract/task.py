@@ -1,0 +1,557 @@
+"""What every task shares: its optimiser and schedule, its training metrics, how it is rebuilt from a file."""
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import Metric
+
+from engine.contract.allocation import AllocationLimit
+from engine.contract.backbone import Backbone
+from engine.contract.mistakes import Mistake
+from engine.contract.optim import Course, build_optimiser, rate_factor
+from engine.contract.parts import build_backbone, build_head, check_gives, weights_not_fetched
+from engine.contract.registry import brief, check_options, options_of
+from engine.inputs.drawing import in_colour
+from engine.inputs.images import denormalise, normalise
+from engine.machine import available_memory
+from engine.resume.checkpoint_file import read_checkpoint
+
+LONGEST_SIDE = 2**15  # pixels of an image
+MOST_PIXELS = 2**26  # of an image
+MOST_CHANNELS = 4096  # of an image
+LONGEST_NAME = 1000  # characters of a class's
+ABOUT_IMAGES = ("in_channels", "image_size", "mean", "std", "upscale")  # equal in a network and in its data
+SLACK = 2**28  # bytes that a network may take beyond what follows from its file
+KEPT = ("params", "fused")  # what a resumed optimiser keeps: its state is laid out for it
+
+
+def check_described(hparams: Mapping[str, Any]) -> None:
+    """Refuse a description of images and classes that none can have; the types are right already.
+
+    Raises:
+        ValueError: names the hyperparameter, and what was expected.
+    """
+    names, size, channels = hparams["class_names"], hparams["image_size"], hparams["in_channels"]
+    if not names or len(set(names)) < len(names) or max(map(len, names)) > LONGEST_NAME:
+        raise ValueError(f"class_names are different names of at most {LONGEST_NAME} characters, got {brief(names)}")
+    if len(size) != 2 or min(size) < 1 or max(size) > LONGEST_SIDE or math.prod(size) > MOST_PIXELS:
+        raise ValueError(
+            f"image_size is height and width in pixels, 1 to {LONGEST_SIDE:,} each and {MOST_PIXELS:,} together, "
+            f"got {brief(list(size))}"
+        )
+    if not 1 <= channels <= MOST_CHANNELS:
+        raise ValueError(f"in_channels is 1 to {MOST_CHANNELS:,}, got {channels}")
+    if not len(hparams["mean"]) == len(hparams["std"]) == channels or not all(
+        math.isfinite(mean) and 0 < std < math.inf for mean, std in zip(hparams["mean"], hparams["std"], strict=True)
+    ):
+        raise ValueError(
+            f"mean and std have a number per channel ({channels}), those of std above 0, "
+            f"got {brief(hparams['mean'])} and {brief(hparams['std'])}"
+        )
+
+
+def build_parts(hparams: Mapping[str, Any]) -> tuple[Backbone, Any]:
+    """Return the backbone and the head that hyperparameters describe.
+
+    Raises:
+        ValueError: a name, an option or a value that does not exist; or memory does not hold the weights.
+    """
+    too_large = "the network takes {needed} GiB of memory, more than is free: use smaller widths, kernels or images"
+    with AllocationLimit(available_memory(), too_large):
+        about_images = {name: hparams[name] for name in ("in_channels", "image_size")}
+        body = build_backbone(**about_images, **hparams["backbone"])
+        outputs = len(hparams["class_names"])
+        return body, build_head(channels=body.channels, strides=body.strides, num_outputs=outputs, **hparams["head"])
+
+
+class Task(pl.LightningModule):
+    """A LightningModule that can be rebuilt from its checkpoint alone.
+
+    A subclass takes plain values only and hands them to `set_up`; among them are `class_names`, `in_channels`,
+    `image_size`, `mean` and `std`, which describe the data, and `backbone`, `head` and `optim`. Its `training_step`
+    hands the loss and whatever else it measures to `track`. The methods it has to have are at the end of this class.
+    """
+
+    task_name: ClassVar[str]
+    takes: ClassVar[str]  # which batches: those of classify, segment, detect or translate, see engine.contract.data
+    needs: ClassVar[str]  # what its head has to give, see engine.contract.heads
+    best_metric: ClassVar[str]  # the metric by which the best weights are chosen ...
+    best_is_highest: ClassVar[bool]  # ... and which way is up
+    # Why that metric is not a number, where it is not one.
+    unmeasured: ClassVar[str] = "the images, their targets or the network's outputs are not finite numbers"
+    newest_is_best: bool = False  # whether the newest weights are kept instead, where no metric knows better
+    # What a run of the task does by default, by dotted option. Options of a section hold while its name does, those of
+    # the head while the backbone's does too: another backbone starts from its own and the head's defaults.
+    recipe: ClassVar[Mapping[str, Any]]
+    # What holds instead for other data than the recipe's. Of that data it can say `batch_size`, which all have.
+    elsewhere: ClassVar[Mapping[str, Any]] = {}
+    takes_any_size: ClassVar[bool] = False  # whether it is asked about whole images, and not about fitted ones
+    # The share of images of which an exported file may say something else, where the last bit of a number decides.
+    undecided: ClassVar[float] = 0.0
+    columns: ClassVar[Mapping[str, str]]  # of the table of predictions: 'text', 'percent' or 'pixels', by name
+    backbone: Backbone
+    head: Any  # a Head of the kind that the task needs
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images_seen = 0  # trained on by this process, for its speed
+        self.images_measured = 0  # in the last validation or test; while it is under way, those of this process
+        self._sums: Tensor | None = None
+        self._tracked: list[str] = []
+        self._accumulated = 0  # batches whose gradients were added up since the last step
+        self._course = Course(until=0)
+        self._rate_changes = True  # so that a run that goes on needs its course
+        self._saved_course: Mapping[str, Any] | None = None  # in the checkpoint that this fit resumes
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the hook that it is in, some fifty times a step, and PyTorch would look each time whether that
+        # is a weight or a module.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    @classmethod
+    def default_parts(cls) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the backbone and the head of the task's recipe: `name` and options of each."""
+        parts: dict[str, dict[str, Any]] = {"backbone": {}, "head": {}}
+        for key, value in cls.recipe.items():
+            section, _, option = key.partition(".")
+            if section in parts:
+                parts[section][option] = value
+        return parts["backbone"], parts["head"]
+
+    def set_up(self, **plain: Any) -> None:
+        """Save the hyperparameters, plain values by name, and build the backbone and the head that they describe.
+
+        Raises:
+            ValueError: a name, an option or a value that does not exist, or a head that gives something else.
+        """
+        backbone, head = self.default_parts()
+        if plain["backbone"] is None and plain["head"] is None:
+            plain |= {"backbone": backbone, "head": head}
+        plain["backbone"] = {"name": backbone["name"], **(plain["backbone"] or {})}
+        plain["head"] = {"name": head["name"], **(plain["head"] or {})}
+        plain["optim"] = {"name": "adamw", **(plain["optim"] or {})}
+        for key in ("class_names", "image_size", "mean", "std"):
+            plain[key] = list(plain[key])
+        check_described(plain)
+        # Plain values only, so that a checkpoint can be read without running anything it contains.
+        self.save_hyperparameters(plain, logger=False)
+        check_gives(plain["head"]["name"], self.needs, self.task_name)
+        body, top = build_parts(plain)
+        # Pixel by pixel with all channels together: what convolutions run fastest on.
+        self.backbone = body.to(memory_format=torch.channels_last)
+        self.head = top.to(memory_format=torch.channels_last)
+        build_optimiser(self, **plain["optim"])  # a wrong option is refused now, not after the data was fetched
+
+    def setup(self, stage: str) -> None:
+        """Refuse a data module whose images are not those that the network was built for; Lightning calls this first.
+
+        Raises:
+            ValueError: names what differs.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        published = {name: getattr(data, name, None) for name in ("tasks", "class_names", *ABOUT_IMAGES)}
+        kinds, names = published.pop("tasks"), published.pop("class_names")
+        if kinds is not None and self.takes not in kinds:
+            raise ValueError(f"task {self.task_name} takes data for {self.takes}, and this is for {', '.join(kinds)}")
+        own = self.hparams["class_names"]
+        if names is not None and len(names) != len(own):
+            raise ValueError(
+                f"the data has {len(names)} class_names, and the network {len(own)}: build it with the data's"
+            )
+        for name, given in published.items():
+            given = list(given) if isinstance(given, tuple) else given
+            if given is not None and given != self.hparams.get(name, given):
+                raise ValueError(
+                    f"the data's {name} is {given}, and the network's {self.hparams[name]}: build it with the data's"
+                )
+
+    def forward(self, images: Tensor) -> Any:
+        """Return the head's raw outputs for normalised images (N, C, H, W)."""
+        images = images.to(memory_format=torch.channels_last)
+        return self.head(self.backbone(images), (images.shape[-2], images.shape[-1]))
+
+    def check_runs_on(self, num_images: int, training: bool) -> None:
+        """Let the network see a batch of blank images, and keep nothing of that.
+
+        Raises:
+            ValueError: its layers cannot take so few images, or such small ones.
+        """
+        images = torch.zeros(num_images, self.hparams["in_channels"], *self.hparams["image_size"])
+        before = {name: buffer.clone() for name, buffer in self.named_buffers()}
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                self.train(training).try_out(images)
+        except ValueError as error:
+            if "Expected more than 1 value per channel" in str(error):  # batch and group normalisation
+                raise ValueError(
+                    "a training batch of one image is too small for this network, whose normalisation is left with "
+                    "one value per channel: give a --data.batch_size that leaves no batch of one image, a larger "
+                    "--data.image_size, or --backbone.norm none"
+                ) from error
+            if "Expected more than 1 spatial element" in str(error):  # instance normalisation
+                raise ValueError(
+                    f"images of {self.hparams['image_size']} are too small for this network, whose normalisation is "
+                    "left with one pixel: give a larger --data.image_size, fewer widths, or another norm"
+                ) from error
+            raise
+        finally:
+            for name, buffer in self.named_buffers():  # running statistics
+                buffer.copy_(before[name])
+            self.train()
+
+    def try_out(self, images: Tensor) -> None:
+        """Compute all that a training step computes of normalised images (N, C, H, W) alone."""
+        self(images)
+
+    def configure_optimizers(self) -> Any:
+        optimiser, training = build_optimiser(self, **self.hparams["optim"])
+        self._optimiser_values = [{k: v for k, v in g.items() if k not in KEPT} for g in optimiser.param_groups]
+        schedule, warmup = training["schedule"], training["warmup"]
+        steps = self.trainer.estimated_stepping_batches
+        if not 0 <= steps < math.inf:
+            if schedule == "constant" and not warmup:
+                return optimiser
+            raise ValueError(f"schedule {schedule} has to know how long the run is: give --max_epochs or --max_steps")
+        self._course = Course(until=int(steps))
+        self._rate_changes = schedule != "constant" or bool(warmup)
+
+        def factor(step: int) -> float:
+            return rate_factor(schedule, warmup, self._course.share_at(step))
+
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": LambdaLR(optimiser, factor), "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Have the optimiser's own settings hold, where a run is resumed with others than those it was saved with."""
+        if self._saved_course is not None and self.trainer.lr_scheduler_configs and self._rate_changes:
+            self._course = self._resumed_course(self._saved_course)
+        self._saved_course = None
+        optimiser = self.trainer.optimizers[0]
+        for group, values in zip(optimiser.param_groups, self._optimiser_values, strict=True):
+            group.update({**values, "initial_lr": values["lr"]})
+        for config in self.trainer.lr_scheduler_configs:
+            scheduler: Any = config.scheduler
+            scheduler.base_lrs = [values["lr"] for values in self._optimiser_values]
+            for group, rate, factor in zip(
+                optimiser.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
+            ):
+                group["lr"] = rate * factor(scheduler.last_epoch)
+            scheduler._last_lr = [group["lr"] for group in optimiser.param_groups]
+
+    def _resumed_course(self, saved: Mapping[str, Any]) -> Course:
+        """Return the saved course if the run still ends at the same step, else one from here to its new end.
+
+        What is done counts in the unit that limits the run, epochs or steps: a longer run goes on from a smaller share.
+        """
+        trainer = self.trainer
+        step, batches = trainer.global_step, trainer.num_training_batches
+        until, share, is_as_saved = trainer.max_steps, step / max(1, trainer.max_steps), True
+        if trainer.max_epochs not in (None, -1) and batches < math.inf:
+            epochs: Any = trainer.fit_loop.epoch_progress.current
+            taken = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+            within = min(taken, batches) if epochs.processed < epochs.started else 0  # batches of an unfinished epoch
+            steps = math.ceil(batches / trainer.accumulate_grad_batches)  # of an epoch
+            done = epochs.processed * steps + (
+                steps if within == batches else within // trainer.accumulate_grad_batches
+            )
+            end = step + max(0, trainer.max_epochs * steps - done)
+            if trainer.max_steps == -1 or end < trainer.max_steps:
+                until, share, is_as_saved = (
+                    end,
+                    (epochs.processed + within / batches) / trainer.max_epochs,
+                    done == step,
+                )
+        if not saved and is_as_saved:  # by a version that did not save it
+            return Course(until)
+        return Course(**saved) if saved and saved["until"] == until else Course(until, step, min(1.0, share))
+
+    # Lightning divides the sum of gradients by accumulate_grad_batches. The last batches of an epoch may be fewer, and
+    # so may the first ones after a resume with another number.
+
+    def on_after_backward(self) -> None:
+        self._accumulated += 1
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        counted, self._accumulated = self._accumulated, 0
+        if 0 < counted < self.trainer.accumulate_grad_batches:
+            for weight in (weight for group in optimizer.param_groups for weight in group["params"]):
+                if weight.grad is not None:
+                    weight.grad.mul_(self.trainer.accumulate_grad_batches / counted)
+
+    def preprocess(self, images_u8: Tensor) -> Tensor:
+        """Normalise uint8 images (N, C, H, W) as in training."""
+        return normalise(images_u8, self.hparams["mean"], self.hparams["std"])
+
+    def restore(self, images: Tensor) -> Tensor:
+        """Return normalised images (N, C, H, W) as they were before: floats in 0..1."""
+        return denormalise(images, self.hparams["mean"], self.hparams["std"])
+
+    def seen(self, images: Tensor) -> Tensor:
+        """Return normalised images (N, C, H, W) as a person sees them: uint8 (N, 3, H, W), on the CPU."""
+        return in_colour(self.restore(images)).cpu()
+
+    def track(self, count: int, **values: Tensor) -> None:
+        """Add a training batch of `count` images to the epoch's means, given each quantity's mean over the batch.
+
+        The sums stay on the device, so that no step waits for them. They are logged as train/NAME at the epoch's end.
+        """
+        means = [value.detach().float() for value in values.values()]
+        batch = torch.stack([*means, torch.ones_like(means[0])]) * count  # the last one counts images
+        self._sums = batch if self._sums is None else self._sums.to(batch.device) + batch
+        self._tracked = list(values)
+        self.images_seen += count
+
+    def on_train_epoch_start(self) -> None:
+        self._sums = None
+
+    def on_train_epoch_end(self) -> None:
+        sums = self._summed_over_processes()
+        if sums is not None:
+            means = sums[:-1] / sums[-1]
+            self.log_dict({f"train/{name}": mean for name, mean in zip(self._tracked, means, strict=True)})
+
+    # Measures are logged once, when they are whole: to log them at each batch takes longer than to update them.
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.measure(*batch)
+        self.images_measured += len(batch[0])
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.validation_step(batch, batch_idx)
+
+    def on_validation_epoch_start(self) -> None:
+        self.reset_measures()
+        self.images_measured = 0
+
+    def on_test_epoch_start(self) -> None:
+        self.on_validation_epoch_start()
+
+    def on_validation_epoch_end(self) -> None:
+        measured = self._measured_by_all()
+        if not self.trainer.sanity_checking:  # which may see too little
+            self._check_measured(measured, "val", "give others, or train without: --limit_val_batches 0")
+        self.log_dict({f"val/{name}": value for name, value in measured.items()})
+
+    def on_test_epoch_end(self) -> None:
+        measured = self._measured_by_all()
+        self._check_measured(measured, "test", "give others; the weights are kept")
+        measured |= self.measured_by_class()
+        self.log_dict({f"test/{name}": value for name, value in measured.items()})
+
+    def _measured_by_all(self) -> dict[str, Any]:
+        count = torch.tensor(self.images_measured, device=self.device)
+        self.images_measured = int(self.trainer.strategy.reduce(count, reduce_op="sum"))
+        return self.measured()
+
+    def _check_measured(self, measured: Mapping[str, Any], split: str, remedy: str) -> None:
+        """Refuse a best metric that is not a number, which would otherwise look like a result.
+
+        Raises:
+            ValueError: says why there is nothing to measure.
+        """
+        name = self.best_metric.partition("/")[2]
+        value = measured.get(name, 0.0)
+        if math.isnan(float(value.compute() if isinstance(value, Metric) else value)):
+            images = {"val": "validation images", "test": "test images"}[split]
+            raise ValueError(f"{split}/{name} cannot be measured on the {images}: {self.unmeasured}; {remedy}")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["task"] = self.task_name
+        # Of each process, so that a resumed epoch's means are added up in the order of an uninterrupted one.
+        sums: Any = None if self._sums is None else self.all_gather(self._sums)
+        if sums is not None:
+            sums = sums.view(self.trainer.world_size, -1)
+        checkpoint["epoch_means"] = {"names": self._tracked, "sums": sums}
+        checkpoint["course"] = dataclasses.asdict(self._course)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._tracked = checkpoint["epoch_means"]["names"]
+        sums = checkpoint["epoch_means"]["sums"]
+        # Of fewer processes than before, each takes over the sums of several; of more, some start from nothing.
+        if sums is not None:
+            own = sums[self.global_rank :: self.trainer.world_size]
+            sums = sum(own[1:], own[0]) if len(own) else torch.zeros_like(sums[0])
+        self._sums = sums
+        self._saved_course = checkpoint.get("course", {})
+        self.take_choices(checkpoint)
+
+    def take_choices(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take over from a checkpoint of this run the hyperparameters that training itself chooses."""
+
+    def _summed_over_processes(self) -> Tensor | None:
+        if self._sums is None:
+            return None
+        return self.trainer.strategy.reduce(self._sums.clone(), reduce_op="sum")  # it may sum in place
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: Any,
+        map_location: Any = "cpu",
+        hparams_file: Any = None,
+        strict: bool | None = True,
+        weights_only: bool | None = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Rebuild the task from a checkpoint file and nothing else, ready for use on `map_location`.
+
+        Only plain values and tensors are ever read, so a file from a stranger can run nothing.
+
+        Args:
+            checkpoint_path: a path on this machine.
+            map_location: where the weights go.
+            hparams_file: not taken: the hyperparameters are in the checkpoint.
+            strict: whether missing and surplus weights are errors.
+            weights_only: true; false is refused.
+            kwargs: hyperparameters to set otherwise than the file says.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is not a whole checkpoint of this task.
+        """
+        if hparams_file is not None or weights_only is False:
+            raise ValueError("a checkpoint is read alone and as plain values: leave hparams_file and weights_only out")
+        return cls.from_checkpoint(read_checkpoint(checkpoint_path), map_location, strict is not False, **kwargs)
+
+    @classmethod
+    def from_checkpoint(
+        cls, checkpoint: Mapping[str, Any], map_location: Any = "cpu", strict: bool = True, **changes: Any
+    ) -> Self:
+        """Rebuild the task from a checkpoint that has been read; see `load_from_checkpoint`."""
+        if checkpoint["task"] != cls.task_name:
+            raise ValueError(f"this checkpoint holds task {checkpoint['task']!r}, not {cls.task_name!r}")
+        hparams = cls.checked({**checkpoint["hyper_parameters"], **changes})
+        weights = checkpoint["state_dict"]
+        size = sum(value.nbytes for value in weights.values())
+        # Measures may keep images besides. A network that was changed on purpose may be larger than its file.
+        most = 4 * size + 64 * hparams["in_channels"] * math.prod(hparams["image_size"]) + SLACK
+        unlike = "the network described takes {needed} GiB of memory, far more than the weights that are there for it"
+        limit = AllocationLimit(most, unlike) if strict and not changes else contextlib.nullcontext()
+        with weights_not_fetched(), limit:
+            task = cls(**hparams)
+        own = task.state_dict()
+        for name, value in weights.items():
+            if name in own and value.is_floating_point() != own[name].is_floating_point():
+                raise ValueError(f"the checkpoint's weight {name} has type {value.dtype}, not {own[name].dtype}")
+            if value.is_floating_point() and not bool((value < math.inf).all()):  # a mask may hold -inf
+                raise ValueError(f"the checkpoint's weight {name} has values that are not numbers: training had failed")
+        try:
+            task.load_state_dict(weights, strict=strict)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()  # of as many as there are weights
+            raise ValueError(f"the checkpoint's weights are of another network ({reason[:200]})") from error
+        return task.to(map_location).eval()
+
+    @classmethod
+    def checked(cls, hparams: Any) -> dict[str, Any]:
+        """Return hyperparameters that were read from a file, with defaults for those it lacks.
+
+        Raises:
+            ValueError: they are not such that the task could have been built from them.
+        """
+        if not isinstance(hparams, Mapping):
+            raise ValueError(f"hyperparameters are a mapping, got {brief(hparams)}")
+        check_options(f"task {cls.task_name}", hparams, cls)
+        parameters = options_of(cls)
+        complete = {name: p.default for name, p in parameters.items() if p.default is not p.empty} | dict(hparams)
+        for name in parameters:
+            if name not in complete:
+                raise ValueError(f"task {cls.task_name} lacks its hyperparameter {name}")
+        check_described(complete)
+        return complete
+
+    @classmethod
+    def without_network(cls, hparams: Mapping[str, Any]) -> Self:
+        """Return a task that has its hyperparameters alone: it words and draws what others computed."""
+        task = cls.__new__(cls)
+        Task.__init__(task)
+        task.save_hyperparameters(cls.checked(hparams), logger=False)
+        return task
+
+    # ---- what a task has to have ----
+
+    def measure(self, images: Tensor, targets: Any) -> None:
+        """Take a batch into the measures: normalised images (N, C, H, W) and their targets."""
+        raise NotImplementedError
+
+    def reset_measures(self) -> None:
+        """Forget all batches that were measured."""
+        raise NotImplementedError
+
+    def measured(self) -> dict[str, Any]:
+        """Return what was measured by name: torchmetrics objects, or numbers joined over all processes."""
+        raise NotImplementedError
+
+    def measured_by_class(self) -> dict[str, Any]:
+        """Return what the test measures of each class, by MEASURE/CLASS."""
+        return {}
+
+    def outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Return what the network says in the end, as tensors (N, ...) by name: what is exported.
+
+        Those called `probabilities` have their classes in dimension 1.
+        No shape may depend on what is in a tensor, nor may anything be looked at as a number: it becomes a graph.
+
+        Args:
+            images: normalised (N, C, h, w), fitted to the task's `image_size`; or whole, for one that takes any size.
+        """
+        raise NotImplementedError
+
+    # These are asked of a task without a network, too: of the task they know its `hparams` alone.
+
+    def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+        """Return what a person wants to know of each image, as plain values; besides, there may be a `mask` (H, W) of
+        class numbers or an `image` (K, H, W), both of uint8.
+
+        Args:
+            outputs: what `outputs` returned for N images.
+            sizes: (H, W) of each in its file; positions in an answer are in pixels of that.
+        """
+        raise NotImplementedError
+
+    def rows(self, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return an answer as rows of a table with at least the task's `columns`."""
+        raise NotImplementedError
+
+    def draw(self, image: Tensor, answer: Mapping[str, Any]) -> Tensor:
+        """Return a picture of an answer on its image: uint8 (3, H, W) to uint8 (3, H, W)."""
+        raise NotImplementedError
+
+    # ---- what a task may have besides: for the comparison of an exported file, and for the report of a run ----
+
+    def in_order_of(self, outputs: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return outputs in the order of others for the same images, where rounding may have changed it.
+
+        It is asked of a task without a network, too.
+        """
+        return outputs
+
+    def side_by_side(self, images: Tensor, targets: Any) -> dict[str, Tensor]:
+        """Return pictures (N, 3, h, w) of uint8 to look at beside each other, by title, for a batch; or none.
+
+        Args:
+            images: normalised (N, C, H, W).
+            targets: what belongs to them.
+        """
+        return {}
+
+    def legend(self) -> dict[str, tuple[int, int, int]]:
+        """Return what the colours on those pictures mean, where that is not written there."""
+        return {}
+
+    def confusion(self) -> Tensor | None:
+        """Return how much of each true class (rows) was given which class (columns), of what was measured: (K, K)."""
+        return None
+
+    def worst_mistakes(self) -> list[Mistake]:
+        """Return the worst mistakes in what was measured, the worst first."""
+        return []

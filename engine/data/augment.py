@@ -1,0 +1,155 @@
+"""Varying samples for training: images, and the masks, boxes or images that belong to them, together.
+
+All of it works on the types of torchvision's tv_tensors and draws from torch's global random numbers. (H, W) is a size
+in pixels.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+from engine.contract.data import IGNORE
+from engine.inputs.boxes import area
+
+GREY = 114  # what is laid around images: dark grey, as detectors do
+LEAST_SEEN = 0.2  # share of a box's area that has to be in sight for it to stay
+LEAST_PIXELS = 2.0  # sides of a box that is worth keeping
+MOSAIC_OUT = 2.0  # a mosaic is that many times as wide as an image
+
+
+class Part(NamedTuple):
+    """A part of an image, in its pixels; it may reach over the border."""
+
+    top: int
+    left: int
+    high: int
+    wide: int
+
+
+class RandomZoom:
+    """Shows a part of an image of random size and place, or more than the image, at `size` = (H, W).
+
+    Args:
+        size: (H, W) of what comes out.
+        least, most: the side of the part, as a share of the image's, is drawn between these, evenly in its logarithm.
+            Above 1 the image is seen from farther away, with grey around it.
+    """
+
+    def __init__(self, size: tuple[int, int], least: float, most: float) -> None:
+        self.size = size
+        self.least, self.most = least, most
+
+    def part_of(self, size: Sequence[int]) -> Part:
+        """Draw the part of an image of `size` = (H, W) that is shown."""
+        height, width = size
+        draw = torch.rand(3).tolist()
+        share = math.exp(math.log(self.least) + draw[0] * math.log(self.most / self.least))
+        high, wide = max(1, round(height * share)), max(1, round(width * share))
+        # Anywhere such that nothing of the image is lost that could be seen, and nothing is seen that could be image.
+        return Part(round(draw[1] * (height - high)), round(draw[2] * (width - wide)), high, wide)
+
+    def show(self, inpt: Any, part: Part) -> Any:
+        """Return that part of a tv_tensor, scaled to `size`; around images it is grey, around masks no class."""
+        top, left, high, wide = part
+        height, width = F.get_size(inpt)
+        if top < 0 or left < 0:
+            above, before = max(0, -top), max(0, -left)
+            below, after = max(0, top + high - height), max(0, left + wide - width)
+            inpt = F.pad(inpt, [before, above, after, below], fill=IGNORE if is_mask(inpt) else GREY)
+            top, left = top + above, left + before
+        # Masks are scaled to the nearest pixel, whatever is said here.
+        return F.resized_crop(inpt, top, left, high, wide, list(self.size), antialias=True)
+
+
+class Varied:
+    """What is done to a training sample: mosaic, zoom, flip; see `SampleStore`.
+
+    Args:
+        size: (H, W) of what comes out.
+        zoom: images are seen nearer or farther by up to this share, at random.
+        flip: mirror half of the images left to right.
+        mosaic: share of the samples that are joined from four.
+        mosaic_epochs: epochs after which no mosaic is made any more, so that training ends on what images look like.
+        num: number of samples, from which a mosaic's other three are drawn.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        zoom: float = 0.0,
+        flip: bool = False,
+        mosaic: float = 0.0,
+        mosaic_epochs: float = math.inf,
+        num: int = 0,
+    ) -> None:
+        self.zoom = RandomZoom(size, 1 / (1 + zoom), 1 + zoom)
+        self.out = RandomZoom(size, 1 / MOSAIC_OUT / (1 + zoom), 1.0)
+        self.size = size
+        self.flip = v2.RandomHorizontalFlip(0.5) if flip else None
+        self.mosaic = mosaic
+        self.mosaic_epochs = mosaic_epochs
+        self.num = num
+
+    def __call__(self, read: Callable[[int], Any], index: int, epoch: int) -> Any:
+        if self.mosaic and epoch < self.mosaic_epochs and float(torch.rand(1)) < self.mosaic:
+            others = torch.randint(self.num, (3,)).tolist()
+            sample = self._seen(join_four([read(i) for i in (index, *others)]), self.out)
+        else:
+            sample = self._seen(read(index), self.zoom)
+        return sample if self.flip is None else self.flip(*sample)
+
+    def _seen(self, sample: Any, zoom: RandomZoom) -> Any:
+        image, target = sample
+        if (zoom.least, zoom.most) == (1, 1) and F.get_size(image) == list(self.size):
+            return sample
+        part = zoom.part_of(F.get_size(image))
+        seen = zoom.show(image, part)
+        if isinstance(target, Mapping):
+            scale = self.size[0] / part.high * self.size[1] / part.wide
+            boxes = zoom.show(target["boxes"], part)
+            return seen, keep_seen(
+                boxes, target["labels"], area(target["boxes"].as_subclass(Tensor)) * scale, self.size
+            )
+        return seen, zoom.show(target, part) if isinstance(target, tv_tensors.TVTensor) else target
+
+
+def join_four(samples: Sequence[Any]) -> Any:
+    """Put four samples of one size (H, W) together as a square of (2H, 2W)."""
+    images, targets = zip(*samples, strict=True)
+    channels, height, width = images[0].shape
+    joined = images[0].new_empty(channels, 2 * height, 2 * width)
+    boxes, labels = [], []
+    for i, (image, target) in enumerate(zip(images, targets, strict=True)):
+        top, left = i // 2 * height, i % 2 * width
+        joined[:, top : top + height, left : left + width] = image
+        boxes.append(target["boxes"].as_subclass(Tensor) + torch.tensor([left, top, left, top]))
+        labels.append(target["labels"])
+    return tv_tensors.Image(joined), objects(torch.cat(boxes), torch.cat(labels), (2 * height, 2 * width))
+
+
+def objects(boxes: Tensor, labels: Tensor, size: Sequence[int]) -> dict[str, Tensor]:
+    """Return the target of an image of `size` = (H, W) with these boxes (M, 4) xyxy in pixels and labels (M,)."""
+    return {"boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(size[0], size[1])), "labels": labels}
+
+
+def keep_seen(boxes: Tensor, labels: Tensor, whole: Tensor, size: Sequence[int]) -> dict[str, Tensor]:
+    """Cut boxes (M, 4) xyxy off at the border of `size` = (H, W); keep those of which enough is left.
+
+    `whole` (M,) is the area that each would have without the border.
+    """
+    limit = torch.tensor([size[1], size[0], size[1], size[0]])
+    cut = boxes.as_subclass(Tensor).clamp(min=torch.zeros(4), max=limit)
+    sides = torch.minimum(cut[:, 2] - cut[:, 0], cut[:, 3] - cut[:, 1])
+    kept = (area(cut) >= LEAST_SEEN * whole) & (sides >= LEAST_PIXELS)
+    return objects(cut[kept], labels[kept], size)
+
+
+def is_mask(inpt: Any) -> bool:
+    """Whether these are class numbers, and not colours."""
+    return isinstance(inpt, tv_tensors.Mask)

@@ -1,0 +1,73 @@
+"""The processes that load batches: how they begin, so that none is left and none is waited for in vain."""
+
+import multiprocessing
+import multiprocessing.queues
+import os
+import signal
+import sys
+from typing import Any
+
+import torch.utils.data
+from torch._utils import ExceptionWrapper
+
+from engine.machine import die_with_parent
+
+PATIENCE = float(torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL)  # seconds
+
+if sys.platform == "linux":
+    from multiprocessing.context import ForkContext, ForkProcess
+    from multiprocessing.popen_fork import Popen
+
+    class _Started(Popen):
+        """A process that is ended by SIGKILL, as it ignores SIGTERM."""
+
+        def terminate(self) -> None:
+            self.kill()
+
+    class _Process(ForkProcess):
+        @staticmethod
+        def _Popen(process: Any) -> Popen:
+            return _Started(process)
+
+    class _Context(ForkContext):
+        Process = _Process
+
+
+def context() -> Any:
+    """Return how loading processes are started: on Linux forked, whatever Python's default, else by that default.
+
+    Only forked processes share a cache with the one that trains.
+    """
+    return _Context() if sys.platform == "linux" else None
+
+
+def set_patience(seconds: float = PATIENCE) -> None:
+    """Set how long each loading process is waited for at the end before it is killed, in case it hangs."""
+    torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = seconds
+
+
+def begin(number: int) -> None:
+    """Set up a loading process, which has inherited the signal handlers of the one that trains.
+
+    Requests to stop are that one's business, also where SLURM, systemd or a terminal sends them to every process: it
+    still needs batches until its state is saved. A batch that cannot be handed over, as shared memory is full, would be
+    dropped and waited for without end: an error takes its place.
+    """
+    for name in ("SIGINT", "SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    linux = sys.platform == "linux"  # where `context` ends a process without SIGTERM
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if linux else signal.SIG_DFL)
+    die_with_parent()  # even if this one hangs
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:  # it ended before that
+        os._exit(1)
+    # The hook that Python's own process pools use for this; by itself a queue prints a traceback and goes on.
+    multiprocessing.queues.Queue._on_queue_feeder_error = _hand_over  # type: ignore[attr-defined]
+
+
+def _hand_over(queue: Any, error: Exception, batch: Any) -> None:
+    try:
+        raise RuntimeError(f"DataLoader worker cannot hand over a batch ({error})") from error
+    except RuntimeError:
+        queue.put((batch[0], ExceptionWrapper(where="in a loading process")))

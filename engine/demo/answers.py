@@ -1,0 +1,156 @@
+"""What the page of scripts/demo.py answers: the same as predict.py, in HTML. Nothing of Gradio is imported here."""
+
+import base64
+import io
+import threading
+from collections.abc import Iterable, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from engine.contract.registry import printable
+from engine.contract.task import Task
+from engine.demo.scribble import like_mnist, scaled
+from engine.errors import RunError
+from engine.export.model import of_task
+from engine.files.image_files import opened
+from engine.inference.predict import NOTHING, Predictions, draw
+from engine.inputs.drawing import to_image
+
+MOST_SHOWN = 5  # classes of a dropped image
+LEAST_SIDE = 400  # pixels of a picture with texts
+WIDEST = 1200  # pixels of a picture on the page; predict.py writes it whole
+MOST_TEXT = 2**20  # characters of a drawing, which takes some thousands
+MOST_SIDE = 1024  # pixels of it
+PNG = "data:image/png;base64,"
+
+
+class Answers:
+    """Looks at a visitor's drawings and image files, one at a time.
+
+    Args:
+        task: a task in evaluation mode, on its device.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.model = of_task(task, str(task.device))
+        self.names: list[str] = task.hparams["class_names"]
+        self.lock = threading.Lock()  # visitors are answered by threads, and least_score belongs to the task
+
+    def empty(self) -> str:
+        """Return what is shown before there is a drawing."""
+        return _bars((name, 0.0) for name in self.names) + note("Draw, and the probabilities appear.")
+
+    def of_drawing(self, asked: Mapping[str, Any]) -> str:
+        """Return the probabilities of all classes, in their order, and what the network sees, as HTML.
+
+        Args:
+            asked: `image`, the address of a PNG (data:image/png;base64,...), light on black; and `centre`, whether it
+                is centred and scaled as MNIST's digits are.
+        """
+        try:
+            drawing = _decoded(asked["image"])
+        except (KeyError, TypeError, ValueError):
+            return note("This is no drawing.")
+        size = self.task.hparams["image_size"]
+        pixels = (like_mnist if asked.get("centre") else scaled)(drawing, size)[None]  # (1, H, W)
+        with self.lock, torch.inference_mode():
+            answer = self.task.answers(self.model.outputs(pixels[None]), [(size[0], size[1])])[0]
+        seen = f'<img src="{_encoded(to_image(pixels))}" alt="what the network sees">'
+        return (
+            _bars(answer["probabilities"].items()) + f'<div class="seen">{seen}<span>What the network sees</span></div>'
+        )
+
+    def of_file(
+        self, path: Path, name: str, invert: bool = False, fit: bool = False, least_score: float | None = None
+    ) -> tuple[Image.Image | None, str]:
+        """Return a picture of what a file shows, if there is one to show, and the answer or what is wrong, as HTML.
+
+        Args:
+            path: the file.
+            name: what the visitor knows it by.
+            invert: whether light and dark are swapped first.
+            fit: whether an image is scaled to the size trained on, also for a task that takes any.
+            least_score: leave out objects less certain than that.
+        """
+        if not path.is_file():
+            return None, note(f"{printable(name)} was deleted after a while: drop it in again.")
+        predictions = Predictions(self.model, invert, whole=self.task.takes_any_size and not fit)
+        try:
+            with self.lock:
+                if least_score is not None:
+                    self.task.hparams["least_score"] = least_score
+                found = list(predictions.of([path]))
+        except RunError as error:
+            return None, note(str(error).replace(str(path), printable(name)))
+        if not found:
+            return None, note(" ".join(predictions.unreadable).replace(str(path), printable(name)))
+        answer = found[0].answer
+        text = note("It looks inverted, dark on light: try to invert it.") if found[0].looks_inverted else ""
+        if "probabilities" in answer:
+            best = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
+            return None, _bars(best[:MOST_SHOWN]) + text
+        picture = draw(self.task, found[0], LEAST_SIDE)
+        picture.thumbnail((WIDEST, WIDEST))
+        return picture, self._table(answer) + text
+
+    def _table(self, answer: Mapping[str, Any]) -> str:
+        rows = self.task.rows(answer)
+        columns = self.task.columns
+        if all(row[name] is None for row in rows for name in columns):
+            return note(f"{NOTHING.capitalize()}.")
+        head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+        body = ""
+        colours = self.task.legend() if "mask" in answer else {}
+        for row in rows:
+            cells = [_cell(row[name], kind) for name, kind in columns.items()]
+            if row.get("class") in colours:
+                colour = "#{:02x}{:02x}{:02x}".format(*colours[row["class"]])
+                cells[0] = f'<i style="background:{colour}"></i>{cells[0]}'
+            body += "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+        return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _cell(value: Any, kind: str) -> str:
+    if kind == "text":
+        return escape(str(value))
+    return f"{100 * value:.1f} %" if kind == "percent" else f"{value:.1f}"
+
+
+def _bars(values: Iterable[tuple[str, float]]) -> str:
+    lines = "".join(
+        f'<div class="bar"><b>{escape(name)}</b><span><i style="width:{100 * value:.1f}%"></i></span>'
+        f"<em>{100 * value:.1f} %</em></div>"
+        for name, value in values
+    )
+    return f'<div class="bars">{lines}</div>'
+
+
+def note(text: str) -> str:
+    """Return a line about an image, as HTML."""
+    return f'<p class="note">{escape(text)}</p>'
+
+
+def _decoded(address: Any) -> torch.Tensor:
+    """Return a drawing, uint8 (h, w), from its address.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(address, str) or not address.startswith(PNG) or len(address) > MOST_TEXT:
+        raise ValueError("a drawing is a PNG")
+    with opened(io.BytesIO(base64.b64decode(address.removeprefix(PNG), validate=True))) as image:
+        if max(image.size) > MOST_SIDE:
+            raise ValueError("a drawing is small")
+        return torch.from_numpy(np.array(image.convert("L")))
+
+
+def _encoded(image: Image.Image) -> str:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return PNG + base64.b64encode(file.getvalue()).decode()

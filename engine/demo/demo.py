@@ -1,0 +1,143 @@
+"""A page on this machine to try a checkpoint on: what scripts/demo.py does."""
+
+import importlib.util
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from engine.config.arguments import Parser
+from engine.contract.parts import task_of
+from engine.contract.task import Task
+from engine.demo.answers import Answers
+from engine.errors import RunError, Stopped, UsageError, one_line
+from engine.inference.evaluate import images_at_hand
+from engine.inference.predict import best_device, check_device
+from engine.inputs.drawing import to_image
+from engine.machine import settle_threads
+from engine.resume.checkpoint_file import read_checkpoint
+from engine.terminal import say
+from engine.training.progress import percent_or_number
+
+EXAMPLES = 5
+MOST_DRAWN = 64  # pixels a side of images small enough to be drawn
+MOST_NAMES = 30  # classes that are named
+PORTS = 100  # tried one after the other
+# Nothing is asked of anybody outside: no statistics, no look for newer versions, no way through a proxy to ourselves.
+ALONE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "NO_PROXY": "*", "no_proxy": "*"}
+
+
+def main(arguments: list[str]) -> None:
+    """Serve the page until Ctrl-C.
+
+    Raises:
+        UsageError: the command line makes no sense, or the checkpoint cannot be read.
+        RunError: Gradio is not installed, or no port is free.
+        Stopped: a signal asked for the end.
+    """
+    parser = Parser(prog="demo.py", description="A page in the browser to try a checkpoint on.")
+    parser.add_argument("checkpoint", help="a best.ckpt")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 lets others in [127.0.0.1]")
+    parser.add_argument("--port", type=int, default=7860, metavar="INT", help="the first free one from there on [7860]")
+    parser.add_argument("--device", default=None, help="cpu, cuda or mps; by default the best there is")
+    given = parser.parse_args(arguments)
+    check_device(given.device)
+    if not 1 <= given.port <= 65535:
+        raise UsageError(f"--port is a number from 1 to 65535, got {given.port}")
+    if importlib.util.find_spec("gradio") is None:
+        raise RunError('the page needs Gradio: pip install -e ".[demo]"')
+    settle_threads(1)
+    try:
+        checkpoint = read_checkpoint(given.checkpoint)
+        task = task_of(checkpoint, given.device or best_device())
+    except (OSError, ValueError, RuntimeError, AssertionError) as error:
+        raise UsageError(one_line(error)) from error
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    # An upload may still be written while the folder is removed.
+    with tempfile.TemporaryDirectory(prefix="demo-", ignore_cleanup_errors=True) as name:
+        folder = Path(name).resolve()
+        page, look = make_page(task, checkpoint, given.checkpoint, folder)
+        from engine.demo.server import serve
+
+        with listen(given.host, given.port, given.port + PORTS) as listening:
+            port = listening.getsockname()[1]
+            host = f"[{given.host}]" if ":" in given.host else given.host
+            say(f"http://{host}:{port} shows {given.checkpoint}; Ctrl-C ends it")
+            serve(page, listening, given.host, folder, look)
+
+
+def _stop(number: int, frame: Any) -> NoReturn:
+    raise Stopped(number)
+
+
+def make_page(task: Task, checkpoint: dict[str, Any], path: str, folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Return the page of a checkpoint, and the arguments of Gradio's that say how it looks.
+
+    Args:
+        task: the checkpoint's task, on its device.
+        checkpoint: what was read from the file.
+        path: the file.
+        folder: where images lie as long as they are needed.
+    """
+    os.environ |= {**ALONE, "GRADIO_TEMP_DIR": str(folder), "GRADIO_EXAMPLES_CACHE": str(folder)}
+    # Only now: it reads these as it is imported, and takes seconds.
+    from engine.demo.page import build_page, look_of
+
+    size = task.hparams["image_size"]
+    draw = task.task_name == "classify" and task.hparams["in_channels"] == 1 and max(size) <= MOST_DRAWN
+    config = checkpoint.get("run", {}).get("config", {})
+    data = Path(config["data"]["name"]).absolute().name if config else ""
+    title = f"{task.task_name}: {data}" if data else task.task_name
+    examples = example_images(task, checkpoint, path, folder)
+    shown = build_page(Answers(task), title, facts(task, checkpoint, path), draw, examples, folder)
+    return shown, look_of(size)
+
+
+def facts(task: Task, checkpoint: Mapping[str, Any], path: str) -> list[str]:
+    """Return lines on what a checkpoint is: its classes; its network, how good it is, and its file."""
+    names = task.hparams["class_names"]
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    parts = [f"{task.hparams['backbone']['name']} + {task.hparams['head']['name']}"]
+    height, width = task.hparams["image_size"]
+    parts.append(f"{width} x {height} pixels, {'grey' if task.hparams['in_channels'] == 1 else 'colour'}")
+    best = checkpoint.get("callbacks", {}).get("RunCheckpoints", {})
+    if best.get("best_value") is not None:
+        value = percent_or_number(best["metric"], float(best["best_value"]))
+        parts.append(f"best {best['metric']} {value}, epoch {best['best_epoch'] + 1}")
+    classes = [] if task.takes == "translate" else [f"Classes: {', '.join(names[:MOST_NAMES])}{more}"]
+    return [*classes, ", ".join([*parts, path])]
+
+
+def example_images(task: Task, checkpoint: dict[str, Any], path: str, folder: Path) -> list[Path]:
+    """Write a few test images of the data that a checkpoint was trained on; none where they are not at hand."""
+    try:
+        store, _ = images_at_hand(path, checkpoint, task, {})
+        images = store.__getitems__(range(min(EXAMPLES, len(store))))[0]
+    except (RunError, OSError, ValueError):
+        return []
+    files = [folder / f"{i + 1}.png" for i in range(len(images))]
+    for image, file in zip(images, files, strict=True):
+        to_image(torch.as_tensor(image)).save(file)
+    return files
+
+
+def listen(host: str, first: int, end: int) -> socket.socket:
+    """Listen at the first free port from `first` on, before `end`.
+
+    Raises:
+        RunError: there is none, or the host is not this machine.
+    """
+    reason = "no port left"
+    for port in range(first, min(end, 65536)):
+        try:
+            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+            return socket.create_server((host, port), family=family)
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+    raise RunError(f"--host {host} --port: nothing is free there before {end} ({reason})")

@@ -1,0 +1,190 @@
+"""A checkpoint as a file that other programs can run, compared with the original: what scripts/export.py does."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.config.arguments import Parser, check_output
+from engine.contract.parts import task_of
+from engine.contract.registry import look_up
+from engine.contract.task import Task
+from engine.errors import RunError, UsageError, one_line
+from engine.export import FORMATS
+from engine.export.model import PROBABILITIES, Model, extra_needed, of_task
+from engine.inference.evaluate import images_at_hand
+from engine.machine import settle_threads
+from engine.resume.checkpoint_file import read_checkpoint, written_whole
+from engine.terminal import say
+
+IMAGES = 1000
+TOLERANCE = 1e-4
+RANDOM = 100  # images, where there are no real ones
+BATCH = 50
+
+
+def main(arguments: list[str]) -> None:
+    """Write a file, read it again, and keep it if it says what the checkpoint does.
+
+    Raises:
+        UsageError: the command line makes no sense, the checkpoint cannot be read, or a package is missing.
+        RunError: the file cannot be written, or says something else; nothing is left of it.
+    """
+    parser = Parser(prog="export.py", description="Write a checkpoint as a file that other programs can run.")
+    parser.add_argument("checkpoint", help="a best.ckpt")
+    parser.add_argument("--format", required=True, help=f"one of {', '.join(FORMATS)}")
+    parser.add_argument("--output", metavar="FILE", help="where to; by default beside the checkpoint")
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=IMAGES,
+        metavar="INT",
+        help=f"test images that the file is compared with the checkpoint on, at most [{IMAGES}]",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=TOLERANCE,
+        metavar="NUMBER",
+        help="largest difference allowed, as a share of an output's largest value where that is above 1 "
+        f"[{TOLERANCE:g}]",
+    )
+    parser.add_argument("--data", metavar="PATH", help="a folder of images to compare on, of the classes trained on")
+    parser.add_argument("--data.root", dest="root", metavar="DIR", help="where MNIST is, if not where it was")
+    given = parser.parse_args(arguments)
+    if given.images < 2:
+        raise UsageError(f"--images is 2 or more, got {given.images}")
+    if not 0 <= given.tolerance < float("inf"):
+        raise UsageError(f"--tolerance is 0 or more, got {given.tolerance}")
+    settle_threads(1)
+    try:
+        kind = look_up("format", given.format, FORMATS)
+        checkpoint = read_checkpoint(given.checkpoint)
+        task = task_of(checkpoint)
+    except (OSError, ValueError) as error:
+        raise UsageError(one_line(error)) from error
+    target = check_output(given.output or str(Path(given.checkpoint).with_suffix(kind.suffix)), [kind.suffix])
+
+    said = {"data.name": given.data, "data.root": given.root}
+    flags = {flag: value for flag, value in said.items() if value is not None}
+    images = _images(given.checkpoint, checkpoint, task, given.images, flags)
+    first = next(images)
+    try:
+        with torch.no_grad(), written_whole(target) as temporary:
+            with extra_needed():
+                kind.write(task, first[:2], temporary)
+                models = of_task(task, "cpu"), kind.read(temporary, "cpu")
+            others = Comparison(*models, given.tolerance)  # another number of images, and another size
+            others.add(first[:1])
+            if task.takes_any_size:
+                others.add(first[..., :-1, :-3])
+            others.check()
+            comparison = Comparison(*models, given.tolerance)
+            for batch in itertools.chain([first], images):
+                comparison.add(batch)
+            for line in comparison.check():
+                say(line)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise RunError(f"{target} is not written: {one_line(error)}") from error
+    say(f"written         {target} ({target.stat().st_size:,} bytes)")
+    if kind.is_data:
+        say(f"use it          python scripts/predict.py {target} IMAGES")
+
+
+def _images(path: str, checkpoint: dict[str, Any], task: Task, most: int, flags: dict[str, Any]) -> Iterator[Tensor]:
+    """Yield batches of uint8 images (N, C, H, W): test images of what a checkpoint was trained on, or random ones.
+
+    Raises:
+        UsageError: there are no such images where `flags` say they are.
+    """
+    try:
+        store, which = images_at_hand(path, checkpoint, task, flags)
+    except (RunError, OSError, ValueError) as error:
+        if flags:
+            raise UsageError(one_line(error)) from error
+        number = min(most, RANDOM)
+        say(f"compared on     {number} random images: {one_line(error)}")
+        size = (number, task.hparams["in_channels"], *task.hparams["image_size"])
+        yield from torch.randint(0, 256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).split(
+            BATCH
+        )
+        return
+    number = max(2, min(most, len(store)))
+    say(f"compared on     {number:,} of {len(store):,} {which} images")
+    chosen = torch.linspace(0, len(store) - 1, number).round().long()  # from all over it, as classes may be in order
+    for batch in chosen.split(BATCH):
+        yield store.__getitems__(batch.tolist())[0]
+
+
+class Comparison:
+    """How far an exported file is from its original.
+
+    Args:
+        original: what it was made from.
+        exported: what was read from the file.
+        tolerance: largest difference of an output, as a share of its largest value where that is above 1. Whole numbers
+            have to be equal.
+    """
+
+    def __init__(self, original: Model, exported: Model, tolerance: float) -> None:
+        self.original, self.exported, self.tolerance = original, exported, tolerance
+        self.apart: dict[str, list[Tensor]] = {}  # of each image
+        self.values: dict[str, float] = {}  # the largest of an output
+        self.is_whole: dict[str, bool] = {}  # whether it is of whole numbers
+        self.same = self.decisions = 0
+
+    def add(self, images: Tensor) -> None:
+        """Compare on a batch of images (N, C, H, W) of uint8.
+
+        Raises:
+            ValueError: the outputs have other names or shapes.
+        """
+        mine, theirs = self.original.outputs(images), self.exported.outputs(images)
+        shapes = [{name: tuple(value.shape) for name, value in outputs.items()} for outputs in (mine, theirs)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"for {len(images)} images it gives {shapes[1]}, and the checkpoint {shapes[0]}")
+        theirs = dict(self.original.task.in_order_of(theirs, mine))
+        for name, value in mine.items():
+            apart = (value.double() - theirs[name].double()).abs().flatten(1).amax(dim=1)
+            self.apart.setdefault(name, []).append(apart.nan_to_num(nan=torch.inf))
+            self.values[name] = max(value.abs().max().item(), self.values.get(name, 0.0))
+            self.is_whole[name] = not value.is_floating_point()
+        if PROBABILITIES in mine:
+            classes = [outputs[PROBABILITIES].argmax(dim=1) for outputs in (mine, theirs)]
+            self.same += int((classes[0] == classes[1]).sum())
+            self.decisions += classes[0].numel()
+
+    def _limit(self, name: str) -> float:
+        return 0.0 if self.is_whole[name] else self.tolerance * max(1.0, self.values[name])
+
+    def check(self) -> list[str]:
+        """Return lines on how far the two are apart.
+
+        Raises:
+            ValueError: farther than allowed.
+        """
+        apart = {name: torch.cat(values) for name, values in self.apart.items()}
+        limits = {name: self._limit(name) for name in apart}
+        differs = torch.stack([apart[name] > limit for name, limit in limits.items()])  # (outputs, images)
+        number, total = int(differs.any(dim=0).sum()), differs.shape[1]
+        if number > int(self.original.task.undecided * total):
+            name = list(apart)[int(differs.sum(dim=1).argmax())]
+            raise ValueError(
+                f"{name} differs from the checkpoint's by up to {apart[name].max():.2g} where {limits[name]:.2g} is "
+                f"allowed, {number:,} of {total:,} images are concerned; --tolerance allows more"
+            )
+        agree = ~differs.any(dim=0)
+        lines = [
+            f"{name:<15} largest difference {values[agree].max():.2g}, allowed {limits[name]:.2g}"
+            f"{'' if self.values[name] or self.is_whole[name] else '; it is 0 for all of these images'}"
+            for name, values in apart.items()
+        ]
+        if number:
+            lines.append(f"undecided       {number:,} of {total:,} images, where the last bit of a number decides")
+        if self.decisions:
+            what = "images" if self.decisions == total else "pixels"
+            lines.append(f"same class      {self.same:,} of {self.decisions:,} {what}")
+        return lines

@@ -1,0 +1,210 @@
+"""What every format has in common: raw images in, named tensors out, and what the file says about itself.
+
+N images, C channels, (H, W) size in pixels.
+"""
+
+import contextlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from engine.contract.parts import parts
+from engine.contract.registry import brief, look_up
+from engine.contract.task import LONGEST_SIDE, Task
+from engine.inputs.letterbox import pad_to_multiple
+from engine.resume.checkpoint_file import first_line
+
+MULTIPLE = "size_multiple"
+VERSION = "1"  # of what is said in a file; a file of another one is refused
+INPUT = "images"
+ROUNDING = 1e-3  # by which a probability may leave 0..1
+PROBABILITIES = "probabilities"  # an output of this name has its classes in dimension 1
+VALUES = "uint8 (N, C, H, W), 0 to 255, channels in the order RGB; normalised inside"
+FITTED = (
+    "upright, scaled into image_size with its proportions kept (bilinear, antialiased), and put in the middle; what is "
+    "left on two sides has the median tone of the image's border"
+)
+WHOLE = "not at all: any height and width that are multiples of size_multiple"
+
+
+class Model(NamedTuple):
+    """A task, and what computes its outputs from images of uint8 (N, C, H, W), fitted or whole."""
+
+    task: Task
+    outputs: Callable[[Tensor], dict[str, Tensor]]
+    is_program: bool  # whether the task's options went into it for good
+
+
+class Write(Protocol):
+    """Writes a file that computes what a task does, to be tried on a few images (N, C, H, W) of uint8, two or more.
+
+    Raises:
+        ValueError: the network cannot be written in this format.
+    """
+
+    def __call__(self, task: Task, images: Tensor, path: Path) -> None: ...
+
+
+class Read(Protocol):
+    """Reads what `Write` wrote; raises what `load_model` does."""
+
+    def __call__(self, path: Path, device: str) -> Model: ...
+
+
+class Whole(nn.Module):
+    """A task's network with all that comes before and after it: images of uint8 (N, C, H, W) to named tensors."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return self.task.outputs(self.task.preprocess(images))
+
+
+class About(NamedTuple):
+    """What a file says about itself, as far as it is needed to run it."""
+
+    task: type[Task]
+    hparams: dict[str, Any]
+    outputs: list[str]
+    multiple: int
+
+
+def of_task(task: Task, device: str) -> Model:
+    """Return the model of a task that has its network, on its device."""
+    whole = Whole(task)
+    return Model(task, lambda images: whole(images.to(device)), is_program=False)
+
+
+def of_program(said: About, compute: Callable[[Tensor], dict[str, Tensor]]) -> Model:
+    """Return the model of a graph: its outputs, and a task without a network."""
+    task, multiple = said.task.without_network(said.hparams), said.multiple
+
+    def checked(images: Tensor) -> dict[str, Tensor]:
+        found = compute(images)
+        if PROBABILITIES in found and found[PROBABILITIES].shape[1:2] != (len(task.hparams["class_names"]),):
+            raise ValueError(f"{PROBABILITIES} of shape {tuple(found[PROBABILITIES].shape)}")
+        for name in (PROBABILITIES, "scores"):
+            if name in found and not bool(((found[name] > -ROUNDING) & (found[name] < 1 + ROUNDING)).all()):
+                raise ValueError(f"{name} that are not in 0..1")
+        return found
+
+    if not task.takes_any_size:
+        return Model(task, checked, is_program=True)
+
+    def outputs(images: Tensor) -> dict[str, Tensor]:
+        """Make images larger on the right and below, as the task does, and cut what is made of them back."""
+        height, width = images.shape[-2:]
+        larger = pad_to_multiple(images, multiple)
+        return {name: value[..., :height, :width] for name, value in checked(larger).items()}
+
+    return Model(task, outputs, is_program=True)
+
+
+def size_multiple(task: Task) -> int:
+    """Return what H and W have to be multiples of in a graph for images of any size, so that all its maps fit."""
+    return int(task.backbone.strides[-1])
+
+
+def capture(task: Task, images: Tensor) -> torch.export.ExportedProgram:
+    """Return a task's network as a graph for batches of any number, and for images of any size if the task takes them.
+
+    Args:
+        task: in evaluation mode, on the CPU.
+        images: two or more images (N, C, H, W) of uint8.
+
+    Raises:
+        ValueError: the network has no graph that is the same for all images.
+    """
+    free: dict[int, Any] = {0: torch.export.Dim("batch")}
+    if task.takes_any_size:
+        multiple = size_multiple(task)
+        free |= {2: multiple * torch.export.Dim("height"), 3: multiple * torch.export.Dim("width")}
+        # Of several cells each way, and not square: a graph is laid out for what holds for these.
+        high, wide = (max(least, -(-side // multiple)) for least, side in zip((3, 4), images.shape[-2:], strict=True))
+        images = images.new_zeros(len(images), images.shape[1], high * multiple, (wide + (wide == high)) * multiple)
+    images = images.clone()  # it is written, too, and with it whatever it is a part of
+    whole = Whole(task).eval()
+    whole(images)  # what is computed once and kept, or looked at once, is so from real images
+    try:
+        return torch.export.export(whole, (images,), dynamic_shapes=(free,))
+    except Exception as error:  # torch has a type for each of its many reasons
+        raise ValueError(f"the network cannot be made a graph ({first_line(error)})") from error
+
+
+def about(task: Task, names: Sequence[str]) -> dict[str, str]:
+    """Return what a file says about itself, text by name, numbers and lists as JSON; `names` are its outputs'."""
+    hparams = dict(task.hparams)
+    shown = {name: hparams[name] for name in ("class_names", "image_size", "mean", "std")}
+    return {
+        "format_version": VERSION,
+        "task": task.task_name,
+        **{name: json.dumps(value) for name, value in shown.items()},
+        "channels": json.dumps(hparams["in_channels"]),
+        "input": INPUT,
+        "values": VALUES,
+        "fitting": WHOLE if task.takes_any_size else FITTED,
+        **({MULTIPLE: json.dumps(size_multiple(task))} if task.takes_any_size else {}),
+        "outputs": json.dumps(list(names)),
+        "hyperparameters": json.dumps(hparams),
+    }
+
+
+def read_about(path: Path, said: Mapping[str, str] | None) -> About:
+    """Return what a file says about itself.
+
+    Raises:
+        ValueError: it says nothing, or what makes no sense.
+    """
+    if not said or "format_version" not in said:
+        raise ValueError(f"{path} was not written by scripts/export.py: it does not say which task it is for")
+    if said["format_version"] != VERSION:
+        raise ValueError(
+            f"{path} is of format version {brief(said['format_version'])}, and this program reads {VERSION!r}: "
+            "export it again"
+        )
+    try:
+        hparams, names = json.loads(said["hyperparameters"]), json.loads(said["outputs"])
+        multiple = json.loads(said.get(MULTIPLE, "1"))
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"its outputs are {brief(names)}")
+        if type(multiple) is not int or not 1 <= multiple <= LONGEST_SIDE:
+            raise ValueError(f"its {MULTIPLE} is {brief(multiple)}")
+        task = look_up("task", said["task"], parts().tasks)
+        return About(task, task.checked(hparams), names, multiple)
+    except (KeyError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} says what makes no sense about itself ({first_line(error)})") from error
+
+
+@contextlib.contextmanager
+def extra_needed() -> Iterator[None]:
+    """Within, a package that is missing is said to be one of those that exporting needs.
+
+    Raises:
+        ValueError: names the package, and how it is installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ValueError(f'{error.name} is not installed: pip install -e ".[export]"') from error
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Within, what exporters have to say to their authors does not reach the screen."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

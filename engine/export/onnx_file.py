@@ -1,0 +1,115 @@
+"""ONNX: a graph of standard operations, run by onnxruntime, or by whatever else reads the format."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.contract.task import Task
+from engine.export.model import INPUT, Model, about, capture, of_program, read_about, silence
+from engine.resume.checkpoint_file import first_line
+
+LONGEST_SECONDS = 300  # that a graph with a loop may take for a batch
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def write(task: Task, images: Tensor, path: Path) -> None:
+    """See `engine.export.model.Write`."""
+    import onnx
+    import onnxscript  # noqa: F401  torch needs it, and would say so less clearly
+
+    with silence():
+        graph = capture(task, images)
+        names = list(graph.call_spec.out_spec.context)
+        try:
+            program = torch.onnx.export(graph, dynamo=True, input_names=[INPUT], output_names=names, verbose=False)
+            assert program is not None
+            program.rename_axes(_free_sizes(program.model))
+            model: Any = program.model_proto
+            onnx.helper.set_model_props(model, about(task, names))
+            _forget_sources(model)
+            content = model.SerializeToString()
+        except Exception as error:  # torch has a type for each of its many reasons
+            raise ValueError(f"the network cannot be written as ONNX ({first_line(error)})") from error
+    path.write_bytes(content)
+
+
+def _free_sizes(model: Any) -> dict[Any, str]:
+    """Return names for those sizes of the input that are free, to which torch gives numbers."""
+    named = zip(model.graph.inputs[0].shape, ("batch", "channels", "height", "width"), strict=True)
+    return {size: name for size, name in named if not isinstance(size, int)}
+
+
+def _forget_sources(model: Any) -> None:
+    """Drop what torch notes of each operation: lines of code and their files' places on this machine."""
+    for nodes in (model.graph.node, *(function.node for function in model.functions)):
+        for node in nodes:
+            del node.metadata_props[:]
+
+
+def _parts(message: Any) -> Iterator[Any]:
+    """Yield an ONNX file's message and all that are in it, at any depth."""
+    yield message
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in value if hasattr(value, "__len__") else [value]:
+                yield from _parts(inner)
+
+
+def read(path: Path, device: str) -> Model:
+    """See `engine.export.model.Read`. A file that names others, which would be read with it, is refused."""
+    import onnx
+    import onnxruntime
+
+    provider = PROVIDERS.get(torch.device(device).type)
+    if provider not in onnxruntime.get_available_providers():
+        raise ValueError(f"this onnxruntime cannot compute on {device}: use --device cpu, or install onnxruntime-gpu")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # fatal: the rest comes as exceptions
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # and not another one that it may look like
+    try:
+        content = path.read_bytes()
+        parts = list(_parts(onnx.ModelProto.FromString(content)))
+        if any(getattr(part, "external_data", ()) or getattr(part, "data_location", 0) for part in parts):
+            raise ValueError("it has weights in other files")
+        session = onnxruntime.InferenceSession(content, options, providers=[provider])
+    except Exception as error:  # onnxruntime has its own types, all of them derived from this one alone
+        raise ValueError(f"{path} is not an ONNX file that can be read ({first_line(error)})") from error
+    may_not_end = any(getattr(part, "op_type", "") == "Loop" for part in parts)
+    said = read_about(path, session.get_modelmeta().custom_metadata_map)
+    names, given = said.outputs, {output.name for output in session.get_outputs()}
+    inputs = {i.name: i.shape for i in session.get_inputs()}
+    shape = [said.hparams["in_channels"], *said.hparams["image_size"]][: 1 if said.task.takes_any_size else 3]
+    if inputs.keys() != {INPUT} or inputs[INPUT][1 : 1 + len(shape)] != shape or not set(names) <= given:
+        raise ValueError(f"{path} has other inputs and outputs than it says")
+
+    def compute(images: np.ndarray) -> list[np.ndarray]:
+        values: list[np.ndarray] = session.run(names, {INPUT: images})
+        return values
+
+    def compute_in_time(images: np.ndarray) -> list[np.ndarray]:
+        """Do so where the graph has a loop, which may be one without end; meanwhile Ctrl-C is heard."""
+        run = onnxruntime.RunOptions()
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            running = pool.submit(session.run, names, {INPUT: images}, run)
+            try:
+                values: list[np.ndarray] = running.result(timeout=LONGEST_SECONDS)
+            except TimeoutError as error:
+                raise RuntimeError(f"it does not end within {LONGEST_SECONDS} seconds") from error
+            finally:
+                run.terminate = True
+        return values
+
+    def outputs(images: Tensor) -> dict[str, Tensor]:
+        try:
+            values = (compute_in_time if may_not_end else compute)(images.cpu().numpy())
+        except Exception as error:
+            raise RuntimeError(first_line(error)) from error
+        return {name: torch.from_numpy(value) for name, value in zip(names, values, strict=True)}
+
+    return of_program(said, outputs)

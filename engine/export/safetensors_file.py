@@ -1,0 +1,42 @@
+"""Safetensors: weights alone, and the values that the network is rebuilt from; nothing in the file can run."""
+
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from engine.contract.task import Task
+from engine.export.model import Model, about, of_task, read_about
+from engine.resume.checkpoint_file import first_line
+
+
+def write(task: Task, images: Tensor, path: Path) -> None:
+    """See `engine.export.model.Write`."""
+    weights = {  # copies, as the format has no room for weights in another order, or for one under two names
+        name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in task.state_dict().items()
+    }
+    names = list(task.outputs(task.preprocess(images)))
+    safetensors.torch.save_file(weights, path, about(task, names))
+
+
+def read(path: Path, device: str) -> Model:
+    """See `engine.export.model.Read`."""
+    said, weights = read_file(path)
+    about_it = read_about(path, said)
+    checkpoint = {"task": about_it.task.task_name, "hyper_parameters": about_it.hparams, "state_dict": weights}
+    return of_task(about_it.task.from_checkpoint(checkpoint, device), device)
+
+
+def read_file(path: Path) -> tuple[dict[str, str] | None, dict[str, Tensor]]:
+    """Return what a safetensors file says about itself, and the weights in it.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a safetensors file that can be read ({first_line(error)})") from error

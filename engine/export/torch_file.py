@@ -1,0 +1,53 @@
+"""PyTorch's own format of a graph, .pt2: run by torch alone, without this project."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export.passes import move_to_device_pass
+
+from engine.contract.task import Task
+from engine.export.model import Model, about, capture, of_program, read_about, silence
+from engine.resume.checkpoint_file import first_line
+
+ABOUT = "about.json"  # the part of the file that says what it is
+
+
+def write(task: Task, images: Tensor, path: Path) -> None:
+    """See `engine.export.model.Write`."""
+    with silence():
+        graph = capture(task, images)
+        _forget_sources(graph.graph_module)
+        names = list(graph.call_spec.out_spec.context)
+        said = json.dumps(about(task, names))
+        with open(path, "wb") as file:
+            torch.export.save(graph, file, extra_files={ABOUT: said})
+
+
+def _forget_sources(module: torch.fx.GraphModule) -> None:
+    """Drop what torch notes of each operation: lines of code and their files' places on this machine."""
+    for part in module.modules():
+        for node in part.graph.nodes if isinstance(part, torch.fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)
+
+
+def read(path: Path, device: str) -> Model:
+    """See `engine.export.model.Read`. For the file just written alone: torch's loader runs what is in it."""
+    extra = {ABOUT: ""}
+    try:
+        with silence():
+            graph = torch.export.load(path, extra_files=extra)
+            if torch.device(device).type != "cpu":
+                graph = move_to_device_pass(graph, device)
+            module: Any = graph.module()
+    except Exception as error:  # torch has a type for each of its many reasons
+        raise ValueError(f"{path} is not an exported program that can be read ({first_line(error)})") from error
+    said = read_about(path, json.loads(extra[ABOUT]) if extra[ABOUT] else None)
+
+    def outputs(images: Tensor) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = module(images.to(device))
+        return found
+
+    return of_program(said, outputs)

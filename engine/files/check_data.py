@@ -1,0 +1,149 @@
+"""What a folder of images holds, and what is wrong with it: what scripts/check_data.py does."""
+
+import shlex
+import statistics
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from engine.config.arguments import Parser
+from engine.contract.parts import build_data, own_data
+from engine.errors import RunError, UsageError
+from engine.files.checks import Checked, check_folder
+from engine.files.folders import FolderDataModule, told_by_side
+from engine.files.listing import Finding
+from engine.terminal import say
+
+WIDTH = 80
+SMALL = 160  # pixels; larger images are fitted into training's usual size
+GREY = {"1", "L", "LA", "I", "F", "I;16", "I;16B"}  # Pillow's modes without colours
+SHOWN_CLASSES = 40
+NAME_WIDTH = 20  # of a class
+EPILOG = """What it knows: CLASS/*.jpg; images/ and masks/; Pascal VOC; COCO; pairs in A/ and B/, or side by side in one
+file; each with train/, val/ and test/ or without. Exit status 1 if training would fail on something."""
+
+
+def main(arguments: list[str]) -> None:
+    """Print what a folder was recognised as, a table of its classes, and findings.
+
+    Raises:
+        UsageError: the command line makes no sense, or there is no such folder.
+        RunError: training would fail: the folder is not laid out in a way that is known, or something in it is wrong.
+    """
+    parser = Parser(prog="check_data.py", description="Look through a folder of images to train on.", epilog=EPILOG)
+    parser.add_argument("path", help="the folder, as in --data PATH")
+    parser.add_argument("--ignore", metavar="CLASS", help="a class of masks that does not count, as in --data.ignore")
+    given = parser.parse_args(arguments)
+    path = Path(given.path).expanduser()
+    if not path.is_dir():
+        raise UsageError(f"there is no folder {path}")
+    try:
+        if own_data(path) is not FolderDataModule:  # one that has no files to look through
+            data = build_data(str(path), "classify", 0)
+            data.setup("fit")
+            size = f"{data.image_size[1]} x {data.image_size[0]}"
+            say(f"{data.describe()}; {len(data.class_names)} classes, {size} pixels, for --task classify")
+            return
+        checked = check_folder(path, given.ignore)
+    except ValueError as error:
+        raise RunError(str(error)) from error
+    for line in report(checked):
+        say(line.rstrip())
+    errors = sum(finding.count for finding in checked.layout.findings.of("error"))
+    if errors:
+        raise RunError(f"training on {path} would fail: {errors} error{'s' * (errors != 1)}, see above")
+    options = [] if given.ignore is None else ["--data.ignore", given.ignore]
+    for line in ("", "train on it with", suggestion(checked, given.path, options)):
+        say(line)
+
+
+def report(checked: Checked) -> Iterator[str]:
+    """Yield the lines of the table and of the findings."""
+    layout = checked.layout
+    yield f"{layout.kind}, for --task {layout.task}"
+    yield ""
+    yield from _table(checked)
+    yield ""
+    yield from _looks(checked)
+    for severity in ("error", "warning", "note"):
+        for finding in layout.findings.of(severity):
+            yield ""
+            yield from _said(finding)
+    if not layout.findings.of("error", "warning"):
+        yield ""
+        yield "nothing is wrong with it"
+
+
+def suggestion(checked: Checked, path: str, options: Sequence[str] = ()) -> str:
+    """Return a command that trains on a folder, with the options that what was found asks for."""
+    words = ["--data", path, *options]
+    if checked.layout.task != "classify":
+        words += ["--task", checked.layout.task]
+    if checked.looks:
+        size = _median_size(checked)
+        if checked.layout.task == "translate" and checked.layout.splits["train"].partners is None:
+            size = size[0], size[1] // 2  # two images in one
+        if max(size) <= SMALL:
+            words += ["--data.image_size", ",".join(map(str, dict.fromkeys(size)))]
+        if all(look.mode in GREY for look in checked.looks):
+            words += ["--data.channels", "1"]
+    if told_by_side(checked.layout.class_names):
+        words += ["--data.flip", "false"]
+    return " ".join(["python scripts/train.py", *map(shlex.quote, words)])  # in one line, to be copied
+
+
+def _median_size(checked: Checked) -> tuple[int, int]:
+    sizes = [look.size for look in checked.looks.elements()]
+    return int(statistics.median(size[0] for size in sizes)), int(statistics.median(size[1] for size in sizes))
+
+
+def _table(checked: Checked) -> Iterator[str]:
+    """Yield a row for each class: the images that show it, and how many boxes or which share of the pixels it has."""
+    layout = checked.layout
+    unit = {"detect": "boxes", "segment": "pixels"}.get(layout.task, "")
+    yield " " * NAME_WIDTH + "".join(f"{split:>10}{unit and f'{unit:>8}'}" for split in layout.splits)
+    yield "images".ljust(NAME_WIDTH) + "".join(
+        f"{len(listing):>10,}{' ' * 8 * bool(unit)}" for listing in layout.splits.values()
+    )
+    for k, name in enumerate(layout.class_names[:SHOWN_CLASSES]):
+        row = f"  {textwrap.shorten(name, NAME_WIDTH - 3, placeholder='...'):<{NAME_WIDTH - 2}}"
+        for split in layout.splits:
+            row += f"{checked.images[split][k]:>10,}"
+            if unit == "boxes":
+                row += f"{checked.amounts[split][k]:>8,}"
+            elif unit == "pixels":
+                row += f"{100 * checked.amounts[split][k] / max(1, checked.amounts[split].sum()):>6.1f} %"
+        yield row
+    if len(layout.class_names) > SHOWN_CLASSES:
+        yield f"  and {len(layout.class_names) - SHOWN_CLASSES} more classes"
+
+
+def _looks(checked: Checked) -> Iterator[str]:
+    """Yield how large the images are, smallest, median and largest, and their modes."""
+    if not checked.looks:
+        return
+    sizes = [look.size for look in checked.looks.elements()]
+    areas = {size: size[0] * size[1] for size in sizes}
+    least, most = min(sizes, key=areas.__getitem__), max(sizes, key=areas.__getitem__)
+    high, wide = _median_size(checked)
+    shown = " to ".join(dict.fromkeys(f"{size[1]} x {size[0]}" for size in (least, most)))
+    yield f"sizes  {shown} pixels, wide by high" + (f"; median {wide} x {high}" if least != most else "")
+    modes: Counter[str] = Counter()
+    for look, count in checked.looks.items():
+        modes[look.mode] += count
+    yield "modes  " + ", ".join(f"{count:,} {mode}" for mode, count in modes.most_common())
+    turned = sum(count for look, count in checked.looks.items() if look.orientation > 1)
+    if turned:
+        yield f"turned {turned:,} by what the camera noted; they are trained on upright"
+
+
+def _said(finding: Finding) -> Iterator[str]:
+    head = f"{finding.count:,} {finding.what}" if finding.count else finding.what
+    yield from textwrap.wrap(f"{finding.severity + ':':<9}{head}", WIDTH, subsequent_indent=" " * 9)
+    for file in finding.files:
+        yield from textwrap.wrap(
+            file, WIDTH, initial_indent=" " * 11, subsequent_indent=" " * 13, break_on_hyphens=False
+        )
+    if finding.count > len(finding.files) > 0:
+        yield " " * 11 + "..."

@@ -1,0 +1,224 @@
+"""Looking through a whole folder of images before anything is trained on it: every file is read.
+
+(H, W) is a size in pixels, K a number of classes.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from engine.contract.data import IGNORE
+from engine.contract.registry import options_of
+from engine.data.samples import Source
+from engine.files.box_lists import EXCHANGED, OUTSIDE, UNTOLD, check_boxes, is_as_stored
+from engine.files.file_sources import BoxFiles, MaskFiles, PairFiles, file_source
+from engine.files.folders import FolderDataModule, held_out, told_by_side
+from engine.files.image_files import Look, look_at
+from engine.files.layouts import recognise
+from engine.files.listing import Findings, Layout, Severity
+from engine.inputs.boxes import paired_iou
+from engine.inputs.reading import regular
+from engine.machine import available_cores
+
+SMALL = (16, 16)  # what pairs are fitted into, only to see whether they can be
+NEAR = 0.9  # overlap of two boxes of a class that may be of one object
+MOST_COMPARED = 2000  # boxes of an image, each with all others
+UNEVEN = 10  # a class seen so many times as often as another is worth saying
+
+
+@dataclass
+class Checked:
+    """What reading every file of a folder told.
+
+    Args:
+        layout: what the folder was recognised as; its findings are this check's, too.
+        images: for each split, how many images show each class (K,).
+        amounts: for each split, how much there is of each class (K,): images, boxes or pixels.
+        looks: for each image that could be read, what it is.
+    """
+
+    layout: Layout
+    images: dict[str, np.ndarray] = field(default_factory=dict)
+    amounts: dict[str, np.ndarray] = field(default_factory=dict)
+    looks: Counter[Look] = field(default_factory=Counter)
+
+
+@dataclass
+class _Read:
+    """What an image and what belongs to it told."""
+
+    name: str
+    digest: bytes = b""
+    look: Look | None = None
+    amounts: np.ndarray | None = None  # (K,)
+    wrong: tuple[str, str] | None = None  # what is wrong, in general and with this one
+    outside: int = 0  # boxes that are not in the image
+    points: int = 0  # boxes of a pixel
+    near: int = 0  # boxes that another of their class all but covers
+    untold: bool = False  # its boxes may belong to the pixels as stored, or to the upright image
+
+
+def check_folder(path: Path, ignore: int | str | None = None) -> Checked:
+    """Read every file of a folder, and gather what is wrong with them; `ignore` is a class as for `recognise`.
+
+    Raises:
+        ValueError: the folder is not laid out in any way that is known.
+    """
+    try:
+        layout = recognise(path, findings=Findings(strict=False), ignore=ignore)
+    except ValueError:
+        recognise(path, ignore=ignore)  # may fail on a single file already, which says more
+        raise
+    try:
+        check_boxes(layout)
+    except ValueError as error:
+        layout.findings.error("splits without boxes", str(error))
+    checked = Checked(layout)
+    first: dict[bytes, tuple[str, _Read]] = {}  # split and image that had these bytes first
+    copies: list[tuple[str, str]] = []  # names of training images that are equal
+    for split, listing in layout.splits.items():
+        checked.images[split] = np.zeros(len(layout.class_names), np.int64)
+        checked.amounts[split] = np.zeros(len(layout.class_names), np.int64)
+        source = file_source(layout, listing, channels=3)
+        for one in _read_all(layout, split, source):
+            _take_in(one, split, first, copies, checked)
+        if not len(listing):
+            layout.findings.error("splits without images", f"{split} holds no images that could be used")
+    _look_at_classes(checked)
+    _look_at_copies(layout, copies)
+    return checked
+
+
+def _read_all(layout: Layout, split: str, source: Source) -> Iterator[_Read]:
+    def read(index: int) -> _Read:
+        one = _Read(listing.images[index])
+        what = "images that cannot be read"
+        try:
+            one.digest = _digest(listing.image(index))
+            one.look = look_at(listing.image(index))
+            size, orientation = one.look.size, one.look.orientation
+            if isinstance(source, MaskFiles):
+                what = "masks that cannot be read, or hold classes that there are not"
+                mask = source.mask(index)
+                what = "masks of another size than their image"
+                classes = source.upright(index, mask, size, orientation)
+                one.amounts = np.bincount(classes[classes != IGNORE], minlength=num)
+            elif isinstance(source, BoxFiles):
+                what = EXCHANGED
+                source.check_size(index, size, orientation)
+                boxes = source.boxes[index].numpy()
+                one.untold = is_as_stored(source.sizes[index].tolist(), boxes, size, orientation) is None
+                kept = source.upright(index, size, orientation)
+                one.points = int((kept[:, 2:4] - kept[:, :2] <= 1).all(dim=1).sum())
+                one.near = _near(kept)
+                one.outside = len(source.boxes[index]) - len(kept)
+                one.amounts = np.bincount(kept[:, 4].long().numpy(), minlength=num)
+            elif isinstance(source, PairFiles):
+                what = "pairs of which one cannot be read, or does not fit the other"
+                source.read(index, SMALL)
+            else:
+                assert listing.labels is not None
+                one.amounts = np.bincount([int(listing.labels[index])], minlength=num)
+        except (OSError, ValueError) as error:
+            one.wrong = (what, str(error))
+        return one
+
+    listing, num = layout.splits[split], len(layout.class_names)
+    with ThreadPoolExecutor(available_cores()) as pool:
+        yield from pool.map(read, range(len(listing)))
+
+
+def _near(boxes: Tensor) -> int:
+    """Return how many boxes (M, 5) with classes there are that overlap an earlier one of their class by NEAR."""
+    if len(boxes) > MOST_COMPARED:
+        return 0
+    overlap = paired_iou(boxes[:, None, :4], boxes[:, :4]).triu(diagonal=1)
+    return int(((overlap > NEAR) & (boxes[:, None, 4] == boxes[:, 4])).any(dim=0).sum())
+
+
+def _digest(path: Path) -> bytes:
+    with open(regular(path), "rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
+
+
+def _take_in(
+    one: _Read, split: str, first: dict[bytes, tuple[str, _Read]], copies: list[tuple[str, str]], checked: Checked
+) -> None:
+    findings = checked.layout.findings
+    if one.digest:
+        where, other = first.setdefault(one.digest, (split, one))
+        both = f"{one.name} = {other.name}"
+        contradicts = checked.layout.task == "classify" and _counted(one) != _counted(other)
+        if contradicts:
+            findings.add("warning", "images that are in two classes: one of the two is wrong", both)
+        if where != split:
+            findings.add("warning", f"images of {split} that {where} has, too", both)
+        elif other is not one:
+            if not contradicts:
+                findings.add("warning", f"images that {split} has more than once", both)
+            copies += [(other.name, one.name)] if split == "train" else []
+    if one.look is not None:
+        checked.looks[one.look] += 1
+    if one.amounts is not None:
+        checked.images[split] += one.amounts > 0
+        checked.amounts[split] += one.amounts
+    counted: tuple[tuple[Severity, str, int], ...] = (
+        ("warning", OUTSIDE, one.outside),
+        ("warning", "boxes of a single pixel or less: they may be points", one.points),
+        ("note", "boxes that another of their class all but covers: one may be a copy", one.near),
+    )
+    for severity, what, count in counted:
+        for _ in range(count):
+            findings.add(severity, what, one.name)
+    if one.untold:
+        findings.add("warning", UNTOLD, one.name)
+    if one.wrong is not None:
+        findings.error(*one.wrong)
+
+
+def _counted(one: _Read) -> list[int]:
+    return [] if one.amounts is None else one.amounts.tolist()
+
+
+def _look_at_copies(layout: Layout, copies: list[tuple[str, str]]) -> None:
+    """Say which equal images training and validation would share, if validation images are held out."""
+    if not copies or "val" in layout.splits:
+        return
+    try:
+        held = held_out(layout, options_of(FolderDataModule)["val_size"].default, 0.0)[0]
+    except ValueError:
+        return  # so few images that training will say so
+    split_of = {name: split for split, listing in held.items() for name in listing.images}
+    for pair in copies:
+        if len({split_of[name] for name in pair}) > 1:
+            what = "images whose copy is on the other side of the split that training draws: keep one of each"
+            layout.findings.add("warning", what, " = ".join(pair))
+
+
+def _look_at_classes(checked: Checked) -> None:
+    """Say which classes there are too few images of."""
+    names, findings = checked.layout.class_names, checked.layout.findings
+    if not names or "train" not in checked.images:
+        return
+    train = checked.images["train"]
+    for name, count in zip(names, train, strict=True):
+        if not count:
+            findings.add("warning", "classes without an image to train on", name)
+    for split in ("val", "test"):
+        for name, count, trained in zip(names, checked.images.get(split, train), train, strict=True):
+            if trained and not count:
+                findings.add("warning", f"classes that {split} has no image of", name)
+    if sides := told_by_side(names):
+        findings.add("warning", f"mirroring turns class {sides[0]} into {sides[1]}: train with --data.flip false")
+    seen = {name: int(count) for name, count in zip(names, train, strict=True) if count}
+    if seen and max(seen.values()) > UNEVEN * min(seen.values()):
+        most, least = max(seen, key=lambda name: seen[name]), min(seen, key=lambda name: seen[name])
+        findings.add(
+            "warning", f"classes are uneven: {seen[most]:,} training images show {most}, and {seen[least]:,} {least}"
+        )

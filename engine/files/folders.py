@@ -1,0 +1,318 @@
+"""A person's own images, by the path of their folder."""
+
+import functools
+import itertools
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from engine.contract.data import Batch, ImageDataModule, part_of
+from engine.data.augment import Varied
+from engine.data.cache import Cache, CacheMode, cache_bytes, wants_cache
+from engine.data.sampler import EpochBatchSampler
+from engine.data.samples import SampleStore
+from engine.files.box_lists import check_boxes
+from engine.files.file_sources import file_source
+from engine.files.known_files import Known, hashes, known_files
+from engine.files.layouts import recognise
+from engine.files.listing import Layout, Listing
+from engine.inputs.images import vary_colour
+from engine.machine import available_cores
+
+SPLIT_SEED = 0  # which images are held out; never changes, so that runs compare
+MOST_WORKERS = 8  # loading processes of each training process
+STATISTICS = {  # ImageNet's mean and std, which pretrained networks expect, by the number of channels
+    1: ((0.449,), (0.226,)),
+    3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+COLOURS = {1: ("grey",), 3: ("red", "green", "blue")}
+SIDES = (("left", "right"), ("l", "r"), ("links", "rechts"), ("gauche", "droite"), ("izquierda", "derecha"))
+MOSAIC = 0.5  # for detection, where nothing else is said
+COLOUR = 0.2  # likewise, but for translation, where colours are what is to be learnt
+
+
+class FolderDataModule(ImageDataModule):
+    """Batches of the images in a folder, whose layout is recognised: see `engine.files.layouts`.
+
+    Batches are `(images, targets)`: normalised float (N, C, H, W), and what the task wants: classes (N,), masks
+    (N, H, W), a list of boxes and labels, or images (N, K, H, W) for pairs, of which the first is the source. Images
+    are fitted into one size, with their proportions kept, and varied one by one in training.
+
+    Args:
+        path: the folder.
+        task: what its images are for: classify, segment, detect or translate.
+        image_size: pixels that images are fitted into: one number for a square, or height and width.
+        batch_size: images a batch and process.
+        channels: 3 for colour, 1 for grey.
+        target_channels: the same for what images are translated to. By default as many as channels.
+        val_size: share of the training images held out for validation, where the folder has none for it.
+        test_size: share of the training images held out for testing, where the folder has none for it. With 1 and a
+            val_size of 0 all are, in a folder without splits, to measure what was trained elsewhere.
+        train_size: train on that share of the images left for it, the same ones each epoch; above 1 it is their number.
+        classes: the classes in the order of their numbers, if not the folder's own order.
+        ignore: a class of masks that does not count, as 255 does not: its number, name, or colour as in '0 0 0'.
+        flip: mirror half of the training images left to right.
+        zoom: training images are seen nearer or farther by up to this share, at random.
+        colour: training images change in brightness, contrast and saturation by up to this share, at random. By
+            default 0.2; for translation 0, and otherwise that of the source alone.
+        mosaic: share of the training images that are joined from four, for detection only. By default 0.5 for that.
+        mosaic_until: share of the epochs after which nothing is joined any more.
+        cache: keep decoded images in memory: ram always, none never, auto where there is plenty.
+        num_workers: processes that load batches. By default one for each core, up to 8.
+        seed: determines the order of training and its augmentation.
+        known: what a checkpoint says of the files: those stay in the split that they were in.
+
+    Raises:
+        ValueError: there is no such folder, it is not for this task, or something in it or in an option is wrong.
+    """
+
+    @staticmethod
+    def reads(path: Path) -> bool:
+        """Whether this module is for a folder: for any that no other module reads."""
+        return True
+
+    def __init__(
+        self,
+        path: str,
+        task: str,
+        image_size: Sequence[int] = (224,),
+        batch_size: int = 32,
+        channels: int = 3,
+        target_channels: int | None = None,
+        val_size: float = 0.2,
+        test_size: float = 0.0,
+        train_size: float = 1.0,
+        classes: list[str] | None = None,
+        ignore: int | str | None = None,
+        flip: bool = True,
+        zoom: float = 0.25,
+        colour: float | None = None,
+        mosaic: float | None = None,
+        mosaic_until: float = 0.85,
+        cache: CacheMode = "auto",
+        num_workers: int | None = None,
+        seed: int = 0,
+        known: Known | None = None,
+    ) -> None:
+        super().__init__(batch_size, num_workers or 0, seed)
+        if len(image_size) not in (1, 2) or min(image_size) < 2:
+            raise ValueError(
+                f"image_size is one number of pixels, or height and width, 2 or more, got {list(image_size)}"
+            )
+        if channels not in STATISTICS:
+            raise ValueError(f"channels is 1 for grey or 3 for colour, got {channels}")
+        if target_channels is not None and task != "translate":
+            raise ValueError(f"target_channels is for translate, and the task is {task}: leave it out")
+        if target_channels not in (None, *STATISTICS):
+            raise ValueError(f"target_channels is 1 for grey or 3 for colour, got {target_channels}")
+        if not (val_size >= 0 and test_size >= 0 and val_size + test_size < 1) and (val_size, test_size) != (0, 1):
+            raise ValueError(
+                f"val_size and test_size are shares of the images, together below 1, got {val_size} and {test_size}"
+            )
+        if mosaic and task != "detect":
+            raise ValueError(f"mosaic is for detect, and the task is {task}: leave it out")
+        if not all(0 <= share <= 1 for share in (zoom / 3, colour or 0.0, mosaic or 0.0, mosaic_until)):
+            raise ValueError(
+                "zoom is from 0 to 3, and colour, mosaic and mosaic_until are from 0 to 1, "
+                f"got zoom {zoom}, colour {colour}, mosaic {mosaic}, mosaic_until {mosaic_until}"
+            )
+        wants_cache(cache, 0)  # refuses what is no mode
+        self.path = path
+        self.image_size = (image_size[0], image_size[-1])
+        self.in_channels = channels
+        self.mean, self.std = STATISTICS[channels]
+        self.flip, self.zoom = flip, zoom
+        self.colour = (COLOUR if task != "translate" else 0.0) if colour is None else colour
+        self.mosaic = (MOSAIC if task == "detect" else 0.0) if mosaic is None else mosaic
+        self.mosaic_until = mosaic_until
+        self.cache = cache
+        self._chooses_workers = num_workers is None
+        self._caches_made = False
+
+        self.layout = recognise(Path(path), classes, task=task, ignore=ignore)
+        check_boxes(self.layout)
+        self.tasks = (task,)
+        self.target_channels = target_channels or channels
+        self.class_names = self.layout.class_names or COLOURS[self.target_channels]
+        self.notes = self.layout.notes
+        if flip and (sides := told_by_side(self.class_names)):
+            self.notes.append(
+                f"mirroring turns class {sides[0]} into {sides[1]}, and half of the training images are mirrored: "
+                "use --data.flip false"
+            )
+        self.listed, self._how_split = held_out(self.layout, val_size, test_size, known)
+        self.listings = dict(self.listed)
+        if train_size != 1 and "train" in self.listed:
+            self.listings["train"] = part_for_training(self.listed["train"], train_size)
+            num, kept = len(self.listed["train"]), len(self.listings["train"])
+            self._how_split += f", {kept:,} of {num:,} for training"
+        self.layout.splits = self.listings  # each name is kept once
+        self.has_training = "train" in self.listings
+        self.has_validation, self.has_test = "val" in self.listings, "test" in self.listings
+
+    @functools.cached_property
+    def files(self) -> dict[str, dict[str, Any]]:
+        """What is to be known of the files, for a run that goes on; see `engine.files.known_files`."""
+        return known_files(self.listed)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "files": self.files}
+
+    def describe(self) -> str:
+        """Return a line on what was recognised, its classes and its splits."""
+        names = self.layout.class_names
+        shown = ", ".join(names[:10]) + (f", ... ({len(names)} classes)" if len(names) > 10 else "")
+        sizes = ", ".join(f"{len(listing):,} {split}" for split, listing in self.listings.items())
+        return f"{self.path}: {self.layout.kind}{': ' * bool(shown)}{shown}; {sizes} ({self._how_split})"
+
+    def setup(self, stage: str) -> None:
+        """Make the stores; files are read when their batches are."""
+        if self.stores:
+            return
+        for split, listing in self.listings.items():
+            source = file_source(self.layout, listing, self.in_channels, self.target_channels)
+            augment = None
+            if split == "train" and (self.flip or self.zoom or self.mosaic):
+                augment = Varied(self.image_size, self.zoom, self.flip, self.mosaic, num=len(listing))
+            self.stores[split] = SampleStore(source, self.image_size, augment=augment, seed=self.seed)
+
+    def augment(self, images_u8: Tensor, generator: torch.Generator) -> Tensor:
+        # A batch at a time, on its device: one by one, it would take as long as reading the file.
+        return vary_colour(images_u8, generator, self.colour) if self.colour else images_u8
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        store = self.stores["train"]
+        assert isinstance(store, SampleStore)
+        epochs = self.trainer.max_epochs if self.trainer is not None else None
+        if isinstance(store.augment, Varied) and epochs is not None and epochs > 0:
+            store.augment.mosaic_epochs = self.mosaic_until * epochs
+        return super().train_dataloader()
+
+    def _loader(self, stage: str, sampler: EpochBatchSampler) -> DataLoader[Batch]:
+        # Only now is it known with how many other processes cores and memory are shared.
+        processes = self.trainer.num_devices if self.trainer is not None else 1
+        if self._chooses_workers:
+            self.num_workers = min(MOST_WORKERS, max(1, available_cores() // processes))
+        if not self._caches_made:
+            self._make_caches(processes)
+        return super()._loader(stage, sampler)
+
+    def _make_caches(self, processes: int) -> None:
+        """Give the stores that are gone through every epoch a cache, if there is room for all of them."""
+        stores = [store for stage, store in self.stores.items() if stage != "test" and isinstance(store, SampleStore)]
+        specs = [store.source.specs(self.image_size) for store in stores]
+        needed = sum(cache_bytes(len(store), own) for store, own in zip(stores, specs, strict=True))
+        if wants_cache(self.cache, needed, processes):
+            for store, own in zip(stores, specs, strict=True):
+                store.cache = Cache(len(store), own)
+        self._caches_made = True
+
+
+def told_by_side(class_names: Sequence[str]) -> tuple[str, str] | None:
+    """Return two classes whose names differ in left and right alone, if there are such."""
+    by_words = {" ".join(re.findall(r"[^\W_]+", name.casefold())): name for name in class_names}
+    for words, name in by_words.items():
+        for left, right in SIDES:
+            mirrored = re.sub(left if len(left) > 1 else rf"\b{left}\b", right, words)
+            if mirrored != words and mirrored in by_words:
+                return name, by_words[mirrored]
+    return None
+
+
+def held_out(
+    layout: Layout, val_size: float, test_size: float, known: Known | None = None
+) -> tuple[dict[str, Listing], str]:
+    """Return the listings of training, validation and test, and how they came about.
+
+    What a folder tells apart stays so. Shares of the rest are drawn evenly from its classes, the same ones each time;
+    for training at least one image of each class is left. Files that are `known` stay in the split they were in, and
+    shares are drawn from the others.
+
+    Raises:
+        ValueError: nothing would be left to train on, or a share is less than an image.
+    """
+    found = dict(layout.splits)
+    if test_size == 1:
+        if found.keys() == {"train"}:
+            return {"test": found["train"]}, "all of them"
+        return {split: listing for split, listing in found.items() if split != "train"}, "the folder's own split"
+    empty = next((split for split, listing in found.items() if not len(listing)), None)
+    if empty is not None or "train" not in found:
+        there = ", ".join(split for split, listing in found.items() if len(listing)) or "nothing"
+        raise ValueError(f"{layout.kind} without images for {empty or 'train'}, only for {there}: add some")
+    train = found["train"]
+    shares = {split: share for split, share in (("val", val_size), ("test", test_size)) if share and split not in found}
+    as_before = known is not None and shares.keys() <= known.keys()
+    drawn = _drawn_before(train, shares, known) if known is not None and as_before else _draw(train, shares)
+    taken = {index for indices in drawn.values() for index in indices}
+    if taken:
+        found["train"] = train.subset([index for index in range(len(train)) if index not in taken])
+    found.update({split: train.subset(indices) for split, indices in drawn.items()})
+    how = [f"{split} {share:.0%} of train" for split, share in shares.items()]
+    if len(layout.splits) > 1:
+        how.append("the rest is the folder's own split" if shares else "the folder's own split")
+    ordered: dict[str, Listing] = {split: found[split] for split in ("train", "val", "test") if split in found}
+    return ordered, ", ".join(how) or "nothing held out"
+
+
+def _draw(train: Listing, shares: Mapping[str, float]) -> dict[str, list[int]]:
+    """Return which images are held out, by split."""
+    rest, drawn = _candidates(train), {}
+    for split, share in reversed(list(shares.items())):
+        wanted = round(share * len(train))
+        if not 0 < wanted <= len(rest):
+            least = "none for it" if not wanted else "too few for training, which needs one of each class"
+            raise ValueError(f"{split}_size {share} of {len(train)} images leaves {least}: choose another share, or 0")
+        drawn[split], rest = _spread(rest, wanted)
+    return drawn
+
+
+def _drawn_before(train: Listing, shares: Mapping[str, float], known: Known) -> dict[str, list[int]]:
+    """Return which images are held out, by split, where those that are known stay where they were."""
+    names = hashes(train)
+    new = (~torch.isin(names, torch.cat([entry["names"] for entry in known.values()]))).nonzero().flatten().tolist()
+    drawn = {}
+    num_new = len(new)
+    for split, share in shares.items():
+        chosen, new = _spread(new, round(share * num_new))
+        drawn[split] = sorted(torch.isin(names, known[split]["names"]).nonzero().flatten().tolist() + chosen)
+        if not drawn[split]:
+            raise ValueError(f"none of the images that were held out for {split} is left: put them back")
+    return drawn
+
+
+def _spread(indices: list[int], wanted: int) -> tuple[list[int], list[int]]:
+    """Return `wanted` of the indices, evenly spread and sorted, and the rest in its order."""
+    places = {math.floor((i + 0.5) * len(indices) / wanted) for i in range(wanted)}
+    chosen = sorted(index for place, index in enumerate(indices) if place in places)
+    return chosen, [index for place, index in enumerate(indices) if place not in places]
+
+
+def part_for_training(listing: Listing, train_size: float) -> Listing:
+    """Return the part of a listing that `train_size` keeps, drawn evenly from its classes; see `part_of`.
+
+    Raises:
+        ValueError: it keeps none, more than there are, or too few for one of each class.
+    """
+    kept = part_of(len(listing), train_size)
+    rest = _candidates(listing)
+    classes = len(listing) - len(rest)
+    if kept < classes:
+        raise ValueError(f"train_size {train_size:g} keeps {kept} images of {classes} classes: keep {classes} or more")
+    dropped = set(_spread(rest, kept - classes)[1])
+    return listing.subset([index for index in range(len(listing)) if index not in dropped])
+
+
+def _candidates(listing: Listing) -> list[int]:
+    """Return the images that may be held out, shuffled and then by class: all but one of each class."""
+    generator = torch.Generator().manual_seed(SPLIT_SEED)
+    order = torch.randperm(len(listing), generator=generator).tolist()
+    labels = [0] * len(listing) if listing.labels is None else listing.labels.tolist()
+    order.sort(key=lambda index: labels[index])
+    return [index for before, index in itertools.pairwise(order) if labels[before] == labels[index]]

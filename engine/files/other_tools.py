@@ -1,0 +1,69 @@
+"""Recognising annotations that other tools left and that are not read here, to name them with the way on."""
+
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from engine.files.listing import SPLITS, Folder
+from engine.inputs.reading import regular
+
+LOOKED_AT = 5  # files of one kind in a folder
+HEAD = 2**16  # bytes of each
+PLACES = {"annotations", "labels", "json", "images", "jpegimages", "obj_train_data", *SPLITS}  # that are looked into
+EXPORT = "export COCO JSON or Pascal VOC from the tool that drew them"
+
+
+def _is_labelme(text: str) -> bool:
+    return '"shapes"' in text and any(f'"{key}"' in text for key in ("imagePath", "flags", "version"))
+
+
+def _is_cvat(text: str) -> bool:
+    element = re.search(r"<([A-Za-z_]\w*)", text)
+    return element is not None and element[1] == "annotations"
+
+
+def _is_yolo(text: str) -> bool:
+    words = (text.splitlines() or [""])[0].split()
+    try:
+        return len(words) >= 5 and words[0].isdecimal() and all(0 <= float(word) <= 1 for word in words[1:])
+    except ValueError:
+        return False
+
+
+# The end of a file's name, how its beginning is known, and the way on.
+TOOLS: dict[str, tuple[str, Callable[[str], bool], str]] = {
+    "CVAT's XML": (".xml", _is_cvat, "export 'COCO 1.0' or 'PASCAL VOC 1.1' from CVAT"),
+    "labelme's JSON": (".json", _is_labelme, "make COCO JSON of it, with labelme2coco say"),
+    "the VGG Image Annotator's JSON": (".json", lambda text: '"shape_attributes"' in text, EXPORT),
+    "YOLO's text": (".txt", _is_yolo, EXPORT),
+    "a table of boxes": (".csv", lambda text: "xmin" in text.partition("\n")[0].lower(), EXPORT),
+}
+
+
+def refuse_other_tools(root: Folder, names: Collection[str]) -> None:
+    """Refuse a folder that holds annotations of the tools of these names.
+
+    A few files are opened: in the folder, and in those within it that have a usual name.
+
+    Raises:
+        ValueError: names the tool, a file, and the way on.
+    """
+    near = [root, *(folder for name, folder in root.folders.items() if name.lower() in PLACES)]
+    within = [inner for folder in near[1:] for name, inner in folder.folders.items() if name.lower() in PLACES]
+    for what in names:
+        suffix, is_of_it, way = TOOLS[what]
+        for folder in (*near, *within):
+            for name in folder.own({suffix})[:LOOKED_AT]:
+                if is_of_it(_beginning(Path(folder.path) / name)):
+                    raise ValueError(
+                        f"{root.path} holds annotations in {what} ({folder.within(name)}), which are not read: {way}, "
+                        "for --task detect"
+                    )
+
+
+def _beginning(path: Path) -> str:
+    try:
+        with open(regular(path), "rb") as file:
+            return file.read(HEAD).decode("utf-8-sig", "replace")
+    except OSError:
+        return ""

@@ -1,0 +1,199 @@
+"""Pascal VOC's layout: images, an XML file with the boxes of each, and perhaps lists of what is for what.
+
+Source: Everingham et al. 2010, doi:10.1007/s11263-009-0275-4. A box of whole numbers counts pixels from 1, and its last
+pixel is within it: (1, 1, 10, 10) is 10 x 10 pixels. A box with a fraction in any of its numbers gives edges, counted
+from 0: (0.5, 0.5, 10.5, 10.5) is 10 x 10 pixels, too.
+"""
+
+import math
+import os
+import re
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from engine.contract.registry import brief, closest
+from engine.files.box_lists import Box, BoxList
+from engine.files.image_files import SUFFIXES
+from engine.files.listing import Findings, Folder, Layout, natural_order, nfc, partners, side_by_side, split_folders
+from engine.files.mask_files import read_class_file
+from engine.inputs.reading import read_bytes, read_text
+
+XML = {".xml"}
+IMAGES, ANNOTATIONS = ("jpegimages", "images"), ("annotations",)
+LARGEST = 2**24  # bytes of an XML file
+CLASSES = "classes.txt"
+READERS = 8  # threads: reading waits for the disk
+MORE_IN_LINE = re.compile(r"\s+(-1|0|1|\S*/\S*)$")  # after an image's name in a list: whether it shows a class, a mask
+
+Annotation = tuple[tuple[int, int], list[tuple[str, Box]]]  # (H, W), and (name, box) of each object
+
+
+def voc_layout(root: Folder, findings: Findings) -> Layout | None:
+    """Return what a folder holds, or None if it is not laid out like this.
+
+    Raises:
+        ValueError: it is, and something in it is wrong.
+    """
+    listed: dict[str, list[tuple[str, str]]] = {}
+    found = side_by_side(root, IMAGES, ANNOTATIONS, findings)
+    if not any(any(annotations.below(XML)) for _, annotations in found.values()):
+        images_too = root.child(*IMAGES)
+        beside = {"": root if root.own(XML) or images_too is None else images_too, **split_folders(root)}
+        found = {split: (folder, folder) for split, folder in beside.items() if folder.own(XML) and folder.own()}
+    for split, (images, annotations) in found.items():
+        lists = {} if split else _lists(root)
+        if lists:
+            listed.update(_listed(images, annotations, lists, findings))
+        else:
+            listed[split or "train"] = partners(images, annotations, ("image", "annotation"), XML, findings)
+    if not listed:
+        return None
+
+    known = read_class_file(Path(root.path) / CLASSES)[0] if CLASSES in root.files else ()
+    seen: dict[str, int] = {}  # classes in the order of first sight
+    gathered = {}
+    for split, pairs in listed.items():
+        gathered[split] = boxes = BoxList(findings)
+        for image, name, (size, objects) in _read(Path(root.path), pairs, findings):
+            for own in {own for own, _ in objects} if known else ():
+                if own not in known:
+                    message = f"{name} has an object {own!r}, which is not in {CLASSES}{closest(own, known)}"
+                    findings.error(f"annotations with classes that are not in {CLASSES}", message)
+                    objects = [(other, box) for other, box in objects if other != own]
+            boxes.add(image, size, [(seen.setdefault(own, len(seen)), box) for own, box in objects])
+    class_names = known or tuple(natural_order(seen))
+    if not class_names:
+        raise ValueError(f"no annotation in {root.path} has an object: there is nothing to learn")
+    number = {name: k for k, name in enumerate(class_names)}
+    order = [number[name] for name in seen]
+    listings = {split: boxes.listing(Path(root.path), order) for split, boxes in gathered.items()}
+    return Layout("Pascal VOC", "detect", class_names, listings, findings)
+
+
+def _lists(root: Folder) -> dict[str, list[str]]:
+    """Return the stems in ImageSets/Main by split: where there is no train, trainval without val is for training."""
+    folder = root.child("imagesets")
+    folder = folder.child("main") if folder is not None else None
+    found = {}
+    for split, names in (("train", ("train", "trainval")), ("val", ("val",)), ("test", ("test",))):
+        for name in names:
+            if folder is not None and f"{name}.txt" in folder.files and split not in found:
+                text = read_text(Path(folder.path) / f"{name}.txt", errors="surrogateescape")
+                found[split] = [line.strip() for line in text.splitlines() if line.strip()]
+    if folder is not None and "train.txt" not in folder.files and {"train", "val"} <= found.keys():
+        found["train"] = [stem for stem in found["train"] if stem not in set(found["val"])]
+    return found
+
+
+def _listed(
+    images: Folder, annotations: Folder, lists: dict[str, list[str]], findings: Findings
+) -> dict[str, list[tuple[str, str]]]:
+    """Return the names of images and annotations by split, as lists of stems tell."""
+    by_stem = [
+        {nfc(os.path.splitext(name)[0]): folder.within(name) for name in folder.below(suffixes)}
+        for folder, suffixes in ((images, SUFFIXES), (annotations, XML))
+    ]
+    listed: dict[str, list[tuple[str, str]]] = {}
+    for split, lines in lists.items():
+        pairs: dict[tuple[str, str], None] = {}
+        for line in lines:
+            stem = _stem(line, by_stem[0])
+            image, annotation = (found.get(stem) for found in by_stem)
+            if image is not None and annotation is not None:
+                if (image, annotation) in pairs:
+                    findings.add("note", f"lines of {split}.txt name an image again: it counts once", line)
+                pairs[image, annotation] = None
+                continue
+            lacks = f"image {images.within(stem)}.*" if image is None else f"annotation {annotations.within(stem)}.xml"
+            message = f"{split}.txt lists {line!r}, and there is no {lacks}: add it, or take it off the list"
+            findings.error("listed images that are not there, or have no annotation", message)
+        listed[split] = list(pairs)
+    return listed
+
+
+def _stem(line: str, known: Collection[str]) -> str:
+    """Return which of the known stems a line of a list means; if none, the line as it is.
+
+    Lists name an image by its stem, its name or its path, and some go on with a flag or with the path of a mask.
+    """
+    for text in (line, MORE_IN_LINE.sub("", line)):
+        name = nfc(text.replace("\\", "/").strip("/"))
+        stem, suffix = os.path.splitext(name)
+        for path in (name, stem) if suffix.lower() in SUFFIXES | XML else (name,):
+            parts = path.split("/")
+            for i in range(len(parts)):  # a path may begin above the folder of the images
+                if "/".join(parts[i:]) in known:
+                    return "/".join(parts[i:])
+    return nfc(line)
+
+
+def _read(root: Path, pairs: list[tuple[str, str]], findings: Findings) -> Iterator[tuple[str, str, Annotation]]:
+    """Yield the names of image and annotation, and what the annotation says."""
+
+    def read(name: str) -> Annotation | ValueError:
+        try:
+            return read_annotation(root / name)
+        except ValueError as error:
+            return error
+
+    with ThreadPoolExecutor(READERS) as pool:
+        for (image, name), said in zip(pairs, pool.map(read, [name for _, name in pairs]), strict=True):
+            if isinstance(said, ValueError):
+                findings.error("annotations that cannot be read", str(said))
+            else:
+                yield image, name, said
+
+
+def read_annotation(path: Path) -> Annotation:
+    """Return the image's (H, W), 0 where it is not said, and the name and box of each object.
+
+    Nothing but plain elements is read: what an XML file could define or include by itself is refused.
+
+    Raises:
+        ValueError: the file is no such annotation; names it.
+    """
+    try:
+        tree = ElementTree.fromstring(read_bytes(path, LARGEST), ElementTree.XMLParser(target=_PlainTree()))
+        height, width = (_side(tree.findtext(f"size/{side}"), side) for side in ("height", "width"))
+        return (height, width), [_object(element, i) for i, element in enumerate(tree.iter("object"), start=1)]
+    except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
+        raise ValueError(f"{path} cannot be read as an annotation of Pascal VOC ({error})") from error
+
+
+class _PlainTree(ElementTree.TreeBuilder):
+    """Refuses a document type, in which entities could be defined that unfold to gigabytes."""
+
+    def doctype(self, *_: Any) -> None:
+        raise ValueError("it defines a document type")
+
+
+def _object(element: ElementTree.Element, place: int) -> tuple[str, Box]:
+    name = (element.findtext("name") or "").strip()
+    if not name:
+        raise ValueError(f"object {place} has no name")
+    corners = []
+    for side in ("xmin", "ymin", "xmax", "ymax"):
+        text = element.findtext(f"bndbox/{side}")
+        if text is None:
+            raise ValueError(f"object {place}, {brief(name)}, has no bndbox with xmin, ymin, xmax and ymax")
+        corners.append(_number(text, f"{side} of object {place}, {brief(name)},"))
+    x0, y0, x1, y1 = corners
+    is_whole = all(corner.is_integer() for corner in corners)
+    return name, (x0 - 1, y0 - 1, x1, y1) if is_whole else (x0, y0, x1, y1)
+
+
+def _side(text: str | None, side: str) -> int:
+    number = _number(text, side) if text and text.strip() else 0.0
+    if not math.isfinite(number):
+        raise ValueError(f"{side} is {brief(text)}, which no image has")
+    return int(number)
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValueError(f"{what} is {brief(text)}, not a number") from error

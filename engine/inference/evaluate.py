@@ -1,0 +1,209 @@
+"""A checkpoint's metrics, measured again from the file alone: what scripts/evaluate.py does."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from engine.config.config import Source, plain, read_command_line, recorded, resolve
+from engine.contract.data import ImageDataModule
+from engine.contract.parts import build_data, find_data, task_of
+from engine.contract.registry import options_of
+from engine.contract.task import Task
+from engine.errors import RunError, UsageError, one_line
+from engine.files.folders import FolderDataModule
+from engine.files.known_files import Known, changes
+from engine.machine import settle_threads
+from engine.resume.checkpoint_file import read_checkpoint
+from engine.resume.processes import check_rank
+from engine.resume.stops import StopSignals, leave_handlers_to_us
+from engine.terminal import say
+from engine.training.assemble import check_values, facts_for, known_of, same_place
+from engine.training.progress import measured_rows
+from engine.training.train import quieten
+
+HELP = """usage: python scripts/evaluate.py CKPT [--split test|val] [--data PATH] [--data.OPTION VALUE ...]
+                   [--accelerator TEXT] [--precision TEXT]
+
+Measure a checkpoint again on the test images of the data it was trained on, which
+the file itself names; where that has none, on the validation images. --data.root
+says where they are, if not where they were then; only with --data.download true is
+anything fetched. --data names other data of the same classes: of a folder, its test
+images, or else those for validation; one without splits is measured whole, or with
+--split val what training would have held out."""
+TRAINER = ("accelerator", "devices", "precision", "limit_test_batches")
+KEPT = ("seed", "accelerator", "precision")  # what holds as in training, besides the parts and the data
+# What the network was built for, and so what any data has to be like: by option, the hyperparameter that says it.
+ABOUT_DATA = {"image_size": "image_size", "channels": "in_channels", "classes": "class_names"}
+
+
+def main(arguments: list[str]) -> None:
+    """Print a checkpoint's metrics.
+
+    Raises:
+        UsageError: the command line makes no sense, or the checkpoint cannot be read.
+        RunError: the data cannot be had.
+    """
+    quieten()
+    line = read_command_line(arguments, positional=True)
+    if line.wants_help is not None:
+        print(HELP)
+        return
+    if len(line.positional) != 1:
+        raise UsageError(f"expected one checkpoint, got {len(line.positional)}: evaluate.py CKPT")
+    if line.config_files or line.print_config:
+        raise UsageError("evaluate.py takes no --config and no --print_config: the checkpoint says what it is")
+    split = line.flags.pop("split", None)
+    if split not in (None, "test", "val"):
+        raise UsageError(f"--split is test or val, got {split!r}")
+    for flag in line.flags:
+        if not flag.startswith("data.") and flag not in TRAINER:
+            raise UsageError(f"--{flag} cannot be changed by evaluating: what the checkpoint was trained with holds")
+    path = line.positional[0]
+    try:
+        checkpoint = read_checkpoint(path)
+        task = task_of(checkpoint)
+    except (OSError, ValueError) as error:
+        raise UsageError(str(error)) from error
+    config = configuration(path, checkpoint, task, line.flags, split)
+    config["devices"] = line.flags.get("devices", 1)  # one process sees every image exactly once
+    if config["limit_test_batches"] == 0:
+        raise UsageError("--limit_test_batches 0 leaves nothing to measure")
+    check_values(config)
+    try:
+        data = build_data(task=task.takes, seed=config["seed"], known=known_of(checkpoint), **config["data"])
+        check_fits(task, data)
+        data.timeout_seconds = 60 * config["timeout_minutes"]
+        split = split or ("test" if data.has_test else "val")
+        if not {"test": data.has_test, "val": data.has_validation}[split]:
+            raise ValueError(f"data {config['data']['name']} has no {split} images")
+        settle_threads(1)
+        trainer = pl.Trainer(
+            accelerator=config["accelerator"],
+            devices=config["devices"],
+            precision=config["precision"],
+            limit_test_batches=config["limit_test_batches"],
+            limit_val_batches=config["limit_test_batches"],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        check_rank(trainer.global_rank)
+        leave_handlers_to_us(trainer)
+        measure = trainer.test if split == "test" else trainer.validate
+        with StopSignals().caught():  # by itself Lightning ends with status 1
+            metrics = measure(task, datamodule=data, verbose=False)[0]
+    except (ValueError, MisconfigurationException, ImportError) as error:
+        raise UsageError(one_line(error)) from error
+    except OSError as error:
+        raise RunError(one_line(error)) from error
+    for note in data.notes:
+        say(f"note: {note}")
+    name = {"test": "test", "val": "validation"}[split]
+    seen, num = f"{task.images_measured:,}", len(data.stores[split])
+    if task.images_measured < num:
+        seen += f" of {num:,}"
+    say(f"{path}: {config['task']['name']}, {config['data']['name']}, {seen} {name} images")
+    rows = measured_rows(metrics)
+    width = max(12, *(len(metric) + 1 for metric, _ in rows))
+    for metric, text in rows:
+        say(f"{metric:<{width}}{text}")
+
+
+def configuration(
+    path: str, checkpoint: dict[str, Any], task: Task, flags: dict[str, Any], split: str | None = None
+) -> dict[str, Any]:
+    """Return the configuration that a checkpoint was trained with, changed by flags: that of its data above all.
+
+    Raises:
+        UsageError: the checkpoint has none, or the flags make no sense.
+    """
+    if "run" not in checkpoint:
+        raise UsageError(f"{path} does not say what it was trained on: it was not left by a training run")
+    own = Source(path, recorded(checkpoint["run"]["config"], path))
+    # Machines, processes and limits were those of training.
+    own.values = {k: v for k, v in own.values.items() if "." in k or k in KEPT}
+    own.values.pop("data.num_workers", None)  # how many processes are started here, a file does not decide
+    if "data.download" in own.values:  # nor whether something is fetched, and where to
+        own.values["data.download"] = False
+    fixed = _fixed(task, own, flags, split, known_of(checkpoint))
+    config, _ = resolve([own, Source("command line", flags), Source("the checkpoint", fixed)])
+    return config
+
+
+def images_at_hand(path: str, checkpoint: dict[str, Any], task: Task, flags: dict[str, Any]) -> tuple[Any, str]:
+    """Return a store of images to try a checkpoint on, and which they are: test or validation.
+
+    They are of the data that it was trained on, changed by flags; none are fetched from elsewhere.
+
+    Raises:
+        UsageError: the checkpoint does not say what it was trained on, or the flags make no sense.
+        OSError, ValueError: the data are not here, or not as they were.
+    """
+    config = configuration(path, checkpoint, task, flags)["data"]
+    data = build_data(task=task.takes, seed=0, known=known_of(checkpoint), **config)
+    check_fits(task, data)
+    data.prepare_data()
+    if not data.has_test and not data.has_validation:
+        raise ValueError("the data it was trained on has no images for a test")
+    data.setup("test" if data.has_test else "validate")
+    return (data.stores["test"], "test") if data.has_test else (data.stores["val"], "validation")
+
+
+def _fixed(task: Task, own: Source, flags: dict[str, Any], split: str | None, known: Known | None) -> dict[str, Any]:
+    """Return those options of the data that follow from the checkpoint, where it is a folder: read at any size.
+
+    Of another folder than that of training without splits of its own, all images are for testing, if nothing is said.
+
+    Raises:
+        UsageError: there is no such data, or one of these options is given.
+    """
+    before = str(own.values["data.name"])
+    name = str(flags.get("data.name", before))
+    try:
+        options = options_of(find_data(name))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if not ABOUT_DATA.keys() <= options.keys():
+        return {}
+    fixed = {f"data.{option}": task.hparams[hparam] for option, hparam in ABOUT_DATA.items()}
+    if task.takes == "translate":  # its classes are the channels of an image
+        fixed["data.target_channels"] = len(fixed.pop("data.classes"))
+    for key in fixed:
+        if key in flags:
+            raise UsageError(f"--{key} follows from the checkpoint: leave it out")
+    if same_place(name, before):
+        flags.pop("data.name", None)  # the same in other words: its split holds
+    elif known is not None and _holds(name, known, task, fixed, own):
+        pass  # the same, moved
+    elif split == "val":
+        shares = ("data.val_size", "data.test_size")
+        fixed |= {key: own.values[key] for key in shares if key in own.values and key not in flags}
+    elif not {"data.val_size", "data.test_size"} & flags.keys():
+        fixed |= {"data.val_size": 0.0, "data.test_size": 1.0}
+    return fixed
+
+
+def _holds(name: str, known: Known, task: Task, fixed: dict[str, Any], own: Source) -> bool:
+    """Whether a folder holds just the files that a checkpoint was trained, validated and tested on."""
+    shares = {key: own.values[key] for key in ("data.val_size", "data.test_size") if key in own.values}
+    options: dict[str, Any] = {key.removeprefix("data."): value for key, value in (fixed | shares).items()}
+    try:
+        data = build_data(name, task.takes, 0, known, **options)
+    except ValueError:
+        return False
+    return isinstance(data, FolderDataModule) and changes(known, data.files, data.listed) is None
+
+
+def check_fits(task: Task, data: ImageDataModule) -> None:
+    """Refuse data that is not like what the checkpoint was trained on.
+
+    Raises:
+        ValueError: names what differs.
+    """
+    for name, given in facts_for(type(task), data).items():
+        own, given = plain(task.hparams[name]), plain(given)
+        if own != given:
+            raise ValueError(f"the data's {name} {given} are not the checkpoint's {own}")

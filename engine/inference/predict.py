@@ -1,0 +1,400 @@
+"""What a checkpoint, or a file exported from it, says of a person's images: what scripts/predict.py does."""
+
+import csv
+import io
+import itertools
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from engine.config.arguments import Parser, check_output
+from engine.contract.registry import brief, printable
+from engine.errors import RunError, UsageError, one_line
+from engine.export import is_program, load_model
+from engine.export.model import Model
+from engine.files.image_files import Picture, looks_inverted, read_fitted, read_image
+from engine.files.listing import Findings, find_images
+from engine.inputs.drawing import to_image
+from engine.inputs.reading import read_text
+from engine.machine import settle_threads
+from engine.resume.checkpoint_file import write_text
+from engine.terminal import complain, say
+
+INVERTED = "looks inverted: try --invert"
+TABLES = (".csv", ".json")
+FORMULAS = tuple("=+-@\t\r\n")  # what a spreadsheet takes for the beginning of one
+TABLE = "predictions.csv"  # beside pictures
+MASK = "_mask"  # after a picture's name
+LONGEST = 220  # bytes of that
+NOTHING = "nothing found"
+PIXELS = ("mask", "image")  # what of an answer goes into a file of its own
+
+
+def main(arguments: list[str]) -> None:
+    """Print a table of what a checkpoint says of images; write it, and pictures of it, if asked.
+
+    Raises:
+        UsageError: the command line makes no sense, or the checkpoint cannot be read.
+        RunError: some of the images could not be read; the others were dealt with.
+    """
+    parser = Parser(prog="predict.py", description="Print what a checkpoint says of images.")
+    parser.add_argument("checkpoint", help="a best.ckpt, or what export.py made of it")
+    parser.add_argument("images", nargs="+", help="image files, or folders of them")
+    parser.add_argument(
+        "--output",
+        metavar="FILE|FOLDER",
+        help="write the table to a .csv or .json file; or to a folder, with a picture of each answer, where it "
+        "replaces pictures of its own only",
+    )
+    parser.add_argument("--invert", action="store_true", help="swap light and dark before looking")
+    parser.add_argument(
+        "--fit",
+        action="store_true",
+        help="for a task that takes whole images: scale them to the size trained on, and what is made of them back",
+    )
+    parser.add_argument("--least_score", type=float, metavar="NUMBER", help="leave out objects less certain than that")
+    parser.add_argument("--batch_size", type=int, default=32, metavar="INT", help="images looked at at once [32]")
+    parser.add_argument("--device", default=None, help="cpu, cuda or mps; by default the best there is")
+    given = parser.parse_args(arguments)
+    if given.output is not None:
+        _check_output(given.output)
+    check_device(given.device)
+    if given.batch_size < 1:
+        raise UsageError(f"--batch_size is 1 or more, got {given.batch_size}")
+    if given.least_score is not None and not 0 < given.least_score < 1:
+        raise UsageError(f"--least_score is a score in (0, 1), got {given.least_score}")
+    settle_threads(1)
+    findings = Findings()
+    try:
+        model = load_model(given.checkpoint, given.device or ("cpu" if is_program(given.checkpoint) else best_device()))
+        task = model.task
+        paths = find_images(given.images, findings)
+    except (OSError, ValueError, RuntimeError, AssertionError) as error:
+        raise UsageError(one_line(error)) from error
+    if given.least_score is not None:
+        if "least_score" not in task.hparams:
+            raise UsageError(f"--least_score is for objects, and this checkpoint's task is {task.task_name}")
+        if model.is_program and given.least_score < task.hparams["least_score"]:
+            raise UsageError(
+                f"--least_score {given.least_score}: {given.checkpoint} gives no objects of a score less than "
+                f"{task.hparams['least_score']}; ask the checkpoint"
+            )
+        task.hparams["least_score"] = given.least_score
+    if given.fit and not task.takes_any_size:
+        raise UsageError(f"--fit is for tasks that take whole images; task {task.task_name} has them fitted anyway")
+
+    predictions = Predictions(model, given.invert, given.batch_size, whole=task.takes_any_size and not given.fit)
+    folder = None if given.output is None or _is_table(given.output) else Drawings(task, Path(given.output), paths)
+    answers = []
+    thrown_away = 0
+    screen = Screen(task.columns, paths)
+    for prediction in predictions.of(paths):
+        screen.show(prediction, task.rows(prediction.answer))
+        if folder is not None:
+            folder.add(prediction)
+        thrown_away += folder is None and "image" in prediction.answer
+        answers.append(prediction._replace(answer={k: v for k, v in prediction.answer.items() if k not in PIXELS}))
+    if given.output is not None:
+        table = Path(given.output) if folder is None else Path(given.output) / TABLE
+        write_table(task, answers, table, {} if folder is None else folder.names)
+        say(f"written: {given.output}{'' if folder is None else f' ({len(answers)} pictures, predictions.csv)'}")
+    for finding in findings.of("warning"):
+        more = ", ..." if finding.count > len(finding.files) else ""
+        complain(f"note: {finding.count} {finding.what} ({', '.join(finding.files)}{more})")
+    if thrown_away:
+        complain("note: images were made and thrown away; --output FOLDER keeps them")
+    inverted = sum(prediction.looks_inverted for prediction in answers)
+    if inverted:
+        complain(
+            f"note: {inverted} of {len(answers)} images look inverted, dark on light where the training images were "
+            "light on dark; --invert swaps them"
+        )
+    if predictions.unreadable:
+        raise RunError(f"{len(predictions.unreadable)} files left out:", *predictions.unreadable)
+
+
+def _is_table(output: str) -> bool:
+    return Path(output).suffix.lower() in TABLES
+
+
+def _check_output(output: str) -> None:
+    if _is_table(output):
+        check_output(output, TABLES)
+        return
+    path = Path(output)
+    try:
+        is_folder = path.is_dir() or not (path.exists() or (path.suffix and not output.endswith("/")))
+    except OSError as error:
+        raise UsageError(f"--output {brief(output)}: {error.strerror}") from error
+    if not output or not is_folder:
+        raise UsageError(f"--output {output}: expected a name that ends in .csv or .json, or that of a folder")
+
+
+def check_device(device: str | None) -> None:
+    """Refuse a --device that is none.
+
+    Raises:
+        UsageError: says what was expected.
+    """
+    if device is not None and device.partition(":")[0] not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"--device {device}: expected cpu, cuda or mps")
+
+
+def best_device() -> str:
+    """Return the fastest kind of device that this machine has."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+class Prediction(NamedTuple):
+    """A task's answer for one image file."""
+
+    path: Path
+    answer: dict[str, Any]
+    looks_inverted: bool
+
+
+def draw(task: Any, prediction: Prediction, least_side: int = 0) -> Image.Image:
+    """Return the picture of an answer: the image that was made, or the file's with the answer drawn in.
+
+    A smaller image with objects is enlarged to about `least_side` pixels, so that what is written there can be read.
+    """
+    answer = prediction.answer
+    if "image" in answer:
+        return to_image(answer["image"])
+    image = torch.from_numpy(np.array(read_image(prediction.path, 3))).permute(2, 0, 1).contiguous()
+    factor = least_side // max(image.shape)
+    if factor > 1 and "objects" in answer:
+        image = image.repeat_interleave(factor, dim=1).repeat_interleave(factor, dim=2)
+        sides = ("x0", "y0", "x1", "y1")
+        answer = {"objects": [{**o, **{side: factor * o[side] for side in sides}} for o in answer["objects"]]}
+    return to_image(task.draw(image, answer))
+
+
+class Predictions:
+    """A task's answers for image files, in batches, so that memory does not grow with their number.
+
+    Args:
+        model: a task, and what computes its outputs.
+        invert: whether light and dark are swapped before the task looks.
+        batch_size: images looked at at once; of larger ones than the task was trained on, fewer.
+        whole: whether images are looked at as large as they are, and not fitted into the task's size.
+    """
+
+    def __init__(self, model: Model, invert: bool = False, batch_size: int = 32, whole: bool = False) -> None:
+        self.model = model
+        self.task = model.task
+        self.invert = invert
+        self.batch_size = batch_size
+        self.whole = whole
+        self.unreadable: list[str] = []
+
+    def of(self, paths: list[Path]) -> Iterator[Prediction]:
+        """Yield a prediction for each image that could be read; the others are noted in `unreadable`.
+
+        Raises:
+            RunError: there is no memory for an image, or the network cannot take its size.
+        """
+        for batch in self._batches(paths):
+            yield from self._answers(batch)
+
+    def _batches(self, paths: list[Path]) -> Iterator[list[tuple[Path, Picture]]]:
+        """Yield images of one size, as many as are looked at at once."""
+        hparams = self.task.hparams
+        most = self.batch_size * math.prod(hparams["image_size"])  # pixels
+        batch: list[tuple[Path, Picture]] = []
+        for path in paths:
+            try:
+                picture = read_fitted(path, hparams["in_channels"], None if self.whole else hparams["image_size"])
+            except ValueError as error:
+                self.unreadable.append(str(error))
+                continue
+            shape = picture.pixels.shape
+            if batch and (shape != batch[0][1].pixels.shape or (len(batch) + 1) * shape[1] * shape[2] > most):
+                yield batch
+                batch = []
+            batch.append((path, picture._replace(pixels=255 - picture.pixels) if self.invert else picture))
+        if batch:
+            yield batch
+
+    @torch.inference_mode()
+    def _answers(self, read: list[tuple[Path, Picture]]) -> Iterator[Prediction]:
+        images = torch.stack([picture.pixels for _, picture in read])
+        sizes = [picture.size for _, picture in read]
+        try:
+            outputs = self.model.outputs(images)
+            for name, value in outputs.items():
+                if value.is_floating_point() and not bool(value.isfinite().all()):
+                    raise RunError(f"{read[0][0]}: its {name} are not numbers: training had failed")
+            answers = self.task.answers(outputs, sizes)
+        except torch.OutOfMemoryError as error:
+            raise RunError(f"out of memory at {read[0][0]}: try a smaller --batch_size") from error
+        except (AssertionError, RuntimeError, ValueError, LookupError, TypeError) as error:
+            if self.model.is_program:  # not our code, but a file's
+                what = f"the file's program does not answer as one of task {self.task.task_name}"
+                raise RunError(f"{what} ({one_line(error)[:200]})") from error
+            if not self.whole or isinstance(error, (LookupError, TypeError)):
+                raise
+            high, wide = sizes[0]
+            raise RunError(f"{read[0][0]}, {wide} x {high} pixels: {one_line(error)}; try --fit") from error
+        for (path, picture), answer in zip(read, answers, strict=True):
+            yield Prediction(path, answer, looks_inverted(picture.pixels, self.task.hparams["mean"]))
+
+
+class Screen:
+    """Prints a table as it comes: the image, then the task's columns."""
+
+    def __init__(self, columns: Mapping[str, str], paths: list[Path]) -> None:
+        self.columns = columns
+        self.width = max(5, *(len(printable(path)) for path in paths))
+        cells = [f"{name:<12}" if kind == "text" else f"{name:>{_width(name)}}" for name, kind in columns.items()]
+        say(f"{'image':<{self.width}}  {' '.join(cells)}")
+
+    def show(self, prediction: Prediction, rows: list[dict[str, Any]]) -> None:
+        """Print the rows of one image."""
+        note = f"  {INVERTED}" if prediction.looks_inverted else ""
+        for row in rows:
+            line = f"{printable(prediction.path):<{self.width}}  {self._cells(row)}"
+            say(f"{line.rstrip()}{note}")
+
+    def _cells(self, row: Mapping[str, Any]) -> str:
+        if all(row[name] is None for name in self.columns):
+            return NOTHING
+        cells = []
+        for name, kind in self.columns.items():
+            if kind == "text":
+                cells.append(f"{row[name]:<12}")
+            else:
+                shown = f"{100 * row[name]:.2f} %" if kind == "percent" else f"{row[name]:.1f}"
+                cells.append(f"{shown:>{_width(name)}}")
+        return " ".join(cells)
+
+
+def _width(name: str) -> int:
+    return max(8, len(name))
+
+
+class Drawings:
+    """A folder of pictures: each image with its answer drawn in, and the mask if there is one; or the image made of it.
+
+    What is in the folder is replaced where an earlier table, predictions.csv, says that it is a picture of ours.
+
+    Raises:
+        UsageError: the folder cannot be made, or a file would be overwritten that is not ours.
+    """
+
+    def __init__(self, task: Any, folder: Path, paths: list[Path]) -> None:
+        self.task = task
+        self.folder = folder
+        self.names = _distinct_names(paths)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            there = {path.name for path in folder.iterdir()}
+        except OSError as error:
+            raise UsageError(f"--output {folder}: the folder cannot be made ({error.strerror})") from error
+        ours = _drawn_before(folder / TABLE)
+        files = [TABLE, *(f"{name}{end}.png" for name in self.names.values() for end in ("", MASK))]
+        given = {path.resolve() for path in paths}
+        foreign = [file for file in files if file in there and (file not in ours or (folder / file).resolve() in given)]
+        if foreign:
+            more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+            raise UsageError(
+                f"--output {folder}: {foreign[0]}{more} there would be replaced, and was not drawn by predict.py; "
+                "choose another folder"
+            )
+
+    def add(self, prediction: Prediction) -> None:
+        """Draw a prediction.
+
+        Raises:
+            RunError: a picture cannot be written.
+        """
+        name = self.names[prediction.path]
+        try:
+            draw(self.task, prediction).save(self.folder / f"{name}.png")
+            if "mask" in prediction.answer:
+                self._save_mask(prediction.answer["mask"], self.folder / f"{name}{MASK}.png")
+        except OSError as error:
+            raise RunError(f"{self.folder} cannot be written ({error.strerror})") from error
+
+    def _save_mask(self, mask: Tensor, path: Path) -> None:
+        """Save class numbers (H, W) as they are, with colours for those who open the file."""
+        image = Image.fromarray(mask.numpy()).convert("P")
+        image.putdata(mask.flatten().tolist())  # the conversion above may have renumbered them
+        legend = self.task.legend()
+        image.putpalette([v for name in self.task.hparams["class_names"] for v in legend.get(name, (0, 0, 0))])
+        image.save(path)
+
+
+def _drawn_before(table: Path) -> set[str]:
+    """Return the names of a table that predict.py wrote, and of the pictures beside it."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(table, errors="replace"), newline="")))
+    except (OSError, csv.Error):
+        return set()
+    written = [row["picture"] for row in rows if row.get("picture") and row.get("image")]
+    pictures = {Path(cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULAS) else cell) for cell in written}
+    return {name for path in pictures for name in (table.name, path.name, f"{path.stem}{MASK}.png")}
+
+
+def _distinct_names(paths: list[Path]) -> dict[Path, str]:
+    """Return a name for each file, without its ending; files of the same name in several folders get numbers."""
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path in paths:
+        stem = path.stem
+        if len(os.fsencode(stem)) > LONGEST:  # a file's name can take 255, and these get endings
+            stem = os.fsencode(stem)[:LONGEST].decode(errors="ignore")
+        options = (stem if i == 1 else f"{stem}-{i}" for i in itertools.count(1))
+        names[path] = next(name for name in options if not taken & {name, f"{name}{MASK}"})
+        taken |= {names[path], f"{names[path]}{MASK}"}
+    return names
+
+
+def _text(path: Path) -> str:
+    """Return a path as text that can be written, also where its name is no text in this system's encoding."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
+def _harmless(cell: Any) -> Any:
+    """Return a cell of a CSV file with a quote before text that a spreadsheet would take for a formula, and run."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULAS) else cell
+
+
+def write_table(task: Any, predictions: list[Prediction], path: Path, names: Mapping[Path, str]) -> None:
+    """Write answers as JSON, one entry an image; or as CSV, one line for each of the task's rows.
+
+    `names` are those of the pictures beside a CSV file, if there are any, without their ending.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    if path.suffix.lower() == ".json":
+        entries = [{"image": _text(p.path), **p.answer, "looks_inverted": p.looks_inverted} for p in predictions]
+        text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
+    else:
+        rows = [
+            {"image": _text(p.path), **row, "looks_inverted": p.looks_inverted}
+            | ({"picture": _text(Path(f"{names[p.path]}.png"))} if names else {})
+            for p in predictions
+            for row in task.rows(p.answer)
+        ]
+        table = io.StringIO()
+        columns = list(rows[0]) if rows else ["image", *task.columns, "looks_inverted", *(["picture"] if names else [])]
+        writer = csv.DictWriter(table, columns)
+        writer.writeheader()
+        writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
+        text = table.getvalue()
+    try:
+        write_text(text, path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror})") from error

@@ -1,0 +1,89 @@
+"""What a run's folder says of it, each file checked when it is read: who reads a record here can rely on its types.
+
+A kind is a type, a mapping of kinds by key, a mapping of one kind under ... for any keys, or a list of one kind.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from engine.contract.registry import brief
+from engine.errors import RunError, one_line
+from engine.inputs.reading import read_text
+
+NUMBER = int | float
+SUMMARY = {
+    **dict.fromkeys(("name", "task", "data", "backbone", "status", "error", "command"), str),
+    **dict.fromkeys(("parameters", "epochs", "global_step", "seed"), int),
+    **dict.fromkeys(("images_per_second", "peak_memory_mb"), NUMBER),
+    "images": {...: int},
+    "seconds": {...: NUMBER},
+    "metrics": {...: NUMBER},
+    "best": {"path": str, "metric": str, "value": NUMBER, "epoch": int},
+    "git": {"commit": str, "changed": bool},
+    "versions": {...: str},
+    "hardware": {...: str | int},
+}
+FIGURES = {
+    "measured": str,
+    "classes": [{"class": str, "count": int, "recall": NUMBER, "precision": NUMBER}],
+    "confused": [{"true": str, "predicted": str, "count": int}],
+    "mistakes": [{"true": str, "predicted": str, "probability": NUMBER}],
+}
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Return a run's summary.json, or {} where there is none; for what it leaves out there is None, or an empty one.
+
+    Raises:
+        RunError: the file cannot be read, or holds something else.
+    """
+    return _read(folder / "summary.json", SUMMARY)
+
+
+def read_figures(folder: Path) -> dict[str, Any]:
+    """Return the numbers beside a report's pictures, plots/figures.json, as `read_summary` does."""
+    return _read(folder / "plots" / "figures.json", FIGURES)
+
+
+def _read(path: Path, kind: dict[str, Any]) -> dict[str, Any]:
+    try:
+        content = json.loads(read_text(path), parse_constant=lambda name: None)  # JSON has neither nan nor infinity
+        return dict(_checked(content, kind, "it"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise RunError(f"{path} cannot be read ({reason}); delete it to do without") from error
+
+
+def _checked(value: Any, kind: Any, place: str) -> Any:
+    """Return a value with all that belongs to its kind.
+
+    Raises:
+        ValueError: it is of another kind; says where.
+    """
+    if isinstance(kind, dict):
+        value = {} if value is None else value
+        if isinstance(value, dict):
+            own = dict.fromkeys(value, kind[...]) if ... in kind else kind
+            return {key: _checked(value.get(key), inner, f"{place}.{key}") for key, inner in own.items()}
+    elif isinstance(kind, list):
+        value = [] if value is None else value
+        if isinstance(value, list):
+            return [_checked(inner, kind[0], f"{place}[{i}]") for i, inner in enumerate(value)]
+    elif value is None or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
+        if isinstance(value, int | float) and not _is_real(value):
+            raise ValueError(f"{place.removeprefix('it.')} is {brief(value)}, a number out of range")
+        return value
+    names = {dict: "a mapping", list: "a list", str: "a text", int: "a whole number", bool: "true or false"}
+    expected = names.get(type(kind) if isinstance(kind, dict | list) else kind, "a number")
+    raise ValueError(f"{place.removeprefix('it.')} is {brief(value)}, expected {expected}")
+
+
+def _is_real(value: float) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:
+        return False

@@ -1,0 +1,399 @@
+"""Recording a run's numbers: metrics.csv always, Weights & Biases when it can be had.
+
+A tracker is a convenience: whatever goes wrong with it is said once, and training goes on as if it were not there.
+"""
+
+import contextlib
+import csv
+import functools
+import io
+import itertools
+import netrc
+import os
+import re
+import shlex
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+from lightning.fabric.loggers.logger import _DummyExperiment
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
+from lightning.pytorch.utilities import rank_zero_only
+
+from engine.inputs.reading import regular
+from engine.resume.checkpoint_file import write_text
+from engine.terminal import complain
+
+ANSWER_SECONDS = 3
+SECRET = re.compile(r"token|key|secret|password|credential", re.IGNORECASE)
+
+
+class MetricsCsv(Logger):
+    """One line in a table for each step at which something was logged; what was not logged then is left empty.
+
+    Args:
+        path: the file; when it exists, a resumed run goes on with it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.columns = ["epoch", "step"]
+        self._row: dict[str, Any] = {}
+        self._row_start = 0  # where in the file the current step's line starts
+
+    @property
+    def name(self) -> str:
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        return str(self.path.parent)
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: the configuration is in config.yaml."""
+
+    @rank_zero_only
+    def rewind(self, step: int) -> None:
+        """Forget what was logged at `step` and later, which will be logged again; go on with the line before.
+
+        A damaged table never keeps a run from going on: it is kept beside, and its readable lines go on.
+        """
+        if os.path.lexists(self.path):
+            rows, damage = self._read()
+            if damage:
+                beside = _free_name(self.path.with_name(f"{self.path.name}.damaged"))
+                os.replace(self.path, beside)
+                _warn(
+                    f"{self.path} is damaged ({damage}): {len(rows)} readable lines are kept, the rest is in {beside}"
+                )
+            rows = [row for row in rows if int(row["step"]) < step]
+            current = rows.pop() if rows and int(rows[-1]["step"]) == step - 1 else {}
+            self._rewrite(rows)
+            self._row = {**{k: v for k, v in current.items() if v}, "step": step - 1} if current else {}
+            self.save()
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if self._row and self._row["step"] != step:
+            self.save()
+            self._row = {}
+            self._row_start = self.path.stat().st_size
+        self._row.update({"step": step, **metrics})
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the current step's line, over an earlier version of it."""
+        if not self._row:
+            return
+        new = [column for column in self._row if column not in self.columns]
+        if new or not self.path.exists():
+            rows = self._read()[0] if self.path.exists() else []
+            done = [row for row in rows if row["step"] != str(self._row["step"])]
+            self.columns += new
+            self._rewrite(done)
+        with open(self.path, "r+", newline="", encoding="utf-8") as file:
+            file.seek(self._row_start)
+            file.truncate()
+            csv.DictWriter(file, self.columns, restval="").writerow(self._row)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        self.save()
+
+    def _read(self) -> tuple[list[dict[str, Any]], str]:
+        """Return the readable lines and the damage found. A last line without its end was cut by a kill: no damage."""
+        if not self.path.is_file():
+            return [], "it is not a file"
+        with open(self.path, newline="", encoding="utf-8", errors="replace") as file:
+            text = file.read()
+        whole = text.rfind("\n") + 1
+        text = text if "\0" in text[whole:] else text[:whole]
+        lines = csv.reader(io.StringIO(text, newline=""))
+        rows, unreadable, columns = [], 0, None
+        while True:
+            try:
+                cells = next(lines)
+            except StopIteration:
+                break
+            except csv.Error:  # a field without end
+                unreadable += 1
+                continue
+            if columns is None:
+                columns = cells
+                if len(set(cells)) < len(cells) or not {"epoch", "step"} <= set(cells):
+                    return [], "its first line does not name its columns"
+                continue
+            row = dict(zip(columns, cells, strict=False))
+            step = row.get("step", "")
+            plain = step.isascii() and step.isdigit() and len(step) < 19
+            if plain and len(cells) == len(columns) and not any("\0" in cell for cell in cells):
+                rows.append(row)
+            else:
+                unreadable += 1
+        self.columns = columns or self.columns
+        return rows, f"{unreadable} lines cannot be read" if unreadable else ""
+
+    def _rewrite(self, rows: list[dict[str, Any]]) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(text.getvalue(), self.path)
+        self._row_start = self.path.stat().st_size
+
+
+def _free_name(path: Path) -> Path:
+    return next(free for n in itertools.count(1) if not os.path.lexists(free := path.with_name(f"{path.name}-{n}")))
+
+
+def _harmless(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a tracker's method unable to raise: its first failure is said, and the tracker is asked nothing more."""
+
+    @functools.wraps(method)
+    def call(self: "Tracker", *args: Any, **kwargs: Any) -> Any:
+        if self.failure is not None:
+            return None
+        try:
+            return method(self, *args, **kwargs)
+        except Exception as error:
+            if self.failure is None:
+                self._give_up(error)
+            return None
+
+    return call
+
+
+class Tracker(WandbLogger):
+    """Lightning's WandbLogger, except that no failure of it reaches the training.
+
+    Args:
+        folder: the run's folder; the tracker's files go to its wandb/.
+        run_id: the same id continues the same run.
+        name: the run's name.
+        online: whether to send while training; otherwise the files can be sent later.
+        options: `project`, `entity`, `group` and `tags` of the tracked run; what is not given follows from W&B's own
+            environment variables and settings.
+    """
+
+    def __init__(
+        self, folder: Path, run_id: str, name: str, online: bool, options: Mapping[str, Any] | None = None
+    ) -> None:
+        import wandb
+
+        self.failure: str | None = None
+        self.online = online
+        settings = wandb.Settings(
+            init_timeout=15,
+            finish_timeout=60,  # what is not sent by then stays on the disk, for `wandb sync`
+            console="off",  # the terminal is not copied
+            save_code=False,
+            disable_git=True,  # neither remote address nor differences
+            disable_job_creation=True,
+            silent=True,
+        )
+        super().__init__(
+            project=os.environ.get("WANDB_PROJECT") or "project",
+            name=name,
+            id=run_id,
+            save_dir=str(folder),
+            mode="online" if online else "offline",
+            settings=settings,
+            log_model=False,
+        )
+        self._wandb_init.update({key: value for key, value in (options or {}).items() if value is not None})
+        del self._wandb_init["anonymous"]  # deprecated by wandb, but Lightning passes it on
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The tracked run, started on first use: offline if online fails, a dummy if that fails too."""
+        if self.failure is None and self._experiment is None and self.online:
+            try:
+                with _without_launcher():
+                    return super().experiment
+            except Exception as error:
+                self.online = False
+                self._wandb_init["mode"] = "offline"
+                self._close()  # what has begun would hold the run's id
+                _warn(f"Weights & Biases: offline, as starting online failed ({_brief(error)})")
+        if self.failure is None:
+            try:
+                with _without_launcher() if self._experiment is None else contextlib.nullcontext():
+                    return super().experiment
+            except Exception as error:
+                self._give_up(error)
+        return _DummyExperiment()
+
+    def _give_up(self, error: Exception) -> None:
+        self.failure = _brief(error)
+        _warn(f"Weights & Biases failed ({self.failure}); training goes on without it")
+        self._close()
+
+    def _close(self) -> None:
+        """Leave nothing of a run that failed to the next one in this process."""
+        import wandb
+
+        self._experiment = None
+        with contextlib.suppress(Exception):  # it fails where its own process is gone
+            wandb.teardown(exit_code=1)
+        wandb.run = None
+
+    @property
+    def files(self) -> Path | None:
+        """The folder of this run's files, once the tracker has started."""
+        started: Any = self._experiment if self.failure is None else None
+        return Path(started.dir).parent if started is not None else None
+
+    log_hyperparams = _harmless(WandbLogger.log_hyperparams)
+    finalize = _harmless(WandbLogger.finalize)
+    after_save_checkpoint = _harmless(WandbLogger.after_save_checkpoint)
+    watch = _harmless(WandbLogger.watch)
+
+    @rank_zero_only
+    @_harmless
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log under the optimiser's step, so that a resumed run goes on counting where it was, offline as well."""
+        self.experiment.log({**metrics, "trainer/global_step": step}, step=step)
+
+    @_harmless
+    def log_configuration(self, config: Mapping[str, Any]) -> None:
+        """Record the whole configuration of the run."""
+        self.experiment.config.update(redact(config), allow_val_change=True)
+
+    @_harmless
+    def log_report(self, pictures: Mapping[str, Path], tables: Mapping[str, Mapping[str, Any]]) -> None:
+        """Show a report's pictures, PNG files by name, and its tables, `columns` and `rows` by name."""
+        import wandb
+
+        shown: dict[str, Any] = {f"report/{name}": wandb.Image(str(path)) for name, path in pictures.items()}
+        for name, table in tables.items():
+            # As texts: a column of a table of theirs has one type, and a class may be without a number.
+            rows = [[str(cell) for cell in row] for row in table["rows"]]
+            shown[f"report/{name}"] = wandb.Table(columns=list(table["columns"]), data=rows)
+        self.experiment.log(shown)
+
+    @_harmless
+    def finish(self, exit_code: int) -> None:
+        """Close the run; online, what is left is sent."""
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=exit_code)
+
+
+@contextlib.contextmanager
+def _without_launcher() -> Iterator[None]:
+    """Within, wandb does not import its job launcher, a second's work, only to find that it holds nothing for the run.
+
+    It can hold something only where it was imported before, and then it is left alone.
+    """
+    name = "wandb.sdk.launch.inputs.internal"
+    if name in sys.modules:
+        yield
+        return
+    nothing: Any = ModuleType(name)
+    nothing.StagedLaunchInputs = lambda: SimpleNamespace(apply=lambda run: None)
+    sys.modules[name] = nothing
+    try:
+        yield
+    finally:
+        sys.modules.pop(name, None)
+
+
+def open_tracker(
+    wanted: str, folder: Path, run_id: str, name: str, options: Mapping[str, Any]
+) -> tuple[Tracker | None, str]:
+    """Return the tracker that --wandb asks for, if it can be had, and a few words on which it is."""
+    try:
+        mode, reason = choose_mode(wanted)
+        tracker = None if mode == "disabled" else Tracker(folder, run_id, name, mode == "online", options)
+    except Exception as error:  # of wandb's settings, say, which environment variables may spoil
+        return None, f"disabled, as it cannot be set up ({_brief(error)})"
+    return tracker, f"{mode} ({reason})" if reason else mode
+
+
+def choose_mode(wanted: str) -> tuple[str, str]:
+    """Return online, offline or disabled for what --wandb says, and the reason where that is not what was asked for."""
+    reason = ""
+    if wanted == "auto" and os.environ.get("WANDB_MODE") in ("online", "offline", "disabled"):
+        wanted, reason = os.environ["WANDB_MODE"], "as WANDB_MODE says"
+    if wanted not in ("auto", "online"):
+        return wanted, reason
+    import wandb
+
+    settings = wandb.setup().settings  # environment and settings files included
+    if not _has_key(settings):
+        return "offline", "no key is set up: wandb login"
+    if wanted == "online":
+        return wanted, reason
+    try:
+        request = urllib.request.Request(settings.base_url, method="HEAD")
+        urllib.request.urlopen(request, timeout=ANSWER_SECONDS).close()
+    except urllib.error.HTTPError:
+        pass  # it answered
+    except (OSError, ValueError):
+        return "offline", "its server does not answer"
+    return "online", ""
+
+
+def _has_key(settings: Any) -> bool:
+    machines = _read_netrc()  # also with a key: the libraries that W&B asks its server with read it
+    if settings.api_key or settings.identity_token_file:
+        return True
+    return machines.authenticators(urllib.parse.urlsplit(settings.base_url).netloc) is not None
+
+
+def _read_netrc() -> netrc.netrc:
+    """Return the keys in the user's netrc file; one that cannot be read is put aside, for every library."""
+    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    try:
+        return netrc.netrc(path if str(path) == os.devnull else regular(path))
+    except FileNotFoundError:
+        pass
+    except (OSError, netrc.NetrcParseError, UnicodeDecodeError) as error:
+        _warn(f"{path} is not read: {_brief(error)}")
+        os.environ["NETRC"] = os.devnull
+    return netrc.netrc(os.devnull)
+
+
+def new_run_id() -> str:
+    """Return a fresh id for a tracked run."""
+    return uuid.uuid4().hex[:8]
+
+
+def redact(value: Any, name: str = "") -> Any:
+    """Return plain values with everything whose name suggests a secret replaced by ***."""
+    if isinstance(value, Mapping):
+        return {k: redact(v, str(k)) for k, v in value.items()}
+    return "***" if SECRET.search(name) and value not in (None, "") else value
+
+
+def redacted_command(arguments: list[str]) -> str:
+    """Return a command line as one would type it, with the values of secret-looking flags replaced by ***."""
+    words = []
+    hide = False
+    for word in arguments:
+        flag, equals, _ = word.partition("=")
+        secret = flag.startswith("--") and bool(SECRET.search(flag))
+        words.append("***" if hide and not word.startswith("--") else f"{flag}=***" if secret and equals else word)
+        hide = secret and not equals
+    return shlex.join(words)
+
+
+def _warn(text: str) -> None:
+    complain(f"warning: {text}")  # not `warnings`: where those are errors, it would raise
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,140 @@
+"""What a report shows of a measurement, kept while it is made: no image is looked at a second time for it."""
+
+import contextlib
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+
+from engine.contract.mistakes import Mistake
+from engine.contract.task import Task
+from engine.errors import one_line
+from engine.inputs.drawing import contact_sheet, joined, to_image
+from engine.resume.checkpoints import RunCheckpoints
+from engine.terminal import say
+
+MOST = 8  # images whose answers are shown beside the truth
+
+
+@dataclass
+class Findings:
+    """What one measurement showed."""
+
+    measured: str  # on what, in words
+    class_names: list[str]
+    samples: dict[str, Tensor] = field(default_factory=dict)  # by title, uint8 (N, 3, h, w)
+    legend: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    confusion: Tensor | None = None  # (K, K)
+    mistakes: list[Mistake] = field(default_factory=list)
+
+
+class Collect(Checkpoint):
+    """Keeps what the report shows: of the test, or before there is one of the best validation so far.
+
+    Besides writes samples/epoch-N.png, answers beside the truth as training goes on: of epochs 1 to 9 each, then every
+    tenth, from 100 on every hundredth and so on, so that a long run does not fill the disk. It draws no random numbers,
+    and an error in it is said and nothing more.
+
+    A `Checkpoint` only because Lightning calls those last, in their order: after the best weights were chosen.
+
+    Args:
+        folder: the run's folder.
+        checkpoints: knows whether a validation was the best.
+    """
+
+    def __init__(self, folder: Path, checkpoints: RunCheckpoints) -> None:
+        self.folder = folder / "samples"
+        self.checkpoints = checkpoints
+        self.findings: Findings | None = None
+        self._samples: dict[str, Tensor] = {}
+        self._best: Any = None
+        self._said = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._best = self._newest_best()  # of a resumed run
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *rest: Any
+    ) -> None:
+        if not trainer.sanity_checking:
+            self._look(pl_module, batch, batch_idx, trainer.num_val_batches)
+
+    def on_test_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *rest: Any
+    ) -> None:
+        self._look(pl_module, batch, batch_idx, trainer.num_test_batches)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        epoch = trainer.current_epoch + 1
+        if self._samples and trainer.is_global_zero and int(str(epoch)[1:] or 0) == 0:
+            try:
+                self.folder.mkdir(exist_ok=True)
+                sheet = contact_sheet(self._samples, pl_module.legend())  # type: ignore[operator]
+                to_image(sheet).save(self.folder / f"epoch-{epoch}.png")
+            except Exception as error:
+                self._fail(error)
+        if self._newest_best() != self._best:
+            self._best = self._newest_best()
+            self._keep(pl_module, f"validation images, weights after epoch {epoch}")
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        best = self.checkpoints.best_epoch
+        self._keep(pl_module, "test images" if best is None else f"test images, weights after epoch {best + 1}")
+
+    def _newest_best(self) -> Any:
+        return self.checkpoints.best_epoch, self.checkpoints.best_value
+
+    def _look(self, pl_module: pl.LightningModule, batch: Any, number: int, batches: Sequence[float]) -> None:
+        """Keep answers to MOST images, evenly spread over all batches: those of one class are often side by side.
+
+        All processes come here, and equally often, as a network that they share needs them all.
+        """
+        assert isinstance(pl_module, Task)
+        if number == 0:
+            self._samples = {}
+        images, targets = batch
+        total = sum(batches)
+        places = [(i + 0.5) / MOST * total - number for i in range(MOST)] if math.isfinite(total) else []
+        chosen = [int(place * len(images)) for place in places if 0 <= place < 1]
+        if number == 0 and not places:  # nobody knows how many there will be
+            chosen = list(range(min(MOST, len(images))))
+        if not chosen:
+            return
+        # A compiled network would be compiled again for that many images.
+        compiled = "torch._dynamo" in sys.modules
+        try:
+            with torch.no_grad(), torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext():
+                for i, before in zip(chosen, [None, *chosen], strict=False):
+                    rows = pl_module.side_by_side(images[i : i + 1], targets[i : i + 1])
+                    for title, row in rows.items() if i != before else ():
+                        self._samples[title] = joined(self._samples.get(title, row[:0].cpu()), row.cpu())
+        except Exception as error:
+            self._fail(error)
+
+    def _keep(self, pl_module: pl.LightningModule, measured: str) -> None:
+        """Keep what was just measured. All processes come here: what they counted is joined."""
+        assert isinstance(pl_module, Task)
+        names = [str(name) for name in pl_module.hparams["class_names"]]
+        self.findings = Findings(measured, names, self._samples)
+        try:
+            confusion = pl_module.confusion()
+            self.findings.confusion = None if confusion is None else confusion.cpu()
+            self.findings.mistakes = pl_module.worst_mistakes()
+            self.findings.legend = pl_module.legend()
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if not self._said:
+            say(f"note: not all of what the network answers is shown ({one_line(error) or type(error).__name__})")
+        self._said = True

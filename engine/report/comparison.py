@@ -1,0 +1,104 @@
+"""The page that compares runs: their curves over each other, their numbers, and the settings in which they differ."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.contract.parts import parts
+from engine.record.summary_file import read_summary
+from engine.report import plots
+from engine.report.curves import Curve, read_curves, train_loss
+from engine.report.page import amount, embedded, read_settings, render, shown
+from engine.training.progress import is_of_a_class
+
+TEMPLATE = "comparison.html"
+HIGHER = {"acc", "miou", "map", "map_50", "psnr", "ssim"}
+LOWER = {"loss", "l1"}
+# What of summary.json is compared: its heading, and which way is better.
+COSTS = {
+    "fit": ("fit, s", "lower"),
+    "images_per_second": ("images/s", "higher"),
+    "peak_memory_mb": ("memory, MiB", "lower"),
+    "parameters": ("parameters", "lower"),
+    "epochs": ("epochs", None),
+}
+
+
+def comparison(folders: Sequence[Path]) -> str:
+    """Return a page that compares the runs in these folders."""
+    names = _names(folders)
+    curves = {name: read_curves(folder / "metrics.csv") for name, folder in zip(names, folders, strict=True)}
+    summaries = {name: read_summary(folder) for name, folder in zip(names, folders, strict=True)}
+    settings = {name: read_settings(folder) for name, folder in zip(names, folders, strict=True)}
+    return render(
+        TEMPLATE,
+        names=names,
+        pictures=_pictures(curves, summaries),
+        table=_table(summaries),
+        settings=_differing(settings),
+    )
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """Return what to call each run: its folder's name, or its path where two have the same."""
+    names = [folder.absolute().name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+
+
+def _pictures(curves: Mapping[str, Mapping[str, Curve]], summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return a picture of the loss and one of each metric that is some run's best, by name."""
+    best = [str((summary.get("best") or {}).get("metric")) for summary in summaries.values()]
+    found = {}
+    for name in dict.fromkeys(["val/loss", *best]):
+        tail = name.rpartition("/")[2]
+        lines = {
+            run: (own.get(name, []), train_loss(own) if tail == "loss" else own.get(f"train/{tail}", []))
+            for run, own in curves.items()
+        }
+        content = plots.compared(lines, tail)
+        if content is not None:
+            found[name] = embedded(content)
+    return found
+
+
+def _table(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, list[tuple[str, bool]]]:
+    """Return by what is compared, of each run a text and whether it is the best."""
+    metrics = dict.fromkeys(name for summary in summaries.values() for name in summary.get("metrics") or {})
+    order = [n for split in ("test/", "val/") for n in metrics if n.startswith(split) and not is_of_a_class(n)]
+    lines: list[tuple[str, str, str | None]] = [(name, name, _better(name)) for name in order]
+    lines += [(key, heading, better) for key, (heading, better) in COSTS.items()]
+    table = {}
+    for key, heading, better in lines:
+        values = [_value(summary, key) for summary in summaries.values()]
+        known = [value for value in values if value is not None]
+        best = None
+        # A metric of several tasks is not the same thing.
+        tasks = {summary.get("task") for summary in summaries.values() if _value(summary, key) is not None}
+        if better is not None and known and min(known) < max(known) and (key in COSTS or len(tasks) == 1):
+            best = max(known) if better == "higher" else min(known)
+        texts = [shown(key, value) if key in metrics else amount(value, int(key == "fit")) for value in values]
+        table[heading] = [(text, best is not None and v == best) for text, v in zip(texts, values, strict=True)]
+    return table
+
+
+def _value(summary: Mapping[str, Any], key: str) -> float | None:
+    for where in (summary.get("metrics") or {}, summary.get("seconds") or {}, summary):
+        if key in where:
+            return where[key]
+    return None
+
+
+def _better(metric: str) -> str | None:
+    """Return which way is up, for a metric of which that is known."""
+    tail = metric.rpartition("/")[2]
+    own = {task.best_metric.rpartition("/")[2]: task.best_is_highest for task in parts().tasks.values()}
+    if tail in HIGHER or own.get(tail) is True:
+        return "higher"
+    return "lower" if tail in LOWER or own.get(tail) is False else None
+
+
+def _differing(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return what each run has of the options that not all have alike, by option; '-' where a run has no such one."""
+    keys = dict.fromkeys(key for own in settings.values() for key in own)
+    values = {key: [str(own[key]) if key in own else "-" for own in settings.values()] for key in keys}
+    return {key: texts for key, texts in values.items() if len(set(texts)) > 1}

@@ -1,0 +1,97 @@
+"""The pictures of a report, plots/*.png, and the numbers that go with them, plots/figures.json."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.contract.mistakes import caption
+from engine.inputs.drawing import as_shown, captioned, contact_sheet, to_image
+from engine.report import plots
+from engine.report.collect import Findings
+from engine.report.curves import Curve
+from engine.resume.checkpoint_file import write_text
+
+FOLDER = "plots"
+NUMBERS = "figures.json"
+MOST_CONFUSED = 10  # pairs of classes in the table
+COLUMNS = 4  # of mistakes
+# The pictures that there can be, in the order of the page.
+NAMES = ("loss", "metric", "learning_rate", "samples", "confusion", "mistakes")
+
+
+def write_curves(folder: Path, curves: Mapping[str, Curve], best: Mapping[str, Any]) -> None:
+    """Draw the curves of a run; `folder` is its own, `best` what summary.json says of the best weights.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    (folder / FOLDER).mkdir(exist_ok=True)
+    metric = str(best.get("metric") or "val/loss")
+    drawn = {
+        "loss": plots.losses(curves, best.get("epoch")),
+        "metric": plots.metric(curves, metric, best.get("epoch")) if metric != "val/loss" else None,
+        "learning_rate": plots.learning_rate(curves),
+    }
+    for name, content in drawn.items():
+        if content is not None:
+            (folder / FOLDER / f"{name}.png").write_bytes(content)
+
+
+def write_findings(folder: Path, findings: Findings) -> None:
+    """Draw what a measurement showed, in place of what an earlier one did; `folder` is the run's.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    place = folder / FOLDER
+    place.mkdir(exist_ok=True)
+    for name in ("samples", "confusion", "mistakes"):
+        (place / f"{name}.png").unlink(missing_ok=True)
+    names = findings.class_names
+    if findings.samples:
+        to_image(contact_sheet(findings.samples, findings.legend)).save(place / "samples.png")
+    if findings.confusion is not None:
+        (place / "confusion.png").write_bytes(plots.confusion(findings.confusion.numpy(), names))
+    if findings.mistakes:
+        images = as_shown(torch.stack([mistake.image for mistake in findings.mistakes]))
+        texts = [caption(m.true, m.predicted, m.probability) for m in findings.mistakes]
+        to_image(contact_sheet({"": captioned(images, texts)}, columns=COLUMNS)).save(place / "mistakes.png")
+    numbers = {
+        "measured": findings.measured,
+        "classes": [] if findings.confusion is None else _by_class(findings.confusion, names),
+        "confused": [] if findings.confusion is None else _most_confused(findings.confusion, names),
+        "mistakes": [
+            {"true": m.true, "predicted": m.predicted, "probability": round(m.probability, 6)}
+            for m in findings.mistakes
+        ],
+    }
+    write_text(json.dumps(numbers, ensure_ascii=False, indent=1) + "\n", place / NUMBERS)
+
+
+def pictures(folder: Path) -> dict[str, Path]:
+    """Return the pictures that there are of a run, by name."""
+    paths = {name: folder / FOLDER / f"{name}.png" for name in NAMES}
+    return {name: path for name, path in paths.items() if path.is_file()}
+
+
+def _by_class(counts: Tensor, names: list[str]) -> list[dict[str, Any]]:
+    true, predicted = counts.sum(dim=1).tolist(), counts.sum(dim=0).tolist()
+    rows = zip(names, counts.diagonal().tolist(), true, predicted, strict=True)
+    return [
+        {"class": name, "count": t, "recall": right / t if t else None, "precision": right / p if p else None}
+        for name, right, t, p in rows
+    ]
+
+
+def _most_confused(counts: Tensor, names: list[str]) -> list[dict[str, Any]]:
+    wrong = counts.clone().fill_diagonal_(0)
+    amounts, places = wrong.flatten().topk(min(MOST_CONFUSED, wrong.numel()))
+    return [
+        {"true": names[place // len(names)], "predicted": names[place % len(names)], "count": amount}
+        for amount, place in zip(amounts.tolist(), places.tolist(), strict=True)
+        if amount
+    ]

@@ -1,0 +1,189 @@
+"""The page of a run, report.html: one file that loads nothing, made from what the run's folder holds."""
+
+import base64
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import markupsafe
+
+from engine.config.config import Source, flatten, plain, read_config_file, resolve
+from engine.config.options import SECTIONS
+from engine.contract.parts import parts
+from engine.contract.registry import printable
+from engine.errors import UsageError
+from engine.record.summary_file import read_figures, read_summary
+from engine.record.tracking import redact
+from engine.report import figures
+from engine.report.curves import Curve, train_loss, verdict
+from engine.resume.checkpoint_file import write_text
+from engine.training.assemble import best_precision
+from engine.training.progress import is_of_a_class, percent_or_number
+
+NAME = "report.html"
+# A page loads nothing and runs nothing, whatever text is in it. Its maker is how a page of ours is told from another.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+MAKER = '<meta name="generator" content="project, {template}">'
+MANY_ROWS = 40  # of a table: more are folded away
+
+
+def write_page(folder: Path, curves: Mapping[str, Curve]) -> Path:
+    """Write a run's report.html from its folder's files, and return its path.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    path = folder / NAME
+    write_text(render("page.html", **_content(folder, curves)), path)
+    return path
+
+
+def render(template: str, **content: Any) -> str:
+    """Fill in one of the templates beside this file; whatever text comes in is escaped."""
+    head = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n{MAKER.format(template=template)}'
+    return _environment().get_template(template).render(content, head=markupsafe.Markup(head))
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    environment.filters |= {"amount": amount, "share": share}
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """Return what is shown of a value: of text no characters that turn the text after them around."""
+    if type(value) is str:  # what is of a subclass is ours, and has lines
+        return printable(value)
+    return "-" if value is None else value
+
+
+def amount(value: float | None, digits: int = 0) -> str:
+    """Write a number with commas; '-' where there is none."""
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def share(value: float | None) -> str:
+    """Write a share of 1 as a percentage; '-' where there is none."""
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def embedded(content: bytes) -> str:
+    """Return a PNG as the address of an image that holds it."""
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def _content(folder: Path, curves: Mapping[str, Curve]) -> dict[str, Any]:
+    summary, numbers = read_summary(folder), read_figures(folder)
+    settings = read_settings(folder)
+    metrics = summary.get("metrics") or {}
+    best = summary.get("best") or {}
+    return {
+        "name": summary.get("name") or folder.absolute().name,
+        "folder": str(folder),
+        "summary": summary,
+        "settings": settings,
+        "best": _best(best),
+        "has_weights": (folder / "best.ckpt").is_file(),
+        "cards": [(name, shown(name, value)) for name, value in metrics.items() if _is_of_the_test(name)],
+        "facts": facts(summary),
+        "verdict": verdict(train_loss(curves), curves.get("val/loss", [])),
+        "pictures": {name: embedded(path.read_bytes()) for name, path in figures.pictures(folder).items()},
+        "numbers": {"measured": "", "classes": [], "confused": [], "mistakes": [], **numbers},
+        "by_class": by_class(metrics, numbers.get("classes", [])),
+        "defaults": defaults_of(settings),
+        "other": {
+            "environment": {**(summary.get("versions") or {}), **(summary.get("hardware") or {})},
+            "git": summary.get("git") or {},
+        },
+        "many": MANY_ROWS,
+    }
+
+
+def _best(best: Mapping[str, Any]) -> dict[str, Any]:
+    value, metric = best.get("value"), str(best.get("metric"))
+    return {"metric": metric, "value": None if value is None else shown(metric, value), "epoch": best.get("epoch")}
+
+
+def _is_of_the_test(name: str) -> bool:
+    return name.startswith("test/") and not is_of_a_class(name)
+
+
+def shown(name: str, value: float | None) -> str:
+    """Write a metric as a person reads it; '-' where there is none."""
+    return "-" if value is None else percent_or_number(name, value)
+
+
+def facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what a run took: time, speed, memory; what is not known is left out."""
+    seconds = summary.get("seconds") or {}
+    rows = [(f"time: {name}", f"{amount(value, 1)} s") for name, value in seconds.items()]
+    for key, name, unit in (
+        ("images_per_second", "training speed", "images/s"),
+        ("peak_memory_mb", "most memory", "MiB"),
+        ("parameters", "parameters", ""),
+        ("epochs", "epochs", ""),
+        ("global_step", "optimiser steps", ""),
+    ):
+        if summary.get(key) is not None:
+            rows.append((name, f"{amount(summary[key])} {unit}".strip()))
+    return rows
+
+
+def by_class(metrics: Mapping[str, float | None], counted: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a table of classes: what was counted of each, and what test/MEASURE/CLASS says.
+
+    Returns:
+        `columns`, and `rows` of as many texts.
+    """
+    measured: dict[str, dict[str, float | None]] = {}  # by measure, by class
+    for name, value in metrics.items():
+        if is_of_a_class(name):
+            _, measure, own = name.split("/", 2)
+            measured.setdefault(measure, {})[own] = value
+    names = [row["class"] for row in counted] or list(dict.fromkeys(n for own in measured.values() for n in own))
+    if not names:
+        return {"columns": [], "rows": []}
+    counts = {row["class"]: row for row in counted}
+    columns = [*(("count", "recall", "precision") if counted else ()), *measured]
+    rows = []
+    for name in names:
+        row = counts.get(name, {})
+        cells = [amount(row["count"]), share(row["recall"]), share(row["precision"])] if row else []
+        rows.append([name, *cells, *(share(measured[measure].get(name)) for measure in measured)])
+    return {"columns": ["class", *columns], "rows": rows}
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return the configuration of a run by dotted option, without secrets; {} where there is none.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    path = folder / "config.yaml"
+    return dict(redact(read_config_file(str(path)).values)) if path.exists() else {}
+
+
+def defaults_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults of a configuration's options, given the names in it; {} where there are none such.
+
+    The names themselves are compared with those of the task's recipe.
+    """
+    names = {f"{section}.name": settings.get(f"{section}.name") for section in SECTIONS}
+    try:
+        config, _ = resolve([Source("the run", names)])
+        recipe = parts().tasks[str(names["task.name"])].recipe
+    except (UsageError, KeyError):
+        return {}
+    defaults = flatten(plain(config))
+    defaults |= {key: recipe[key] for key in names if key in recipe}
+    defaults["precision"] = defaults.get("precision") or best_precision(str(settings.get("accelerator", "auto")))
+    return defaults

@@ -1,0 +1,37 @@
+"""Writing a run's report, whole: when it ends, or again later from what its folder holds."""
+
+from pathlib import Path
+from typing import Any
+
+from engine.record.summary_file import read_figures, read_summary
+from engine.record.tracking import Tracker
+from engine.report import figures
+from engine.report.collect import Findings
+from engine.report.curves import read_curves
+from engine.report.page import by_class, write_page
+
+
+def write_report(folder: Path, findings: Findings | None = None, tracker: Tracker | None = None) -> Path:
+    """Write plots/ and report.html of the run in `folder`, show the same to a tracker, and return the page's path.
+
+    Without findings, what plots/ holds of earlier ones stays.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    curves, summary = read_curves(folder / "metrics.csv"), read_summary(folder)
+    figures.write_curves(folder, curves, summary.get("best") or {})
+    if findings is not None:
+        figures.write_findings(folder, findings)
+    if tracker is not None:
+        numbers = read_figures(folder)
+        tables = {
+            "classes": by_class(summary.get("metrics") or {}, numbers.get("classes", [])),
+            "mistakes": _table(numbers.get("mistakes", [])),
+        }
+        tracker.log_report(figures.pictures(folder), {name: table for name, table in tables.items() if table["rows"]})
+    return write_page(folder, curves)
+
+
+def _table(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"columns": list(rows[0]) if rows else [], "rows": [list(row.values()) for row in rows]}

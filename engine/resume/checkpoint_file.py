@@ -1,0 +1,220 @@
+"""Checkpoint files: written so that a kill cannot lose one, read so that a damaged or hostile one does no harm.
+
+A checkpoint is torch's zip archive. Every record in it carries a CRC-32, which torch writes but does not compare when
+it loads; reading through `read_checkpoint` does, so a flipped bit is an error here and not a silently different
+network. The checksum lives inside the file: it cannot get lost, or be older than what it describes.
+"""
+
+import contextlib
+import os
+import pickle
+import shutil
+import uuid
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.contract.registry import brief
+from engine.inputs.reading import regular
+
+TEMPORARY = ".writing-"  # prefix of files that are not yet whole
+MOST_VALUES, MOST_DEEP = 10_000_000, 100  # in a checkpoint, counted as often as they are found in it
+
+
+def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None = None) -> None:
+    """Write a checkpoint so that at every moment a whole one is at `path`, if one was there before.
+
+    The new file is written beside its place, forced to the disk, and then renamed, which the file system does at once
+    or not at all. With `previous` the file replaced is kept there; `path` and `previous` then never hold the same
+    checkpoint, nor is either ever missing once both were written.
+
+    Raises:
+        OSError: the disk is full or cannot be written; what was there before is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    kept = _temporary(previous) if previous is not None and path.exists() else None
+    try:
+        with open(temporary, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if kept is not None:
+            _same_file(path, kept)
+        os.replace(temporary, path)
+        if kept is not None and previous is not None:
+            os.replace(kept, previous)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:
+        for leftover in (temporary, kept):
+            if leftover is not None:
+                leftover.unlink(missing_ok=True)
+        # Of a full disk torch tells where it was in the file, on top of the system's own words.
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else first_line(cause)
+        raise OSError(f"checkpoint {path} could not be written ({reason})") from error
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a small text file at once or not at all; what is no text, in a name say, is written as an escape.
+
+    Raises:
+        OSError: names `path`; the disk is full, say, or a folder is in its place.
+    """
+    temporary = _temporary(path)
+    try:
+        with open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a name to write a file under; when all went well, it is forced to the disk and takes its place at `path`.
+
+    Otherwise nothing of it is left, and what was at `path` before is untouched.
+    """
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed left behind."""
+    for leftover in folder.glob(f"{TEMPORARY}*"):
+        leftover.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Any, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint: plain values and tensors only, every byte compared with its checksum.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: an address, a folder, or a file that is damaged, cut short, or not one of our checkpoints.
+    """
+    if "://" in str(path):
+        raise ValueError(f"{path} is an address: checkpoints are read from this machine only; fetch it first")
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, not a checkpoint; did you mean {path / 'best.ckpt'}?")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    content = read_tensors(path, map_location)
+    if not isinstance(content, dict) or not {"state_dict", "hyper_parameters", "task"} <= content.keys():
+        raise ValueError(f"{path} is not a checkpoint of this project: it has no task, hyperparameters and weights")
+    for name, kind in {"task": str, "hyper_parameters": dict, "state_dict": dict, "run": dict}.items():
+        if name in content and not isinstance(content[name], kind):
+            raise ValueError(f"{path} is not a checkpoint of this project: its {name} is {brief(content[name])}")
+    for name, value in content["state_dict"].items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise ValueError(f"{path} is not a checkpoint of this project: its weight {brief(name)} is no tensor")
+    return content
+
+
+def read_tensors(path: Path, map_location: Any = "cpu", legacy: bool = False) -> Any:
+    """Read what torch saved, as far as it is plain values and dense tensors, every byte compared with its checksum.
+
+    With `legacy` the file may be of the format before torch 1.6, which is no archive and has no checksums.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: it is damaged, cut short, or holds something else.
+    """
+    if not legacy or zipfile.is_zipfile(path):
+        _check_whole(path)
+    try:
+        # Opened here: by a file's name torch would choose another reader. It warns of what is refused below.
+        with open(path, "rb") as file, warnings.catch_warnings(action="ignore"):
+            # `weights_only=True` is given here and nowhere left to a default: it keeps a file from running code.
+            content = torch.load(file, map_location=map_location, weights_only=True)
+        _check_values(content)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path} holds more than plain values and tensors, so it is not loaded") from error
+    except (RuntimeError, EOFError, LookupError, AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{path} is not a checkpoint that can be read ({first_line(error)})") from error
+    return content
+
+
+def _check_values(content: Any) -> None:
+    """Refuse tensors that are sparse, quantised or larger than the bytes read for them, and values without end.
+
+    A pickle can hold a list many times over, or within itself; few bytes can so stand for more values than anything
+    that goes through them, or writes them out, comes to the end of.
+    """
+    seen: dict[int, tuple[int, int]] = {}  # of each list or mapping: its values at all depths, and its depth
+
+    def measure(value: Any, above: int) -> tuple[int, int]:
+        if isinstance(value, Tensor):
+            dense = value.layout == torch.strided and value.device.type != "meta" and not value.is_quantized
+            if not dense or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+                raise ValueError(f"it holds a tensor of shape {tuple(value.shape)} that is not stored whole")
+        if not isinstance(value, (dict, list, tuple, set, frozenset)):
+            return 1, 0
+        if id(value) not in seen:
+            count, depth = 1, 0
+            for inner in value.values() if isinstance(value, dict) else value:
+                more, deeper = (1, 0) if above == MOST_DEEP else measure(inner, above + 1)
+                count, depth = count + more, max(depth, deeper + 1)
+            seen[id(value)] = count, depth
+            if count > MOST_VALUES or above + depth > MOST_DEEP:
+                raise ValueError("its values lie in each other without end")
+        return seen[id(value)]
+
+    measure(content, 0)
+
+
+def _check_whole(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(regular(path)) as archive:
+            parts = archive.infolist()
+            if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+                raise ValueError("its parts are compressed, as torch never writes them")  # and may unpack without end
+            names = {part.filename.lower() for part in parts}
+            if len(names) < len(parts) or sum(part.file_size for part in parts) > path.stat().st_size:
+                raise ValueError("its parts overlap, or have the same names")  # so there may be no end to them either
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        size = path.stat().st_size
+        raise ValueError(f"{path} is not a whole checkpoint ({size:,} bytes; {first_line(error)})") from error
+    if damaged is not None:
+        raise ValueError(f"{path} is damaged: its part {damaged} does not match its checksum")
+
+
+def _temporary(path: Path) -> Path:
+    # With the ending that it will have, and not longer than a file's name can be where that one is.
+    return path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name[-50:]}")
+
+
+def _same_file(path: Path, other: Path) -> None:
+    try:
+        os.link(path, other)
+    except OSError:  # a file system without hard links
+        shutil.copy2(path, other)
+
+
+def _sync_folder(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # not every system lets a folder be opened
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or else its type."""
+    return str(error).strip().split("\n")[0][:200] or type(error).__name__

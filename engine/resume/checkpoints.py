@@ -1,0 +1,314 @@
+"""Saving a run: the best weights, the last state, durably and so that going on from it is exact."""
+
+import math
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+import torch.distributed as dist
+from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch.callbacks import Callback, Checkpoint, WeightAveraging
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from engine.data.sampler import mix
+from engine.errors import Stopped
+from engine.record.tracking import MetricsCsv
+from engine.resume.checkpoint_file import read_checkpoint, sweep, write_checkpoint
+from engine.resume.saved_state import check_fits
+from engine.resume.stops import StopSignals
+
+PREVIOUS = {"last.ckpt": "previous.ckpt"}  # what a file that is replaced is kept as
+AGREE_EVERY = 8  # steps between two times that several processes ask each other whether to save or to stop
+
+
+class DurableCheckpointIO(CheckpointIO):
+    """Lightning reads and writes checkpoints through this; see `engine.resume.checkpoint_file` for what it promises."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        path = Path(path)
+        write_checkpoint(checkpoint, path, path.with_name(PREVIOUS[path.name]) if path.name in PREVIOUS else None)
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
+        return read_checkpoint(path, map_location)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+class RunCheckpoints(Checkpoint):
+    """Keeps best.ckpt, by the task's metric, and last.ckpt, the newest state; obeys signals that ask for an end.
+
+    last.ckpt is written at the end of each epoch, every so many steps or minutes if asked, and when a signal came. It
+    is only ever written between two steps of the optimiser. Without validation data the newest weights are the best.
+
+    Args:
+        folder: the run's folder.
+        metric: the logged metric that decides, such as val/acc.
+        highest: whether a higher value is better.
+        newest: keep the newest validated weights as the best, whatever the metric says.
+        record: what is written into every checkpoint about the run: plain values only.
+        signals: where signals are noted.
+        every_steps: optimiser steps between two saves within an epoch; None for none.
+        every_minutes: minutes between two saves within an epoch; None for none.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        metric: str,
+        highest: bool,
+        newest: bool,
+        record: dict[str, Any],
+        signals: StopSignals,
+        every_steps: int | None = None,
+        every_minutes: float | None = None,
+    ) -> None:
+        self.folder = folder
+        self.metric = metric
+        self.highest = highest
+        self.newest = newest
+        self.record = record
+        self.signals = signals
+        self.every_steps = every_steps
+        self.every_minutes = every_minutes
+        self.best_value: float | None = None
+        self.best_epoch: int | None = None
+        self._step = 0  # optimiser steps when a batch last ended
+        self._saved_at = 0.0
+        # Where a validation is due or under way: how many of its batches were seen in this epoch before it.
+        self._pending: int | None = None  # in the state being saved
+        self._resumable = False  # whether the state being saved is one to go on from
+        self._validated_at = -1  # the step of the newest validation
+        self._resumed: int | None = None  # in the state that was loaded
+        self._loaded: dict[str, Any] | None = None  # that state, until the run has its optimisers
+
+    @property
+    def best_path(self) -> Path:
+        return self.folder / "best.ckpt"
+
+    @property
+    def last_path(self) -> Path:
+        return self.folder / "last.ckpt"
+
+    # ---- what is saved, and restored ----
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"metric": self.metric, "best_value": self.best_value, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if state_dict["metric"] == self.metric and self.best_path.exists():  # else the best starts anew
+            self.best_value = state_dict["best_value"]
+            self.best_epoch = state_dict["best_epoch"]
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["run"] = self.record
+        checkpoint["validation_pending"] = self._pending
+        checkpoint["resumable"] = self._resumable
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Where a validation was due or under way when the state was saved, have Lightning start with it, whole.
+
+        By itself it would skip a validation that was due, and continue one under way without its first batches. The
+        counters are set to those of a validation whose first batch was begun, which it takes as a reason to validate.
+        """
+        self._loaded = checkpoint
+        self._resumed = checkpoint["validation_pending"]
+        if self._resumed is not None:
+            loops = checkpoint["loops"]["fit_loop"]
+            for counts in (loops["epoch_loop.batch_progress"][span] for span in ("current", "total")):
+                counts["completed"] = counts["processed"]
+            validation = loops["epoch_loop.val_loop.batch_progress"]
+            begun = {"ready": self._resumed + 1, "started": self._resumed + 1}
+            validation["total"] = {**begun, "processed": self._resumed, "completed": self._resumed}
+            validation["current"] = {"ready": 0, "started": 0, "processed": 0, "completed": 0}
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._resumed is not None and not trainer.sanity_checking:
+            total = trainer.fit_loop.epoch_loop.val_loop.batch_progress.total
+            total.reset()
+            total.increment_by(self._resumed)
+            self._resumed = None
+
+    # ---- when it is saved ----
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse a loaded state that does not fit, before Lightning hands it to the optimisers and loops.
+
+        Raises:
+            ValueError: names what does not fit.
+        """
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            try:
+                check_fits(loaded, trainer)
+            except ValueError as error:
+                raise ValueError(f"{trainer.ckpt_path} cannot be gone on from: {error}") from error
+        self._saved_at = time.monotonic()
+        if trainer.is_global_zero:
+            sweep(self.folder)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if step == self._step:
+            return  # gradients are being accumulated; they would not be in the checkpoint
+        self._step = step
+        minutes = (time.monotonic() - self._saved_at) / 60
+        signal_number, save = self._agree(
+            trainer, step, self.every_minutes is not None and minutes >= self.every_minutes
+        )
+        # A run that reaches its limit within an epoch can be given a higher one: it then goes on from here.
+        ends = trainer.should_stop or step == trainer.max_steps
+        if ends or (self.every_steps is not None and step % self.every_steps == 0):
+            save = True
+        if signal_number or save:
+            seen = trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.ready
+            self._save_last(trainer, seen if self._validation_is_due(trainer) else None)
+        if signal_number:
+            raise Stopped(signal_number)
+
+    @staticmethod
+    def _validation_is_due(trainer: pl.Trainer) -> bool:
+        """Whether the batch that just ended is one that a validation follows, by the run's own rhythm."""
+        fetcher: Any = trainer.fit_loop._data_fetcher
+        stopping, trainer.should_stop = trainer.should_stop, False  # a stop calls for an extra validation
+        try:
+            return trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
+        finally:
+            trainer.should_stop = stopping
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *rest: Any
+    ) -> None:
+        signal_number, _ = self._agree(trainer, batch_idx, False)
+        if signal_number:
+            if not trainer.sanity_checking:
+                seen = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+                self._save_last(trainer, seen.total.ready - seen.current.ready)
+            raise Stopped(signal_number)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        self._validated_at = trainer.global_step
+        if self.metric not in trainer.callback_metrics:
+            return
+        value = float(trainer.callback_metrics[self.metric])
+        if not math.isfinite(value):
+            return
+        best = self.best_value
+        if best is None or self.newest or (value > best if self.highest else value < best):
+            self.best_value = value
+            self.best_epoch = trainer.current_epoch
+            trainer.save_checkpoint(self.best_path)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.best_value is None:  # nothing was validated so far
+            self.best_epoch = trainer.current_epoch
+            trainer.save_checkpoint(self.best_path)
+        if trainer.fit_loop.epoch_loop.batch_progress.current.ready >= trainer.num_training_batches:
+            self._record_epoch(trainer)
+            self._save_last(trainer, None)
+        signal_number, _ = self._agree(trainer, 0, False)
+        if signal_number:
+            raise Stopped(signal_number)
+
+    def _record_epoch(self, trainer: pl.Trainer) -> None:
+        """Write the epoch's line before the checkpoint: a kill between the two must not lose it."""
+        validated = self._validated_at == trainer.global_step
+        metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if validated or not k.startswith("val/")}
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsCsv):
+                logger.log_metrics({"epoch": trainer.current_epoch, **metrics}, step=trainer.global_step - 1)
+
+    def _save_last(self, trainer: pl.Trainer, pending: int | None) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsCsv):
+                logger.save()
+        self._pending, self._resumable = pending, True
+        trainer.save_checkpoint(self.last_path)
+        self._pending, self._resumable = None, False
+        self._saved_at = time.monotonic()
+
+    def _agree(self, trainer: pl.Trainer, count: int, save: bool) -> tuple[int, bool]:
+        """Return the signal to obey, 0 for none, and whether to save: the same in every process."""
+        signal_number = self.signals.received
+        if trainer.world_size == 1:
+            return signal_number, save
+        if count % AGREE_EVERY:
+            return 0, False
+        wanted = torch.tensor([signal_number, int(save)], device=trainer.strategy.root_device)
+        dist.all_reduce(wanted, op=dist.ReduceOp.MAX)
+        return int(wanted[0]), bool(wanted[1])
+
+
+class AveragedWeights(WeightAveraging):
+    """Lightning's averaged weights, as an exponential moving average, which may also be saved while validating.
+
+    Args:
+        decay: how much of the average is kept each step, in [0, 1).
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
+        self._swapped = False  # while validating, the module holds the average and the average model the module's own
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Lightning copies the module before it turns it into another type, in --precision bf16-true and the like.
+        if self._average_model is not None:
+            self._average_model.to(next(pl_module.parameters()).dtype)
+        super().on_train_start(trainer, pl_module)
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_validation_epoch_start(trainer, pl_module)
+        self._swapped = self._average_model is not None
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_validation_epoch_end(trainer, pl_module)
+        self._swapped = False
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if not self._swapped:
+            super().on_save_checkpoint(trainer, pl_module, checkpoint)
+            return
+        assert self._average_model is not None
+        prefix = "module."
+        for name, value in self._average_model.state_dict().items():
+            key = "current_model_state" if name.startswith(prefix) else "averaging_state"
+            checkpoint.setdefault(key, {})[name.removeprefix(prefix)] = value
+
+
+class SeedEveryStep(Callback):
+    """Seeds each training step by (seed, step, process), so that dropout draws the same numbers after a resume."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1
+        seed = mix(self.seed, step, trainer.global_rank)
+        # Not torch.manual_seed: where CUDA is not in use it notes each call down, with a whole stack trace, for later.
+        torch.default_generator.manual_seed(seed)
+        device = trainer.strategy.root_device.type
+        if device == "cuda":
+            torch.cuda.manual_seed(seed)
+        elif device == "mps":
+            torch.mps.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002, the generator that a user's code may draw from

@@ -1,0 +1,145 @@
+"""Whether the state in a checkpoint is one that a run can go on from: of the right kinds, and of this run's shapes."""
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from engine.contract.optim import OPTIMISERS, Course
+from engine.contract.registry import brief
+
+# What every checkpoint has that a run can go on from, by dotted name.
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "epoch": int,
+    "global_step": int,
+    "pytorch-lightning_version": str,
+    "loops.fit_loop.epoch_progress.current.processed": int,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "callbacks.RunCheckpoints.metric": str,
+    "callbacks.RunCheckpoints.best_value": (int, float, type(None)),
+    "callbacks.RunCheckpoints.best_epoch": (int, type(None)),
+    "run.name": str,
+    "run.config": dict,
+    "run.tracker_id": str,
+    "validation_pending": (int, type(None)),
+    "epoch_means.names": list,
+    "epoch_means.sums": (Tensor, type(None)),
+}
+AVERAGED = "current_model_state"  # the weights that train, in a run that averages them
+
+
+def check_kinds(checkpoint: Mapping[str, Any]) -> None:
+    """Refuse a state that lacks something, or has something else in its place.
+
+    Raises:
+        ValueError: names it.
+    """
+    for dotted, kind in KINDS.items():
+        value: Any = checkpoint
+        for part in dotted.split("."):
+            if not isinstance(value, Mapping) or part not in value:
+                raise ValueError(f"its state has no {dotted}")
+            value = value[part]
+        if not isinstance(value, kind) or (isinstance(value, int) and not _is_count(value)):
+            raise ValueError(f"its {dotted} is {brief(value)}")
+    if "course" in checkpoint:  # older files have none
+        _check_like("course", dataclasses.asdict(Course(until=0)), checkpoint["course"])
+    averages = checkpoint["run"]["config"].get("optim", {})
+    if AVERAGED in checkpoint or (isinstance(averages, Mapping) and averages.get("ema")):
+        weights, averaging = checkpoint["state_dict"], {"n_averaged": torch.empty((), dtype=torch.int64)}
+        _check_like(AVERAGED, weights, checkpoint.get(AVERAGED))
+        _check_like("averaging_state", averaging, checkpoint.get("averaging_state"))
+        own = checkpoint["callbacks"].get("AveragedWeights")
+        _check_like("callbacks.AveragedWeights", {"latest_update_step": 0}, own)
+    sums, names = checkpoint["epoch_means"]["sums"], checkpoint["epoch_means"]["names"]
+    if sums is not None and (sums.ndim != 2 or sums.shape[1] != len(names) + 1):
+        raise ValueError(f"its epoch_means have shape {tuple(sums.shape)} for {len(names)} names")
+
+
+def check_fits(checkpoint: Mapping[str, Any], trainer: pl.Trainer) -> None:
+    """Refuse loop counters, optimiser and schedule states that this run's own cannot take over.
+
+    To be called when the Trainer has its optimisers, before it takes over the checkpoint's state.
+
+    Raises:
+        ValueError: names what differs.
+    """
+    _check_like("loops.fit_loop", trainer.fit_loop.state_dict(), checkpoint["loops"]["fit_loop"])
+    saved = checkpoint["optimizer_states"]
+    if len(saved) != len(trainer.optimizers):
+        raise ValueError(f"it has the state of {len(saved)} optimisers, and this run has {len(trainer.optimizers)}")
+    for optimiser, state in zip(trainer.optimizers, saved, strict=True):
+        _check_optimiser(optimiser, state, checkpoint["global_step"])
+    schedules = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
+    if len(checkpoint["lr_schedulers"]) < len(schedules):
+        raise ValueError("it was saved without a schedule of the learning rate, and this run has one")
+    for schedule, state in zip(schedules, checkpoint["lr_schedulers"], strict=False):
+        _check_like("lr_schedulers", schedule, state)
+
+
+def _check_optimiser(optimiser: Optimizer, saved: Any, steps: int) -> None:
+    name = "optimizer_states"
+    if not isinstance(saved, Mapping) or not isinstance(saved.get("state"), Mapping):
+        raise ValueError(f"its {name} is {brief(saved)}")
+    groups = [{"params": group["params"]} for group in optimiser.state_dict()["param_groups"]]
+    _check_like(f"{name}.param_groups", groups, saved.get("param_groups"))
+    if steps and not saved["state"] and _kept_each_step(optimiser):
+        raise ValueError(f"its {name} are empty after {steps:,} steps")
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    for number, state in saved["state"].items():
+        if not isinstance(number, int) or not 0 <= number < len(parameters):
+            raise ValueError(f"its {name} are of a parameter {brief(number)}, of {len(parameters)}")
+        expected = {
+            key: torch.empty(parameters[number].shape if value.shape == PROBE else value.shape)
+            for key, value in _kept_each_step(optimiser).items()
+        }
+        _check_like(f"{name}.state.{number}", expected, state)
+
+
+PROBE = torch.Size((3, 2))  # a shape that no counter has
+
+
+def _kept_each_step(optimiser: Optimizer) -> dict[str, Tensor]:
+    """Return what one of our optimisers keeps of a parameter of shape PROBE; nothing of an optimiser not our own."""
+    if not any(type(optimiser).__name__.lower() == name for name in OPTIMISERS):
+        return {}
+    probe = nn.Parameter(torch.zeros(PROBE))
+    probe.grad = torch.zeros(PROBE)
+    taken = inspect.signature(type(optimiser)).parameters
+    trial = type(optimiser)([probe], **{key: value for key, value in optimiser.defaults.items() if key in taken})
+    trial.step()
+    return {key: value for key, value in trial.state[probe].items() if isinstance(value, Tensor)}
+
+
+def _check_like(name: str, expected: Any, saved: Any) -> None:
+    """Refuse what is not of the kind, the keys, the length and the shape that are expected; None may be any number."""
+    like = expected is None and (saved is None or isinstance(saved, (int, float, Tensor)))
+    if isinstance(expected, Mapping):
+        like = isinstance(saved, Mapping) and expected.keys() <= saved.keys()
+    elif isinstance(expected, (list, tuple)):
+        like = isinstance(saved, (list, tuple)) and len(saved) == len(expected)
+    elif isinstance(expected, Tensor):
+        like = isinstance(saved, Tensor) and saved.shape == expected.shape
+        like = like and saved.is_floating_point() == expected.is_floating_point()
+    elif isinstance(expected, bool):
+        like = isinstance(saved, bool)
+    elif isinstance(expected, int):
+        like = _is_count(saved)
+    elif isinstance(expected, float):
+        like = isinstance(saved, (int, float)) and not isinstance(saved, bool)
+    if not like:
+        was = tuple(saved.shape) if isinstance(saved, Tensor) else brief(saved)
+        raise ValueError(f"its {name} is {was}, not as this run's own")
+    if isinstance(expected, (Mapping, list, tuple)):
+        for key in expected if isinstance(expected, Mapping) else range(len(expected)):
+            _check_like(f"{name}.{key}", expected[key], saved[key])
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62

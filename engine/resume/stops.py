@@ -1,0 +1,80 @@
+"""Signals that ask a run to end: noted at once, obeyed when the run's state can be saved."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from engine.data import workers
+from engine.errors import Stopped
+
+# What a job scheduler is told to send shortly before a job's time is up: save, and be put back in the queue.
+REQUEUE = (signal.SIGUSR1, signal.SIGUSR2)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, *REQUEUE)
+
+
+class StopSignals:
+    """Catches the signals that ask for an end.
+
+    While training, a signal is only noted, in `received`; whoever saves the run's state looks there at each step. At
+    other times there is nothing to save, and the signal ends the run at once. So does a SIGINT after any other, always.
+    """
+
+    def __init__(self) -> None:
+        self.received: int = 0
+        self.training = False
+
+    @contextlib.contextmanager
+    def caught(self) -> Iterator[None]:
+        """Within, the signals are caught; afterwards they are what they were."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Python delivers signals to the main thread only
+            return
+        before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        if hasattr(signal, "SIGCHLD"):  # PyTorch's own, which raises for each loading process that is ended at the end
+            before[signal.SIGCHLD] = signal.getsignal(signal.SIGCHLD)
+        try:
+            yield
+        finally:
+            workers.set_patience()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def noted_only(self) -> Iterator[None]:
+        """Within, the run looks at `received` itself."""
+        self.training = True
+        try:
+            yield
+        finally:
+            self.training = False
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        again = bool(self.received) and number == signal.SIGINT
+        self.received = self.received or number
+        if again or not self.training:
+            workers.set_patience(0.1)
+            raise Stopped(number)
+
+
+def leave_handlers_to_us(trainer: Any) -> None:
+    """Keep Lightning from installing its own handlers, which save in the middle of a step and end with status 0."""
+    trainer._signal_connector.register_signal_handlers = lambda: None
+
+
+def requeue() -> str:
+    """Put this SLURM job back in the queue; return a line on how that went."""
+    job = os.environ.get("SLURM_ARRAY_JOB_ID")
+    job = f"{job}_{os.environ['SLURM_ARRAY_TASK_ID']}" if job else os.environ["SLURM_JOB_ID"]
+    program = shutil.which("scontrol")
+    if program is None:
+        return f"job {job} could not be put back in the queue: there is no scontrol here"
+    done = subprocess.run([program, "requeue", job], capture_output=True, text=True, check=False)
+    if done.returncode:
+        return f"job {job} could not be put back in the queue: {' '.join(done.stderr.split())}"
+    return f"job {job} is back in the queue"

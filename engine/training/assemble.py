@@ -1,0 +1,240 @@
+"""From a resolved configuration to a data module, a task and the Trainer's arguments, or one line on what is wrong."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.config.config import check_derived
+from engine.config.options import SECTIONS, trainer_options
+from engine.contract.data import ImageDataModule
+from engine.contract.parts import build_data, find_data, is_path, parts
+from engine.contract.registry import closest, options_of
+from engine.contract.task import Task
+from engine.errors import RunError, UsageError, one_line
+from engine.files.folders import FolderDataModule
+from engine.files.known_files import Known, as_known, changes
+from engine.resume.processes import launched
+from engine.training.run_folder import Resumed
+
+LONGEST_MINUTES = 20_160  # waiting for longer than 24 days overflows in Python's multiprocessing
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu", "hpu")
+
+
+def check_values(config: Mapping[str, Any]) -> None:
+    """Refuse run and Trainer options whose value cannot be meant.
+
+    Raises:
+        UsageError: says which, and what was expected.
+    """
+    if not 0 <= config["seed"] < 2**32:
+        raise UsageError(f"--seed is a number from 0 to 4294967295, got {config['seed']}")
+    for key in ("max_epochs", "max_steps"):
+        if config[key] == 0:
+            raise UsageError(f"--{key} 0 leaves nothing to do: give 1 or more, or -1 for no limit")
+        if config[key] is not None and config[key] < -1:
+            raise UsageError(f"--{key} is 1 or more, or -1 for no limit, got {config[key]}")
+    for key in ("accumulate_grad_batches", "log_every_n_steps", "num_nodes", "check_val_every_n_epoch"):
+        if config[key] is not None and config[key] < 1:
+            raise UsageError(f"--{key} is 1 or more, got {config[key]}")
+    if config["gradient_clip_val"] is not None and config["gradient_clip_val"] < 0:
+        raise UsageError(f"--gradient_clip_val is 0 or more, got {config['gradient_clip_val']}")
+    for key in ("limit_train_batches", "val_check_interval"):
+        if config[key] is not None and config[key] in (0, "0"):
+            raise UsageError(f"--{key} 0 leaves nothing to do: give a number of batches, or a share of them")
+    launched = any(name in os.environ for name in ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "NODE_RANK"))
+    if config["num_nodes"] > 1 and not launched:
+        raise UsageError(f"--num_nodes {config['num_nodes']}: start the run on each machine, with torchrun or srun")
+    for key in ("save_every_steps", "save_every_minutes", "timeout_minutes"):
+        if config[key] is not None and config[key] <= 0:
+            raise UsageError(f"--{key} is above 0, got {config[key]}")
+    if config["timeout_minutes"] > LONGEST_MINUTES:
+        raise UsageError(
+            f"--timeout_minutes is at most {LONGEST_MINUTES:,} (two weeks), got {config['timeout_minutes']}"
+        )
+    if any(word in str(config["strategy"]) for word in ("spawn", "fork", "notebook")):
+        what = f"--strategy {config['strategy']} starts processes from within this one"
+        raise UsageError(f"{what}: use ddp, which starts the program anew for each")
+    accelerator = config["accelerator"]
+    if accelerator not in ACCELERATORS:
+        near = closest(accelerator, ACCELERATORS)
+        raise UsageError(f"unknown --accelerator {accelerator!r}{near}; choose from {', '.join(ACCELERATORS)}")
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if accelerator in ("gpu", "cuda") and not has_gpu:
+        raise RunError(f"--accelerator {accelerator}: there is no GPU here; use --accelerator cpu, or leave it out")
+    _check_devices(config["devices"], accelerator == "cpu" or not has_gpu)
+
+
+def _check_devices(devices: Any, on_cpu: bool) -> None:
+    if devices in (0, "0", [], "[]"):
+        raise UsageError(f"--devices {devices} leaves nothing to train on: give 1 or more, or auto")
+    if on_cpu and not (str(devices) == "auto" or str(devices).isdigit()):
+        raise UsageError(f"--devices {devices}: on a CPU it is a number of processes, or auto")
+    cores = os.cpu_count() or 1
+    if on_cpu and str(devices).isdigit() and int(devices) > max(2, cores):
+        raise UsageError(f"--devices {devices}: this machine has {cores} cores, and each process needs one")
+
+
+def build(config: dict[str, Any], resumed: Resumed | None = None) -> tuple[ImageDataModule, Task]:
+    """Build the data module and the task, and drop from `config` what was given but follows from elsewhere.
+
+    The classes of a run that goes on keep their numbers, whatever order a folder has them in.
+
+    Raises:
+        UsageError: an option's value, or a combination of them, makes no sense.
+    """
+    sections = {section: dict(config[section]) for section in SECTIONS}
+    try:
+        task_type = parts().tasks[config["task"]["name"]]
+        settled = {"data.seed": config["seed"], "data.task": task_type.takes}
+        check_derived(sections, settled)
+        if resumed is not None and task_type.takes != "translate":  # whose classes are the channels of an image
+            names = resumed.checkpoint.get("hyper_parameters", {}).get("class_names")
+            if names and "classes" in options_of(find_data(sections["data"]["name"])):
+                sections["data"]["classes"] = sections["data"].get("classes") or list(names)
+        known = known_of(resumed.checkpoint) if resumed is not None else None
+        data = build_data(task=task_type.takes, seed=config["seed"], known=known, **sections["data"])
+        if not data.has_training:
+            raise ValueError(f"data {sections['data']['name']} has no images to train on")
+        check_derived(config, {**settled, **facts(data)})
+        about_data = facts_for(task_type, data)
+        options = {key: value for key, value in config["task"].items() if key != "name"}
+        built = {section: config[section] for section in ("backbone", "head", "optim")}
+        task = task_type(**about_data, **built, **options)
+        task.check_runs_on(1, training=False)  # an image size that it cannot take is refused now, before any download
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise RunError(one_line(error)) from error
+    return data, task
+
+
+def check_same_parts(config: Mapping[str, Any], resumed: Resumed) -> None:
+    """Refuse to resume a run with another task, data set, backbone, head or optimiser than its own.
+
+    Raises:
+        UsageError: says which differs.
+    """
+    own = resumed.record["config"]
+    for section in SECTIONS:
+        before, now = own[section]["name"], config[section]["name"]
+        if before != now and not (section == "data" and may_be_same(before, now, resumed.checkpoint)):
+            raise UsageError(
+                f"run {resumed.name} has {section} {before}, not {now}: resume it as it is, or start a new run with "
+                f"--init_from {resumed.path}"
+            )
+
+
+def known_of(checkpoint: Mapping[str, Any]) -> Known | None:
+    """Return what a checkpoint says of the files of the folder that it was trained on."""
+    state = checkpoint.get(FolderDataModule.__qualname__)
+    return as_known(state.get("files")) if isinstance(state, Mapping) else None
+
+
+def may_be_same(before: str, now: str, checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a folder may be the data that a checkpoint was trained on: at the same place, or moved."""
+    if not is_path(now):
+        return False
+    return known_of(checkpoint) is not None or same_place(before, now)
+
+
+def same_place(one: str, other: str) -> bool:
+    """Whether two paths lead to the same place."""
+    return Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
+
+
+def check_same_files(data: ImageDataModule, config: Mapping[str, Any], resumed: Resumed) -> str | None:
+    """Return a remark where a folder holds other files than those that the run was trained on.
+
+    Raises:
+        UsageError: they are others within an epoch, whose rest cannot be found any more, or in another folder.
+    """
+    known = known_of(resumed.checkpoint)
+    if known is None or not isinstance(data, FolderDataModule):
+        return None
+    changed = changes(known, data.files, data.listed)
+    if changed is None:
+        return None
+    before, now = str(resumed.record["config"]["data"]["name"]), config["data"]["name"]
+    start = f"start a new run with --init_from {resumed.path}"
+    if not same_place(before, now) and Path(before).is_dir():
+        raise UsageError(
+            f"run {resumed.name} was trained on {before}, and {now} has other files ({changed}): {start[3:]}"
+        )
+    if resumed.checkpoint[FolderDataModule.__qualname__]["batches"]:
+        raise UsageError(
+            f"the files in {now} changed after run {resumed.name} stopped within an epoch ({changed}): put back what "
+            f"was there, or {start}"
+        )
+    return (
+        f"the files in {now} changed since the run stopped ({changed}): images that were there stay in their split; "
+        "what follows differs from a run that never stopped"
+    )
+
+
+def check_same_network(task: Task, resumed: Resumed) -> None:
+    """Refuse to resume a run with a network of other weights than its own.
+
+    Raises:
+        UsageError: names a weight that differs.
+    """
+    own = {name: tuple(value.shape) for name, value in task.state_dict().items()}
+    saved = {name: tuple(value.shape) for name, value in resumed.checkpoint["state_dict"].items()}
+    for name in {**own, **saved}:
+        if own.get(name) != saved.get(name):
+            raise UsageError(
+                f"run {resumed.name} has a network of other weights ({name}: {saved.get(name)}, not {own.get(name)}): "
+                f"resume it as it is, or start a new run with --init_from {resumed.path}"
+            )
+
+
+def facts(data: ImageDataModule) -> dict[str, Any]:
+    """Return what follows from the data, by the dotted key of the option that it decides."""
+    return {
+        "task.class_names": data.class_names,
+        "task.in_channels": data.in_channels,
+        "task.image_size": data.image_size,
+        "task.mean": data.mean,
+        "task.std": data.std,
+        "task.upscale": data.upscale,
+        "backbone.in_channels": data.in_channels,
+        "backbone.image_size": data.image_size,
+        "head.num_outputs": len(data.class_names),
+    }
+
+
+def facts_for(task_type: type[Task], data: ImageDataModule) -> dict[str, Any]:
+    """Return what a task wants to know of the data, by the name of its parameter."""
+    known = {key.removeprefix("task."): value for key, value in facts(data).items() if key.startswith("task.")}
+    return {name: value for name, value in known.items() if name in options_of(task_type)}
+
+
+def trainer_arguments(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the Trainer's arguments, having settled in `config` those that depend on the task or the machine."""
+    limited = config["max_steps"] != -1 or config["max_time"] is not None
+    if config["max_epochs"] is None and not limited:
+        config["max_epochs"] = parts().tasks[config["task"]["name"]].recipe["max_epochs"]
+    if config["precision"] is None:
+        config["precision"] = best_precision(config["accelerator"])
+    arguments = {option.key: config[option.key] for option in trainer_options()}
+    processes = launched()
+    if processes is not None and processes != (1, 1):  # of this start alone, so not in the run's configuration
+        defaults = {"devices": "auto", "num_nodes": 1, "strategy": "auto"}
+        started = dict(zip(defaults, (*processes, "ddp"), strict=True))
+        arguments |= {key: value for key, value in started.items() if arguments[key] == defaults[key]}
+    return arguments
+
+
+def best_precision(accelerator: str) -> str:
+    """Return bf16-mixed where the processor computes bfloat16 itself, else 32-true."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        native = False
+    else:
+        # torch has no public question for this; where the private ones are missing, take the safe answer.
+        asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+        native = any(ask() for ask in asked if ask is not None)
+    return "bf16-mixed" if native else "32-true"

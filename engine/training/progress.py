@@ -1,0 +1,160 @@
+"""What a run says while it trains: a bar on a terminal, a line an epoch everywhere, numbers for the loggers."""
+
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback, Checkpoint, RichProgressBar
+
+from engine.terminal import say
+
+# Metrics that are shares of 1, of all classes or of one.
+SHARES = ("acc", "miou", "iou", "map", "map_50", "precision", "recall", "discriminator_acc")
+REFRESH_STEPS = 20  # redrawing more often is work that nobody sees
+
+
+def is_of_a_class(name: str) -> bool:
+    """Whether a metric is that of one class: test/iou/cat, but not test/miou."""
+    return name.count("/") > 1
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric is a share in 0..1, which a person reads as a percentage."""
+    return name.split("/")[1 if is_of_a_class(name) else -1] in SHARES
+
+
+def percent_or_number(name: str, value: float) -> str:
+    """Write a metric as a person reads it: shares as percentages, others with four significant digits."""
+    if value != value:  # nan
+        return "no value"
+    if is_share(name):
+        return f"{100 * value:.2f} %"
+    return f"{value:.4g}"
+
+
+def measured_rows(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Return metrics and their values as a person reads them; test/source_psnr stands beside test/psnr."""
+    beside: dict[str, list[str]] = {name: [] for name in metrics}
+    for name, value in metrics.items():
+        split, _, measure = name.rpartition("/")
+        who, _, measure = measure.rpartition("_")
+        if who and f"{split}/{measure}" in beside and not is_of_a_class(name):
+            beside[f"{split}/{measure}"].append(f"{who} {percent_or_number(f'{split}/{measure}', value)}")
+            del beside[name]
+    return [
+        (name, percent_or_number(name, metrics[name]) + (f"   ({', '.join(others)})" if others else ""))
+        for name, others in beside.items()
+    ]
+
+
+class Bar(RichProgressBar):
+    """Lightning's bar, with the loss of the step and the newest value of the task's best metric beside it."""
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=REFRESH_STEPS, leave=False)
+        self._loss: float | None = None
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx % REFRESH_STEPS == 0 and isinstance(outputs, dict) and "loss" in outputs:
+            self._loss = float(outputs["loss"])
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        shown = {} if self._loss is None else {"loss": f"{self._loss:.4f}"}
+        best = str(pl_module.best_metric)
+        if best in trainer.callback_metrics:  # more would not fit in 80 columns
+            shown[best] = percent_or_number(best, float(trainer.callback_metrics[best]))
+        return shown
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        total = self.trainer.max_epochs
+        return f"Epoch {current_epoch + 1}" + (f"/{total}" if total is not None and total > 0 else "")
+
+
+class EpochLines(Checkpoint):
+    """Prints one line for each epoch, under a header: as many metrics as fit, the most telling ones first.
+
+    A `Checkpoint` only because Lightning calls those last, when all of the epoch's metrics are there.
+    """
+
+    def __init__(self) -> None:
+        self._start = 0.0
+        self._validated = False  # in this epoch
+        self._columns: list[str] = []
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validated = True
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start = time.perf_counter()  # a run resumed within an epoch does not start that again
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
+        count = f"epoch {trainer.current_epoch + 1}" + (f"/{total}" if total else "")
+        # Read in every process: the metrics are joined over all of them at this moment.
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if not self._validated:
+            values = {name: value for name, value in values.items() if not name.startswith("val/")}
+        self._validated = False
+        margin = len(f"epoch {total}/{total}" if total else "epoch 1,000")
+        columns = fitting(most_telling(values, str(pl_module.best_metric)), margin)
+        if not set(columns) <= set(self._columns):  # the first line, or the first with a validation
+            self._columns = columns
+            say("  ".join([" " * margin, *(f"{name:>{_width(name)}}" for name in columns), "seconds"]))
+        shown = {name: percent_or_number(name, values[name]) if name in values else "" for name in self._columns}
+        cells = [f"{text:>{_width(name)}}" for name, text in shown.items()]
+        say("  ".join([f"{count:<{margin}}", *cells, f"{time.perf_counter() - self._start:>7.1f}"]))
+
+
+def most_telling(names: Iterable[str], best: str) -> list[str]:
+    """Return metrics in the order in which a person looks at them: losses, the best metric, the rest."""
+    first = ["train/loss", "val/loss", best]
+    rest = sorted(names, key=lambda name: not name.startswith("val/"))  # else as they were logged
+    return [name for name in [*first, *(name for name in rest if name not in first)] if name in names]
+
+
+def fitting(names: Sequence[str], margin: int) -> list[str]:
+    """Return the first of the names whose columns fit on a line of the terminal, or on one of 80 where there is none.
+
+    `margin` is what stands before them in columns.
+    """
+    room = shutil.get_terminal_size((80, 24)).columns - margin - 9  # the seconds
+    kept: list[str] = []
+    for name in names:
+        room -= _width(name) + 2
+        if room < 0 and kept:
+            break
+        kept.append(name)
+    return kept
+
+
+def _width(name: str) -> int:
+    return max(len(name), 8)
+
+
+class StepMetrics(Callback):
+    """Logs the loss of a step and the learning rate every so many steps, straight to the loggers."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step % self.every or not isinstance(outputs, dict):
+            return
+        values = {"train/loss_step": float(outputs["loss"]), "lr": trainer.optimizers[0].param_groups[0]["lr"]}
+        values["epoch"] = trainer.current_epoch
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=trainer.global_step - 1)
+
+
+def on_terminal() -> bool:
+    """Whether standard output is a terminal that a person looks at."""
+    return sys.stdout.isatty()

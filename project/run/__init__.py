@@ -1,1 +1,0 @@
-"""What surrounds a fit: command line, run folder, checkpoints, tracking, summary."""

@@ -1,0 +1,127 @@
+"""A run that goes on knows its files: moved ones are the same, others are noted or refused, none changes its split."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from engine.errors import UsageError
+from engine.inference import evaluate
+from engine.resume.checkpoint_file import read_checkpoint
+from engine.resume.checkpoints import RunCheckpoints
+from engine.resume.compare import differences
+from engine.training import train
+from tests.own_data import write_class_folders, write_masks, write_voc
+
+OPTIONS = [
+    *("--data.image_size", "32", "--data.batch_size", "8", "--data.num_workers", "0", "--max_epochs", "3"),
+    *("--backbone.widths", "4,8,8", "--wandb", "disabled", "--precision", "32-true"),
+]
+
+
+class Cut(Exception):
+    """What ends a run in these tests."""
+
+
+@pytest.fixture(autouse=True)
+def _(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_class_folders(Path("own"))
+
+
+def run(name, *options):
+    train.main([*OPTIONS, "--data", "own", "--name", name, *options])
+
+
+def cut(monkeypatch, name, saves, *options):
+    """Train until right after the save number `saves`."""
+    save, left = RunCheckpoints._save_last, [saves]
+
+    def save_and_cut(self, trainer, pending):
+        save(self, trainer, pending)
+        left[0] -= 1
+        if not left[0]:
+            raise Cut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunCheckpoints, "_save_last", save_and_cut)
+        with pytest.raises(Cut):
+            run(name, *options)
+
+
+def split_of(name):
+    """Return the names of the files that a run's checkpoint knows, as hashes, by split."""
+    files = read_checkpoint(f"checkpoints/{name}/last.ckpt")["FolderDataModule"]["files"]
+    return {split: set(entry["names"].tolist()) for split, entry in files.items()}
+
+
+@pytest.mark.parametrize("write", [write_class_folders, write_masks, write_voc])
+@pytest.mark.parametrize("saves", [1, 2])
+def test_a_folder_that_was_moved_is_the_same_data(monkeypatch, write, saves, capsys):
+    shutil.rmtree("own")
+    write(Path("own"))
+    every = ["--save_every_steps", "2"]  # the first save is within an epoch
+    run("whole", *every)
+    cut(monkeypatch, "a", saves, *every)
+    shutil.move("own", "elsewhere")
+    with pytest.raises(UsageError, match="run a was trained on the folder own, which is not there: give --data PATH"):
+        train.main(["--ckpt_path", "checkpoints/a/last.ckpt"])
+    capsys.readouterr()
+    train.main(["--ckpt_path", "checkpoints/a/last.ckpt", "--data", f"{Path('elsewhere').absolute()}/"])
+    assert "changed since the run stopped" not in capsys.readouterr().out
+    assert differences(*(read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "a"))) == []
+
+
+def test_changed_files_are_refused_within_an_epoch_and_keep_their_split_between_two(monkeypatch, capsys):
+    cut(monkeypatch, "within", 1, "--save_every_steps", "2")
+    cut(monkeypatch, "between", 1)
+    before = split_of("between")
+    Path("own/red/2.png").rename("own/red/renamed.png")
+    for i in range(10):
+        shutil.copy("own/blue/0.png", f"own/blue/new{i}.png")
+    with pytest.raises(
+        UsageError, match=r"changed after run within stopped within an epoch \(11 new \(first: .*1 gone"
+    ):
+        train.main(["--ckpt_path", "checkpoints/within/last.ckpt"])
+    capsys.readouterr()
+    train.main(["--ckpt_path", "checkpoints/between/last.ckpt"])
+    assert "note: the files in own changed since the run stopped (11 new (first: " in capsys.readouterr().out
+    after = split_of("between")
+    assert not before["train"] & after["val"] and not before["val"] & after["train"]
+    assert len(after["val"]) - len(before["val"] & after["val"]) == 2  # a fifth of those that are new
+
+
+def test_other_contents_and_other_data_are_noticed(monkeypatch, capsys):
+    cut(monkeypatch, "a", 1)
+    write_class_folders(Path("other"), num=12)
+    with pytest.raises(UsageError, match="run a was trained on own, and other has other files"):
+        train.main(["--ckpt_path", "checkpoints/a/last.ckpt", "--data", "other"])
+    Path("own/red/2.png").write_bytes(Path("own/red/2.png").read_bytes() + b"more")
+    train.main(["--ckpt_path", "checkpoints/a/last.ckpt"])
+    assert "(classes, boxes or contents of files are others)" in capsys.readouterr().out
+
+
+def test_images_that_were_trained_on_are_not_called_test_images(capsys):
+    run("a", "--max_epochs", "1")
+    capsys.readouterr()
+    evaluate.main(["checkpoints/a/best.ckpt"])
+    here = capsys.readouterr().out
+    shutil.move("own", "elsewhere")
+    evaluate.main(["checkpoints/a/best.ckpt", "--data", "elsewhere"])
+    assert capsys.readouterr().out == here.replace("own", "elsewhere") and "validation images" in here
+    write_class_folders(Path("others"), num=9)
+    evaluate.main(["checkpoints/a/best.ckpt", "--data", "others"])
+    assert "others, 9 test images" in capsys.readouterr().out
+
+
+def test_resume_auto_starts_goes_on_and_is_done(monkeypatch, capsys):
+    auto = ["--resume", "auto"]
+    with pytest.raises(UsageError, match="--resume auto goes on with the run of a name: give --name"):
+        train.main([*OPTIONS, "--data", "own", *auto])
+    run("whole")
+    cut(monkeypatch, "a", 2, *auto)
+    run("a", *auto)
+    assert differences(*(read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "a"))) == []
+    capsys.readouterr()
+    run("a", *auto)
+    assert "run a is finished after 3 epochs" in capsys.readouterr().out

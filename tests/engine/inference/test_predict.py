@@ -1,0 +1,158 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine.errors import RunError, UsageError
+from engine.inference import predict
+from engine.resume.checkpoint_file import read_checkpoint, write_checkpoint
+from tests.runs import run, workplace_of_a_module
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A checkpoint trained on the stand-in, and a folder of images of its ten classes."""
+    with workplace_of_a_module(tmp_path_factory) as folder:
+        run("--name", "a", "--max_epochs", 4)
+    (folder / "images").mkdir()
+    for digit in range(10):
+        image = np.full((28, 28), 30, np.uint8)
+        image[4:24, 4 + 2 * digit : 6 + 2 * digit] = 250
+        Image.fromarray(image).save(folder / "images" / f"a {digit}.png")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+
+
+CKPT = "checkpoints/a/best.ckpt"
+
+
+def test_every_image_gets_its_row_on_the_screen_and_in_a_table(capsys):
+    predict.main([CKPT, "images", "--output", "out.csv"])
+    with open("out.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == list("0123456789")
+    assert [row["image"] for row in rows] == [f"images/a {digit}.png" for digit in range(10)]
+    assert all(float(row[f"p_{row['class']}"]) == float(row["probability"]) for row in rows)
+    assert sum(float(rows[0][f"p_{digit}"]) for digit in range(10)) == pytest.approx(1, abs=1e-4)
+    assert capsys.readouterr().out.count("images/a ") == 10
+
+
+def test_names_are_text_in_a_table_and_on_the_screen(tmp_path, monkeypatch, capsys):
+    """Spreadsheets run what looks like a formula, and terminals obey control characters."""
+    checkpoint = read_checkpoint(CKPT)
+    names = ["=1+1", "+1", "-1", "@a", "\tb", "\rc", "a=b", "\x1b]0;d\x07", "'e", "f"]
+    checkpoint["hyper_parameters"]["class_names"] = names
+    write_checkpoint(checkpoint, tmp_path / "a.ckpt")
+    files = []
+    (tmp_path / "in").mkdir()
+    for digit in range(10):
+        files.append(f"{'=+-@'[digit % 4]}{digit}.png")
+        Image.open(f"images/a {digit}.png").save(tmp_path / "in" / files[-1])
+    monkeypatch.chdir(tmp_path / "in")
+    for _ in range(2):  # the second time it knows its own pictures
+        predict.main(["../a.ckpt", ".", "--output", "../out"])
+    predict.main(["../a.ckpt", ".", "--output", "../out.json"])
+    shown = capsys.readouterr().out
+    assert shown.isascii() and all(line.isprintable() for line in shown.splitlines()) and "?]0;d?" in shown
+    with open("../out/predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    quoted = {name: f"'{name}" if name[0] in "=+-@\t\r" else name for name in names}
+    assert {row["class"] for row in rows} == set(quoted.values())
+    assert {(row["image"], row["picture"]) for row in rows} == {(f"'{file}", f"'{file}") for file in files}
+    assert all(row[f"p_{name}"][0].isdigit() for row in rows for name in names)
+    found = json.loads(Path("../out.json").read_text())
+    assert {row["class"] for row in found} == set(names) and {row["image"] for row in found} == set(files)
+
+
+def test_batches_change_nothing():
+    predict.main([CKPT, "images", "--output", "one.json", "--batch_size", "1"])
+    predict.main([CKPT, "images", "--output", "all.json"])
+    one, whole = (json.loads(Path(name).read_text()) for name in ("one.json", "all.json"))
+    assert [row["class"] for row in one] == [row["class"] for row in whole]
+    assert [r["probability"] for r in one] == pytest.approx([r["probability"] for r in whole], abs=1e-4)
+
+
+def test_inverted_images_are_said_to_look_so_and_can_be_swapped(tmp_path, capsys):
+    image = 255 - np.asarray(Image.open("images/a 3.png"))
+    Image.fromarray(image).convert("RGB").save(tmp_path / "dark on light.png")
+    predict.main([CKPT, str(tmp_path)])
+    captured = capsys.readouterr()
+    assert "looks inverted" in captured.out and "1 of 1 images look inverted" in captured.err
+    predict.main([CKPT, str(tmp_path), "--invert", "--output", str(tmp_path / "out.json")])
+    assert json.loads((tmp_path / "out.json").read_text())[0]["class"] == "3"
+    assert "looks inverted" not in capsys.readouterr().out
+
+
+def test_files_of_a_folder_that_are_not_read_are_listed(tmp_path, capsys):
+    Image.open("images/a 5.png").save(tmp_path / "good.png")
+    for name in ("a.heic", "scan", ".hidden.png", "notes.txt"):
+        (tmp_path / name).touch()
+    predict.main([CKPT, str(tmp_path)])
+    listed = f"({tmp_path}/a.heic, {tmp_path}/scan)"
+    assert capsys.readouterr().err == (f"note: 2 files left out: their format is not read {listed}\n")
+
+
+def test_unreadable_files_are_named_and_the_others_dealt_with(tmp_path, capsys):
+    Image.open("images/a 5.png").save(tmp_path / "good.png")
+    (tmp_path / "bad.jpg").write_text("text")
+    with pytest.raises(RunError, match=r"1 files left out:\n.*bad.jpg cannot be read as an image") as caught:
+        predict.main([CKPT, str(tmp_path), "--output", str(tmp_path / "out.csv")])
+    assert caught.value.status == 1
+    assert "good.png,5," in (tmp_path / "out.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([CKPT], "the following arguments are required: images"),
+        (["nowhere.ckpt", "images"], "there is no checkpoint nowhere.ckpt"),
+        ([CKPT, "nowhere"], "there is no image or folder nowhere"),
+        ([CKPT, "images", "--output", "out.txt"], "expected a name that ends in .csv or .json"),
+        ([CKPT, "images", "--output", "nowhere/out.csv"], "its folder does not exist"),
+        ([CKPT, "images", "--output", "x" * 300 + ".csv"], "--output '?x+[.']*: File name too long"),
+        ([CKPT, "images", "--output", "x" * 300], "--output '?x+[.']*: File name too long"),
+        ([CKPT, "images", "--output", CKPT], "expected a name that ends in .csv or .json, or that of a folder"),
+        ([CKPT, "images", "--output", "images"], "a 0.png and 9 more there would be replaced"),
+        ([CKPT, "images", "--device", "meta"], "--device meta: expected cpu, cuda or mps"),
+        ([CKPT, ""], "an empty name is no image"),
+        ([CKPT, "images", "--batch_size", "0"], "--batch_size is 1 or more"),
+        ([CKPT, "images", "--batch_size", "x"], "invalid int value"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(arguments, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        predict.main(arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_of_pictures_is_drawn_again_and_nothing_else_in_it_replaced(tmp_path):
+    folder = tmp_path / "out"
+    for _ in range(2):
+        predict.main([CKPT, "images/a 1.png", "--output", str(folder)])
+    (folder / "a 2.png").write_text("mine")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for images in (["images"], [str(folder / "a 1.png")]):  # one of another's, one of ours that is looked at
+        with pytest.raises(UsageError, match=r"a [12].png there would be replaced, and was not drawn by predict.py"):
+            predict.main([CKPT, *images, "--output", str(folder)])
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    (folder / "a 2.png").unlink()
+    (folder / "predictions.csv").write_text("mine")
+    with pytest.raises(UsageError, match=r"predictions.csv and 1 more there would be replaced"):
+        predict.main([CKPT, "images/a 1.png", "--output", str(folder)])
+
+
+def test_names_as_long_as_a_file_system_takes_are_shortened(tmp_path):
+    names = ["x" * 251, "x" * 250 + "y", "é" * 125]
+    for name in names:
+        Image.open("images/a 5.png").save(tmp_path / f"{name}.png")
+    predict.main([CKPT, str(tmp_path), "--output", str(tmp_path / "out")])
+    assert len(list((tmp_path / "out").glob("*.png"))) == 3
+    predict.main([CKPT, str(tmp_path / f"{names[0]}.png"), "--output", str(tmp_path / ("z" * 251 + ".csv"))])
+    assert (tmp_path / ("z" * 251 + ".csv")).is_file()

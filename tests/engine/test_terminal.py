@@ -1,0 +1,57 @@
+"""Lines of output: no character and no state of the streams ends a program."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from engine.contract.registry import brief
+from engine.terminal import complain, printable
+from tests.tiny import ROOT
+
+PROGRAM = """
+import sys
+from engine.errors import UsageError
+from engine.terminal import say
+
+def main(arguments):
+    for name in ("caf\\u00e9", "\\ud800", "\\x1b[31mred", "two\\nlines"):
+        say(name)
+    with open("file", "w") as file:  # which a closed stream must not lend its number to
+        assert file.fileno() > 2
+    if arguments:
+        raise UsageError("caf\\u00e9")
+"""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+@pytest.mark.parametrize("streams", ["", ">/dev/full", ">&-", "2>&-", ">&- 2>&-", "2>/dev/full"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_streams_decide_nothing(tmp_path, encoding, streams, fails):
+    if streams.endswith("full") and not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    (tmp_path / "program.py").write_text(PROGRAM)
+    code = "from engine.start import run_command; import program; run_command(program.main)"
+    start = f'"{sys.executable}" -c "{code}" {"x" * fails} {streams}'
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}",
+        "PYTHONIOENCODING": encoding,
+    }
+    done = subprocess.run(start, shell=True, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    cafe = {"utf-8": b"caf\xc3\xa9", "ascii": b"caf\\xe9", "cp1252": b"caf\xe9"}[encoding]
+    assert done.returncode == (2 if fails else 0)
+    assert done.stdout == (b"" if streams.startswith(">") else cafe + b"\n?\n?[31mred\ntwo?lines\n")
+    assert done.stderr == (b"error: " + cafe + b"\n" if fails and "2>" not in streams else b"")
+
+
+def test_values_are_shown_in_one_short_line():
+    assert printable("a\x1b]0;b\x07\nc\u202ed") == "a?]0;b??c?d"
+    assert brief("x" * 100, 10) == "'xxxxxxxxx..."
+    assert brief(16**5000) == "a very long int"
+
+
+def test_a_line_on_what_is_wrong_has_an_end(capsys):
+    complain("x" * 10**6)
+    assert len(capsys.readouterr().err) < 5000

@@ -1,0 +1,68 @@
+"""Weights that were trained elsewhere, without fetching any: the hub is a folder of the test's."""
+
+import socket
+import time
+
+import pytest
+import timm
+import torch
+
+from engine.contract.parts import build_backbone, load_task, weights_not_fetched
+from engine.resume.checkpoint_file import write_checkpoint
+from project.backbones import pretrained
+from project.tasks.classifier import LitClassifier
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """Have timm find weights of 'test_resnet' where it would ask its hub; return them."""
+    torch.manual_seed(5)
+    weights = timm.create_model("test_resnet", pretrained=False).state_dict()
+    monkeypatch.setattr(pretrained, "_can_be_reached", lambda address: True)
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", lambda *a, **k: dict(weights))
+    return weights
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    def refuse(*arguments, **more):
+        raise OSError("no network here")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+
+
+def test_weights_are_loaded_and_the_first_layer_is_summed_for_grey_images(hub):
+    colour, grey = (build_backbone("test_resnet", c, (32, 32), pretrained=True).body.state_dict() for c in (3, 1))
+    first = "conv1.weight" if "conv1.weight" in hub else next(name for name in hub if hub[name].ndim == 4)
+    own = next(name for name in colour if name.replace("_", ".") == first.replace("_", "."))
+    torch.testing.assert_close(colour[own], hub[first])
+    torch.testing.assert_close(grey[own], hub[first].sum(dim=1, keepdim=True))
+
+
+def test_without_a_network_it_says_so_in_one_line_and_soon(offline):
+    start = time.perf_counter()
+    with pytest.raises(OSError, match="the pretrained weights of test_resnet cannot be fetched, nor are they") as error:
+        build_backbone("test_resnet", 1, (32, 32), pretrained=True)
+    assert "\n" not in str(error.value) and time.perf_counter() - start < 10
+
+
+def test_a_checkpoint_of_a_pretrained_network_is_loaded_without_fetching(offline, tmp_path):
+    backbone = {"name": "test_resnet", "pretrained": True}
+    with weights_not_fetched():
+        task = LitClassifier(image_size=(32, 32), backbone=backbone, head={"name": "dense"})
+    assert task.hparams["backbone"] == backbone  # the record of where it came from stays
+    path = tmp_path / "a.ckpt"
+    write_checkpoint(
+        {"task": "classify", "hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}, path
+    )
+    again = load_task(path)
+    assert again.hparams["backbone"] == backbone
+    for a, b in zip(task.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_proxy_is_trusted_to_know_what_can_be_reached(monkeypatch, offline):
+    assert not pretrained._can_be_reached("https://hub.example")
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    assert pretrained._can_be_reached("https://hub.example")

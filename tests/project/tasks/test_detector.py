@@ -1,0 +1,188 @@
+import math
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from project import LitDetector
+from project.tasks.hits import Curve, Hits
+from tests.project.tasks.test_contract import quiet
+
+SMALL = {"backbone": {"name": "cnn", "widths": [8, 16, 16]}, "head": {"name": "yolox", "levels": 2, "width": 16}}
+
+
+def built(names=("a", "b"), **options):
+    return LitDetector(names, in_channels=1, image_size=(64, 64), mean=[0.0], std=[1.0], **SMALL, **options)
+
+
+def loader(images, targets, times):
+    """Return a loader of one batch, `times` times."""
+    return DataLoader([(images, targets)] * times, batch_size=None)
+
+
+def objects(*boxes, labels=()):
+    return {"boxes": torch.tensor(boxes).float().view(-1, 4), "labels": torch.tensor(labels).long()}
+
+
+def found(boxes, scores, labels):
+    return {**objects(*boxes, labels=labels), "scores": torch.tensor(scores)}
+
+
+def batch(*images):
+    """Return what was found in some images as outputs of a task, which have as many rows each."""
+    return {key: torch.stack([image[key] for image in images]) for key in ("boxes", "scores", "labels")}
+
+
+def measured(task, answers, targets):
+    """Return what is measured when the network answers so."""
+    task.reset_measures()
+    task.precision_of_boxes.update(answers, targets)
+    task.hits.update(answers, targets)
+    task.loss.update(0.0)
+    return task.measured(), task.measured_by_class()
+
+
+def test_average_precision_by_hand():
+    """Class a: found, before a wrong one. Class b: one of two found, and overlapping by 0.82 only."""
+    targets = [objects([0, 0, 10, 10], [20, 20, 30, 30], [40, 40, 50, 50], labels=[0, 1, 1])]
+    answers = [found([[0, 0, 10, 10], [50, 0, 60, 10], [20, 20, 30, 28.2]], [0.9, 0.8, 0.7], [0, 0, 1])]
+    values, each = measured(built(), answers, targets)
+    # COCO looks at 101 points of recall: 51 of them are at most 1/2. The overlap of 0.82 counts up to 0.80 of
+    # 0.50, 0.55, ... 0.95: at 7 of 10.
+    assert values["map_50"].item() == pytest.approx((1 + 51 / 101) / 2, abs=1e-3)
+    assert each == pytest.approx({"map/a": 1.0, "map/b": 0.7 * 51 / 101}, abs=1e-3)
+    assert values["map"].item() == pytest.approx((1 + 0.7 * 51 / 101) / 2, abs=1e-3)
+
+
+def test_images_without_objects_count_what_is_wrongly_found_in_them():
+    targets = [objects([0, 0, 10, 10], labels=[0]), objects()]
+    right = found([[0, 0, 10, 10]], [0.5], [0])
+    nothing = found([], [], [])
+    wrong = found([[5, 5, 20, 20]], [0.9], [0])
+    task = built()
+    assert measured(task, [right, wrong], targets)[0]["map"] == pytest.approx(0.5, abs=1e-3)
+    assert measured(task, [right, nothing], targets)[0]["map"] == pytest.approx(1, abs=1e-3)  # not of all that was seen
+
+
+def test_without_any_object_there_is_nothing_to_measure():
+    values, each = measured(built(), [found([], [], [])], [objects()])
+    assert values["map"].isnan() and values["map_50"].isnan() and each == {}
+
+
+def test_the_score_of_the_highest_f1_by_hand():
+    """Two images, four objects. Of six found, three are there: the second of a pair counts as wrong."""
+    hits = Hits()
+    targets = [
+        objects([0, 0, 10, 10], [20, 20, 30, 30], labels=[0, 1]),
+        objects([0, 0, 8, 8], [30, 0, 40, 9], labels=[0, 0]),
+    ]
+    hits.update(
+        [
+            found([[0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30]], [0.9, 0.8, 0.6], [0, 0, 0]),  # again; wrong class
+            found([[0, 0, 8, 4.1], [30, 0, 40, 9], [50, 50, 60, 60]], [0.7, 0.3, 0.1], [0, 0, 0]),
+        ],
+        targets,
+    )
+    curve = hits.compute()
+    assert curve.is_hit.tolist() == [True, False, True, False, True, False] and curve.num_true == 4
+    # F1 is twice the hits over those found and those there: 2/5, 2/6, 4/7, 4/8, 6/9, 6/10.
+    assert curve.best_score() == pytest.approx(0.2)
+    assert curve.from_score(0.2) == (3 / 5, 3 / 4) and curve.from_score(0.65) == (2 / 3, 2 / 4)
+    assert curve.from_score(0.95) == (0, 0)
+    hits.reset()
+    hits.update([found([], [], [])], [objects()])
+    assert hits.compute().best_score() is None and math.isnan(hits.compute().from_score(0.5)[1])
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_what_several_processes_joined_is_read_as_well(count):
+    hits = Hits()
+    hits.update([found([], [], [])], [objects()])
+    hits.scores, hits.is_hit = torch.rand(count), torch.ones(count)  # torchmetrics makes one tensor of the lists
+    assert len(hits.compute().scores) == count
+
+
+def test_objects_of_one_score_are_believed_together():
+    curve = Curve(torch.tensor([0.8, 0.5, 0.5, 0.5]), torch.tensor([True, True, False, False]), 2)
+    assert curve.best_score() == pytest.approx(0.65)  # F1 is 2/3; of all four it is 4/6 as well, of two it cannot be
+    curve = Curve(torch.tensor([0.5, 0.5, 0.5]), torch.tensor([True, True, False]), 2)
+    assert curve.best_score() == 0.25
+
+
+@pytest.mark.parametrize("least_score", [None, 0.45])
+def test_validation_chooses_the_least_score_and_the_checkpoint_keeps_it(tmp_path, least_score):
+    torch.manual_seed(0)
+    images = torch.zeros(2, 1, 64, 64)
+    images[0, :, 8:30, 10:40] = 1
+    images[1, :, 30:60, 4:24] = -1
+    targets = [objects([10, 8, 40, 30], labels=[0]), objects([4, 30, 24, 60], labels=[1])]
+    task = built(optim={"schedule": "constant", "lr": 0.01}, least_score=least_score)
+    trainer = quiet(max_steps=60, check_val_every_n_epoch=1)
+    trainer.fit(task, loader(images, targets, 60), loader(images, targets, 1))
+    chosen = task.hparams["least_score"]
+    assert chosen == (task.hits.compute().best_score() if least_score is None else 0.45)
+    assert chosen != 0.3  # that of an untrained one
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    loaded = LitDetector.load_from_checkpoint(tmp_path / "x.ckpt")
+    assert loaded.hparams["least_score"] == chosen
+    trainer.validate(loaded, loader(images, targets, 1), verbose=False)
+    assert loaded.hparams["least_score"] == chosen  # measuring is no training
+    again = built(optim={"schedule": "constant", "lr": 0.01}, least_score=least_score)
+    again.take_choices({"hyper_parameters": dict(loaded.hparams)})
+    assert again.hparams["least_score"] == chosen
+
+
+def test_images_without_objects_can_be_trained_on():
+    task = built()
+    quiet(max_steps=2).fit(task, loader(torch.randn(2, 1, 64, 64), [objects(), objects()], 2))
+    assert all(p.isfinite().all() for p in task.parameters())
+
+
+def test_one_batch_is_learned_by_heart():
+    torch.manual_seed(0)
+    images = torch.zeros(2, 1, 64, 64)
+    images[0, :, 8:30, 10:40] = 1
+    images[1, :, 30:60, 4:24] = -1
+    targets = [objects([10, 8, 40, 30], labels=[0]), objects([4, 30, 24, 60], labels=[1])]
+    task = built(optim={"schedule": "constant", "lr": 0.01})
+    quiet(max_steps=120).fit(task, loader(images, targets, 120))
+    task.train().reset_measures()  # the batch's own statistics, as while it learned
+    with torch.no_grad():
+        task.measure(images, targets)
+    assert task.measured()["map_50"] > 0.99
+
+
+def test_positions_are_in_pixels_of_the_image_in_its_file():
+    """An image of 32 x 128 is scaled to 16 x 64 and lies in the middle of 64 x 64, 24 pixels from the top."""
+    task = built()
+    outputs = batch(found([[10, 28, 30, 36], [0, 0, 64, 64], [0, 0, 0, 0]], [0.9, 0.4, 0], [1, 0, 0]))
+    listed = task.answers(outputs, [(32, 128)])[0]["objects"]
+    assert [o["class"] for o in listed] == ["b", "a"]
+    assert [listed[0][side] for side in ("x0", "y0", "x1", "y1")] == [20, 8, 60, 24]
+    assert [listed[1][side] for side in ("x0", "y0", "x1", "y1")] == [0, 0, 128, 32]  # cut off at the border
+
+
+def test_what_is_less_certain_than_asked_for_is_left_out_of_an_answer():
+    outputs = batch(found([[0, 0, 9, 9], [20, 0, 29, 9]], [0.9, 0.4], [1, 0]))
+    assert [o["class"] for o in built(least_score=0.5).answers(outputs, [(64, 64)])[0]["objects"]] == ["b"]
+
+
+def test_objects_of_equal_scores_are_compared_in_one_order():
+    a, b = found([[0, 0, 9, 9]], [0.9], [1]), found([[20, 0, 29, 9]], [0.9], [0])
+    unused = found([[0, 0, 0, 0]] * 2, [0, 0], [0, 0])
+    join = lambda *parts: batch({key: torch.cat([part[key] for part in parts]) for key in a})  # noqa: E731
+    ours, theirs = join(a, b, unused), join(b, a, unused)
+    for key, value in built().in_order_of(theirs, ours).items():
+        assert torch.equal(value, ours[key])
+    missing = join(a, unused, found([[0, 0, 0, 0]], [0], [0]))
+    for key, value in built().in_order_of(missing, ours).items():
+        assert torch.equal(value, missing[key])  # as it was: one of them has no partner
+
+
+def test_an_image_without_objects_has_a_row_too():
+    assert built().rows({"objects": []}) == [dict.fromkeys(("class", "score", "x0", "y0", "x1", "y1"))]
+
+
+def test_a_score_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r"least_score is a score in \(0, 1\), got 1.5"):
+        built(least_score=1.5)

@@ -1,0 +1,45 @@
+"""Who may import whom: the project is its owner's, and the engine that carries it knows nothing of it."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import ROOT
+
+# What the engine publishes for a project's own parts; the rest of it is private to it.
+PUBLIC = ("engine.contract", "engine.inputs", "engine.data")
+# The one file that joins both houses may use more.
+JOINS = {
+    "project/__init__.py": ("engine.machine", "engine.files.folders"),
+    "project/data/__init__.py": ("engine.files.folders",),
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the modules that a file imports, those within functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None and not node.level, f"{path}: import by the full name"
+            yield node.module
+
+
+def files(house: str) -> list[Path]:
+    return sorted((ROOT / house).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", files("engine"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_engine_knows_no_project(path):
+    assert not [
+        name for name in imports(path) if name.partition(".")[0] in ("project", "benchmarks", "tests", "scripts")
+    ]
+
+
+@pytest.mark.parametrize("path", files("project"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_project_uses_what_the_engine_publishes(path):
+    allowed = (*PUBLIC, *JOINS.get(str(path.relative_to(ROOT)), ()))
+    used = [name for name in imports(path) if name.partition(".")[0] in ("engine", "benchmarks", "tests", "scripts")]
+    assert not [name for name in used if not any(name == own or name.startswith(f"{own}.") for own in allowed)]
