@@ -1,4 +1,4 @@
-"""The Python in README.md and docs/, run as written."""
+"""README.md and docs/: their Python is run as written, their links and the paths they name lead somewhere."""
 
 import os
 import re
@@ -21,8 +21,10 @@ from project import LitClassifier
 from project.ops import fidelity
 from tests.tiny import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 GUIDES = sorted((ROOT / "docs").glob("add-*.md"))
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+NAMED = re.compile(r"`((?:project|engine|scripts|benchmarks|configs|tests|docs)/[\w/.-]*)`")
 HEADING = re.compile(r"^## .*`(\S+\.py)`$")
 ENTRY = re.compile(r"^((?:BACKBONES|HEADS|TASKS|DATA)\b.* = \{\n)", re.MULTILINE)
 
@@ -43,6 +45,30 @@ def blocks(page):
             heading = HEADING.match(line)
             name = heading[1] if heading else ""
     return found
+
+
+def prose(page):
+    """Return a page's text without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page):
+    """Return the anchors that GitHub gives a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", re.sub(r"\]\(.*?\)", "", text).lower()).replace(" ", "-") for text in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_and_paths_lead_somewhere(page):
+    made = {name for guide in GUIDES for name, _ in blocks(guide)}  # by whoever follows a guide
+    assert not [path for path in NAMED.findall(prose(page)) if path not in made and not (ROOT / path).exists()]
+    for link in LINK.findall(prose(page)):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists() and target.is_relative_to(ROOT), f"{link} leads nowhere"
+        assert not anchor or anchor in anchors(target), f"{link}: there is no such heading"
 
 
 def test_every_block_is_run_by_a_test_below():
