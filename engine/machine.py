@@ -29,7 +29,7 @@ def share_cores() -> None:
     """Have threads that wait for each other soon fall asleep, before torch is imported; a person's own settings stay.
 
     By default they spin for milliseconds, which on a busy machine, or in a container with a quota, takes the cores from
-    the very threads that are waited for: see docs/performance.md.
+    the very threads that are waited for: see docs/template/performance.md.
     """
     if not any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")):
         os.environ["GOMP_SPINCOUNT"] = str(spins())
@@ -64,7 +64,7 @@ def keep_memory() -> None:
     """Have the C library keep freed memory for the next step, where it is glibc and nobody has set it otherwise.
 
     By default it returns large blocks to the system and fetches them again, page by page, at each step: see
-    docs/performance.md.
+    docs/template/performance.md.
     """
     if not sys.platform.startswith("linux") or any(
         name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ
