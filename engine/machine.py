@@ -1,4 +1,4 @@
-"""What the machine gives this process: cores that others may want too, memory that it may keep, an end with its parent.
+"""What the machine gives this process: cores that others may want too, and memory that it may keep.
 
 Nothing of torch is imported here, because some of this has to be settled before that.
 """
@@ -9,7 +9,6 @@ import functools
 import mmap
 import os
 import platform
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -107,12 +106,6 @@ def settle_threads(processes: int) -> None:
     torch.set_num_threads(min(threads, torch.get_num_threads()))
     if processes > 1:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # for the processes that Lightning will start
-
-
-def die_with_parent() -> None:
-    """Have the system end this process when the one that started it ends, however that happens (Linux only)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
 
 
 def forget_absent_gpus() -> None:

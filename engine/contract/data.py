@@ -17,6 +17,7 @@ from engine.data.samples import SampleStore
 from engine.data.store import collate
 from engine.inputs.images import normalise
 from engine.machine import available_cores
+from engine.resume.lightning_internals import batches_begun, batches_begun_in_all, epochs_begun_and_ended
 
 IGNORE = 255  # in a mask: no class, not counted
 Batch = tuple[Tensor, Any]
@@ -99,7 +100,7 @@ class ImageDataModule(pl.LightningDataModule):
         images, targets = batch
         if self.trainer is not None and self.trainer.training:
             # A stream of its own for each step and process: a resumed run draws what an uninterrupted one drew.
-            step = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
+            step = batches_begun_in_all(self.trainer)
             generator = torch.Generator().manual_seed(mix(self.seed, step, self.trainer.global_rank))
             images = self.augment(images, generator)
         images = normalise(images, self.mean, self.std)
@@ -153,12 +154,11 @@ class ImageDataModule(pl.LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """Where training stands: the epoch to continue in, and how many of its batches were taken."""
         assert self.trainer is not None
-        epochs: Any = self.trainer.fit_loop.epoch_progress.current
-        taken = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        # `processed` rises when an epoch's last batch is done, which max_steps can make any batch.
+        begun, done = epochs_begun_and_ended(self.trainer)
+        taken = batches_begun(self.trainer)
         of = self.trainer.num_training_batches
-        ended = epochs.processed == epochs.started or taken >= of
-        where = {"epoch": epochs.started, "batches": 0} if ended else {"epoch": epochs.started - 1, "batches": taken}
+        ended = done == begun or taken >= of  # an epoch's last batch can be any, by max_steps
+        where = {"epoch": begun, "batches": 0} if ended else {"epoch": begun - 1, "batches": taken}
         images = len(self.stores["train"])
         return {**where, "of": of, "images": images, "processes": self.trainer.world_size}
 

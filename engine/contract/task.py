@@ -22,6 +22,7 @@ from engine.inputs.drawing import in_colour
 from engine.inputs.images import denormalise, normalise
 from engine.machine import available_memory
 from engine.resume.checkpoint_file import read_checkpoint
+from engine.resume.lightning_internals import batches_begun, epochs_begun_and_ended, set_rates
 
 LONGEST_SIDE = 2**15  # pixels of an image
 MOST_PIXELS = 2**26  # of an image
@@ -239,13 +240,7 @@ class Task(pl.LightningModule):
         for group, values in zip(optimiser.param_groups, self._optimiser_values, strict=True):
             group.update({**values, "initial_lr": values["lr"]})
         for config in self.trainer.lr_scheduler_configs:
-            scheduler: Any = config.scheduler
-            scheduler.base_lrs = [values["lr"] for values in self._optimiser_values]
-            for group, rate, factor in zip(
-                optimiser.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
-            ):
-                group["lr"] = rate * factor(scheduler.last_epoch)
-            scheduler._last_lr = [group["lr"] for group in optimiser.param_groups]
+            set_rates(config.scheduler, [values["lr"] for values in self._optimiser_values])
 
     def _resumed_course(self, saved: Mapping[str, Any]) -> Course:
         """Return the saved course if the run still ends at the same step, else one from here to its new end.
@@ -256,18 +251,15 @@ class Task(pl.LightningModule):
         step, batches = trainer.global_step, trainer.num_training_batches
         until, share, is_as_saved = trainer.max_steps, step / max(1, trainer.max_steps), True
         if trainer.max_epochs not in (None, -1) and batches < math.inf:
-            epochs: Any = trainer.fit_loop.epoch_progress.current
-            taken = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-            within = min(taken, batches) if epochs.processed < epochs.started else 0  # batches of an unfinished epoch
+            begun, ended = epochs_begun_and_ended(trainer)
+            within: Any = min(batches_begun(trainer), batches) if ended < begun else 0  # batches of an unfinished epoch
             steps = math.ceil(batches / trainer.accumulate_grad_batches)  # of an epoch
-            done = epochs.processed * steps + (
-                steps if within == batches else within // trainer.accumulate_grad_batches
-            )
+            done = ended * steps + (steps if within == batches else within // trainer.accumulate_grad_batches)
             end = step + max(0, trainer.max_epochs * steps - done)
             if trainer.max_steps == -1 or end < trainer.max_steps:
                 until, share, is_as_saved = (
                     end,
-                    (epochs.processed + within / batches) / trainer.max_epochs,
+                    (ended + within / batches) / trainer.max_epochs,
                     done == step,
                 )
         if not saved and is_as_saved:  # by a version that did not save it

@@ -1,18 +1,12 @@
 """The processes that load batches: how they begin, so that none is left and none is waited for in vain."""
 
 import multiprocessing
-import multiprocessing.queues
 import os
 import signal
 import sys
 from typing import Any
 
-import torch.utils.data
-from torch._utils import ExceptionWrapper
-
-from engine.machine import die_with_parent
-
-PATIENCE = float(torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL)  # seconds
+from engine.resume.lightning_internals import die_with_parent, report_lost_batches
 
 if sys.platform == "linux":
     from multiprocessing.context import ForkContext, ForkProcess
@@ -41,11 +35,6 @@ def context() -> Any:
     return _Context() if sys.platform == "linux" else None
 
 
-def set_patience(seconds: float = PATIENCE) -> None:
-    """Set how long each loading process is waited for at the end before it is killed, in case it hangs."""
-    torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = seconds
-
-
 def begin(number: int) -> None:
     """Set up a loading process, which has inherited the signal handlers of the one that trains.
 
@@ -62,12 +51,4 @@ def begin(number: int) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None and os.getppid() != parent.pid:  # it ended before that
         os._exit(1)
-    # The hook that Python's own process pools use for this; by itself a queue prints a traceback and goes on.
-    multiprocessing.queues.Queue._on_queue_feeder_error = _hand_over  # type: ignore[attr-defined]
-
-
-def _hand_over(queue: Any, error: Exception, batch: Any) -> None:
-    try:
-        raise RuntimeError(f"DataLoader worker cannot hand over a batch ({error})") from error
-    except RuntimeError:
-        queue.put((batch[0], ExceptionWrapper(where="in a loading process")))
+    report_lost_batches()

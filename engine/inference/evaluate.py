@@ -15,8 +15,9 @@ from engine.files.folders import FolderDataModule
 from engine.files.known_files import Known, changes
 from engine.machine import settle_threads
 from engine.resume.checkpoint_file import read_checkpoint
+from engine.resume.lightning_internals import leave_signals_to_us
 from engine.resume.processes import check_rank
-from engine.resume.stops import StopSignals, leave_handlers_to_us
+from engine.resume.stops import StopSignals
 from engine.terminal import say
 from engine.training.assemble import check_values, facts_for, known_of, same_place
 from engine.training.progress import measured_rows
@@ -91,7 +92,7 @@ def main(arguments: list[str]) -> None:
             use_distributed_sampler=False,
         )
         check_rank(trainer.global_rank)
-        leave_handlers_to_us(trainer)
+        leave_signals_to_us(trainer)
         measure = trainer.test if split == "test" else trainer.validate
         with StopSignals().caught():  # by itself Lightning ends with status 1
             metrics = measure(task, datamodule=data, verbose=False)[0]

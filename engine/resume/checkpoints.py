@@ -18,6 +18,15 @@ from engine.data.sampler import mix
 from engine.errors import Stopped
 from engine.record.tracking import MetricsCsv
 from engine.resume.checkpoint_file import read_checkpoint, sweep, write_checkpoint
+from engine.resume.lightning_internals import (
+    average_of,
+    batches_begun,
+    batches_begun_in_all,
+    is_validation_due,
+    set_validation_batches,
+    start_with_validation,
+    validation_batches,
+)
 from engine.resume.saved_state import check_fits
 from engine.resume.stops import StopSignals
 
@@ -114,27 +123,15 @@ class RunCheckpoints(Checkpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Where a validation was due or under way when the state was saved, have Lightning start with it, whole.
-
-        By itself it would skip a validation that was due, and continue one under way without its first batches. The
-        counters are set to those of a validation whose first batch was begun, which it takes as a reason to validate.
-        """
+        """Where a validation was due or under way when the state was saved, have Lightning start with it, whole."""
         self._loaded = checkpoint
         self._resumed = checkpoint["validation_pending"]
         if self._resumed is not None:
-            loops = checkpoint["loops"]["fit_loop"]
-            for counts in (loops["epoch_loop.batch_progress"][span] for span in ("current", "total")):
-                counts["completed"] = counts["processed"]
-            validation = loops["epoch_loop.val_loop.batch_progress"]
-            begun = {"ready": self._resumed + 1, "started": self._resumed + 1}
-            validation["total"] = {**begun, "processed": self._resumed, "completed": self._resumed}
-            validation["current"] = {"ready": 0, "started": 0, "processed": 0, "completed": 0}
+            start_with_validation(checkpoint["loops"]["fit_loop"], self._resumed)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._resumed is not None and not trainer.sanity_checking:
-            total = trainer.fit_loop.epoch_loop.val_loop.batch_progress.total
-            total.reset()
-            total.increment_by(self._resumed)
+            set_validation_batches(trainer, self._resumed)
             self._resumed = None
 
     # ---- when it is saved ----
@@ -174,20 +171,9 @@ class RunCheckpoints(Checkpoint):
         if ends or (self.every_steps is not None and step % self.every_steps == 0):
             save = True
         if signal_number or save:
-            seen = trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.ready
-            self._save_last(trainer, seen if self._validation_is_due(trainer) else None)
+            self._save_last(trainer, validation_batches(trainer)[0] if is_validation_due(trainer) else None)
         if signal_number:
             raise Stopped(signal_number)
-
-    @staticmethod
-    def _validation_is_due(trainer: pl.Trainer) -> bool:
-        """Whether the batch that just ended is one that a validation follows, by the run's own rhythm."""
-        fetcher: Any = trainer.fit_loop._data_fetcher
-        stopping, trainer.should_stop = trainer.should_stop, False  # a stop calls for an extra validation
-        try:
-            return trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
-        finally:
-            trainer.should_stop = stopping
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *rest: Any
@@ -195,8 +181,8 @@ class RunCheckpoints(Checkpoint):
         signal_number, _ = self._agree(trainer, batch_idx, False)
         if signal_number:
             if not trainer.sanity_checking:
-                seen = trainer.fit_loop.epoch_loop.val_loop.batch_progress
-                self._save_last(trainer, seen.total.ready - seen.current.ready)
+                seen, of_this = validation_batches(trainer)
+                self._save_last(trainer, seen - of_this)
             raise Stopped(signal_number)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -218,7 +204,7 @@ class RunCheckpoints(Checkpoint):
         if self.best_value is None:  # nothing was validated so far
             self.best_epoch = trainer.current_epoch
             trainer.save_checkpoint(self.best_path)
-        if trainer.fit_loop.epoch_loop.batch_progress.current.ready >= trainer.num_training_batches:
+        if batches_begun(trainer) >= trainer.num_training_batches:
             self._record_epoch(trainer)
             self._save_last(trainer, None)
         signal_number, _ = self._agree(trainer, 0, False)
@@ -267,13 +253,14 @@ class AveragedWeights(WeightAveraging):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Lightning copies the module before it turns it into another type, in --precision bf16-true and the like.
-        if self._average_model is not None:
-            self._average_model.to(next(pl_module.parameters()).dtype)
+        average = average_of(self)
+        if average is not None:
+            average.to(next(pl_module.parameters()).dtype)
         super().on_train_start(trainer, pl_module)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_validation_epoch_start(trainer, pl_module)
-        self._swapped = self._average_model is not None
+        self._swapped = average_of(self) is not None
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_validation_epoch_end(trainer, pl_module)
@@ -285,9 +272,8 @@ class AveragedWeights(WeightAveraging):
         if not self._swapped:
             super().on_save_checkpoint(trainer, pl_module, checkpoint)
             return
-        assert self._average_model is not None
         prefix = "module."
-        for name, value in self._average_model.state_dict().items():
+        for name, value in average_of(self).state_dict().items():
             key = "current_model_state" if name.startswith(prefix) else "averaging_state"
             checkpoint.setdefault(key, {})[name.removeprefix(prefix)] = value
 
@@ -301,7 +287,7 @@ class SeedEveryStep(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        step = trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1
+        step = batches_begun_in_all(trainer) - 1
         seed = mix(self.seed, step, trainer.global_rank)
         # Not torch.manual_seed: where CUDA is not in use it notes each call down, with a whole stack trace, for later.
         torch.default_generator.manual_seed(seed)

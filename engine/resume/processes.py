@@ -1,11 +1,6 @@
-"""The processes of a run: which this one is, who started it, and how they find each other again after a restart."""
+"""The processes of a run: which this one is, and who started it."""
 
 import os
-from datetime import timedelta
-from typing import Any
-
-import torch
-import torch.distributed as dist
 
 from engine.errors import UsageError
 from engine.terminal import RANKS, is_main_process
@@ -46,32 +41,3 @@ def check_rank(global_rank: int) -> None:
             f"{left} in the environment does not fit the main process of a run, which this is: unset it, or start all "
             "processes with torchrun or srun"
         )
-
-
-def torchrun_store() -> Any:
-    """Return torchrun's own store of keys and values, which outlives the processes, or None without torchrun."""
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        return None
-    return dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
-
-
-def join_again(trainer: Any, timeout: timedelta) -> None:
-    """After a restart by torchrun, form the process group under keys of its own.
-
-    Torch would form it in the store that the processes before the restart used too, and then find their addresses
-    there, where nobody answers any more (seen with torch 2.15). Lightning takes a group that is already there.
-    """
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store = torchrun_store()
-    if attempt == "0" or store is None or trainer.world_size == 1:
-        return
-    device = trainer.strategy.root_device
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group(
-        "nccl" if device.type == "cuda" else "gloo",
-        store=dist.PrefixStore(f"attempt{attempt}", store),
-        rank=int(os.environ["RANK"]),
-        world_size=int(os.environ["WORLD_SIZE"]),
-        timeout=timeout,
-    )

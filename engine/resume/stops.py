@@ -8,10 +8,9 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
 
-from engine.data import workers
 from engine.errors import Stopped
+from engine.resume.lightning_internals import set_loader_patience
 
 # What a job scheduler is told to send shortly before a job's time is up: save, and be put back in the queue.
 REQUEUE = (signal.SIGUSR1, signal.SIGUSR2)
@@ -41,7 +40,7 @@ class StopSignals:
         try:
             yield
         finally:
-            workers.set_patience()
+            set_loader_patience()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -58,13 +57,8 @@ class StopSignals:
         again = bool(self.received) and number == signal.SIGINT
         self.received = self.received or number
         if again or not self.training:
-            workers.set_patience(0.1)
+            set_loader_patience(0.1)
             raise Stopped(number)
-
-
-def leave_handlers_to_us(trainer: Any) -> None:
-    """Keep Lightning from installing its own handlers, which save in the middle of a step and end with status 0."""
-    trainer._signal_connector.register_signal_handlers = lambda: None
 
 
 def requeue() -> str:

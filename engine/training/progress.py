@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback, Checkpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint
 
+from engine.resume.lightning_internals import BarFromOne
 from engine.terminal import say
 
 # Metrics that are shares of 1, of all classes or of one.
@@ -50,7 +51,7 @@ def measured_rows(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
     ]
 
 
-class Bar(RichProgressBar):
+class Bar(BarFromOne):
     """Lightning's bar, with the loss of the step and the newest value of the task's best metric beside it."""
 
     def __init__(self) -> None:
@@ -68,10 +69,6 @@ class Bar(RichProgressBar):
         if best in trainer.callback_metrics:  # more would not fit in 80 columns
             shown[best] = percent_or_number(best, float(trainer.callback_metrics[best]))
         return shown
-
-    def _get_train_description(self, current_epoch: int) -> str:
-        total = self.trainer.max_epochs
-        return f"Epoch {current_epoch + 1}" + (f"/{total}" if total is not None and total > 0 else "")
 
 
 class EpochLines(Checkpoint):

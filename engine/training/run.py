@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import Logger
 from engine.config.config import NOT_SAVED, dump, flatten, plain
 from engine.contract.parts import weights_not_fetched
 from engine.errors import RunError, Stopped, UsageError, cause_in_machine, one_line
-from engine.machine import die_with_parent, forget_absent_gpus, settle_threads
+from engine.machine import forget_absent_gpus, settle_threads
 from engine.record.summary_file import read_summary
 from engine.record.tracking import MetricsCsv, new_run_id, open_tracker, redact, redacted_command
 from engine.report.collect import Collect
@@ -26,8 +26,15 @@ from engine.resume.checkpoint_file import read_checkpoint, sweep, write_text
 from engine.resume.checkpoints import AveragedWeights, DurableCheckpointIO, RunCheckpoints, SeedEveryStep
 from engine.resume.guard import FiniteGuard
 from engine.resume.initial_weights import initialise
-from engine.resume.processes import check_rank, is_started_by_another, join_again
-from engine.resume.stops import REQUEUE, StopSignals, leave_handlers_to_us, requeue
+from engine.resume.lightning_internals import (
+    die_with_parent,
+    end_processes,
+    join_again,
+    leave_signals_to_us,
+    limit_waiting,
+)
+from engine.resume.processes import check_rank, is_started_by_another
+from engine.resume.stops import REQUEUE, StopSignals, requeue
 from engine.terminal import is_main_process, say
 from engine.training import run_folder as folders
 from engine.training.assemble import (
@@ -163,7 +170,7 @@ class Run:
         finally:
             self.seconds["total"] = time.perf_counter() - started
             if status != "finished":
-                self._end_other_processes()
+                end_processes(self.trainer)
             summary = self._summarise(status)
             try:
                 report = self._report()
@@ -183,15 +190,6 @@ class Run:
             say(f"stopped   after {self.trainer.global_step:,} steps; go on with --ckpt_path {last}")
         if stop.number in REQUEUE and "SLURM_JOB_ID" in os.environ and is_main_process():
             say(f"requeue   {requeue()}")
-
-    def _end_other_processes(self) -> None:
-        """End the processes that Lightning started for this run's other devices, whatever state they are in."""
-        processes = getattr(self.trainer.strategy.launcher, "procs", [])
-        ours = list(processes)
-        processes.clear()  # Lightning watches this list, and would kill this process, too, while it writes its report
-        for process in ours:
-            if process.poll() is None:
-                process.kill()
 
     def _finished_before(self, folder: Path) -> bool:
         """Whether there is nothing left of the run that is to be continued, its test included."""
@@ -323,9 +321,8 @@ class Run:
         check_rank(trainer.global_rank)
         settle_threads(trainer.num_devices)
         forget_absent_gpus()
-        leave_handlers_to_us(trainer)
-        if hasattr(trainer.strategy, "_timeout"):
-            trainer.strategy._timeout = timedelta(minutes=self.config["timeout_minutes"])
+        leave_signals_to_us(trainer)
+        limit_waiting(trainer, timedelta(minutes=self.config["timeout_minutes"]))
         return trainer
 
     def _announce(self) -> None:

@@ -14,7 +14,8 @@ from filelock import FileLock, Timeout
 
 from engine.errors import RunError, UsageError
 from engine.resume.checkpoint_file import TEMPORARY, read_checkpoint
-from engine.resume.processes import NAME_VARIABLE, is_restart, torchrun_store
+from engine.resume.lightning_internals import torchrun_store
+from engine.resume.processes import NAME_VARIABLE, is_restart
 from engine.resume.saved_state import check_kinds
 from engine.terminal import complain, is_main_process
 

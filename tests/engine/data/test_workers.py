@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from engine.data import workers
 from engine.errors import cause_in_machine
+from engine.resume.lightning_internals import set_loader_patience
 from tests.tiny import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are not forked there")
@@ -72,11 +73,11 @@ def test_one_that_hangs_is_killed_at_the_end():
     batches = iter(loader("hangs"))
     next(batches)
     (process,) = batches._workers
-    workers.set_patience(0.1)
+    set_loader_patience(0.1)
     try:
         batches._shutdown_workers()
     finally:
-        workers.set_patience()
+        set_loader_patience()
     assert not process.is_alive() and process.exitcode == -signal.SIGKILL
 
 

@@ -1,0 +1,241 @@
+"""The private parts of Lightning, and of the processes under it, that resuming and ending a run exactly depends on.
+
+Nothing else in the engine reads or writes them. Each function says what it relies on and has a test of its own in
+tests/engine/resume/test_lightning_internals.py: a release that changes such a part fails the test named for it.
+Tried with lightning 2.6.
+"""
+
+import contextlib
+import ctypes
+import multiprocessing.queues
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.distributed as dist
+import torch.utils.data
+from lightning.pytorch.callbacks import RichProgressBar, WeightAveraging
+from torch._utils import ExceptionWrapper
+
+LOADER_PATIENCE = float(torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL)  # seconds
+
+
+# ---- where a run stands ----
+
+
+def batches_begun(trainer: pl.Trainer) -> int:
+    """Return how many training batches of this epoch were begun.
+
+    Relies on `epoch_loop.batch_progress.current.ready`, which rises before `on_train_batch_start`.
+    """
+    return trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+
+def batches_begun_in_all(trainer: pl.Trainer) -> int:
+    """Return how many training batches were begun in all epochs, those before a resume included.
+
+    Relies on `epoch_loop.batch_progress.total.ready`, which rises between `on_after_batch_transfer` and
+    `on_train_batch_start`: the first sees the number of the batches before its own.
+    """
+    return trainer.fit_loop.epoch_loop.batch_progress.total.ready
+
+
+def epochs_begun_and_ended(trainer: pl.Trainer) -> tuple[int, int]:
+    """Return how many epochs were begun, and of how many the last batch was done.
+
+    Relies on `fit_loop.epoch_progress.current`: `started` rises before `on_train_epoch_start`, `processed` before
+    `on_train_epoch_end`.
+    """
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    return epochs.started, epochs.processed
+
+
+def validation_batches(trainer: pl.Trainer) -> tuple[int, int]:
+    """Return how many validation batches were begun in all of this epoch's validations, and in the newest of them.
+
+    Relies on `val_loop.batch_progress`: `total.ready` starts anew in each epoch, `current.ready` in each validation.
+    """
+    progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+    return progress.total.ready, progress.current.ready
+
+
+def is_validation_due(trainer: pl.Trainer) -> bool:
+    """Return whether a validation follows the batch that just ended, by the run's own rhythm.
+
+    Relies on `epoch_loop._should_check_val_fx(fit_loop._data_fetcher)`, which also says so when the run is to stop;
+    that does not count here, so `trainer.should_stop` is put aside while it is asked.
+    """
+    fetcher: Any = trainer.fit_loop._data_fetcher
+    stopping, trainer.should_stop = trainer.should_stop, False
+    try:
+        return trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
+    finally:
+        trainer.should_stop = stopping
+
+
+def start_with_validation(loops: Mapping[str, Any], seen: int) -> None:
+    """Change the saved counters of `fit_loop`, so that a run that goes on from them starts with a whole validation.
+
+    By itself Lightning would skip a validation that was due, and continue one under way without its first batches. It
+    validates first if a validation's batch was begun and not completed:
+
+        batch_progress            completed = processed: the training batch before it is over
+        val_loop.batch_progress   total: begun seen + 1, completed seen; current: 0, so that it is whole
+
+    Relies on the names of these counters in a checkpoint, and on `_should_check_val_fx`'s caller reading them so.
+
+    Args:
+        loops: `checkpoint["loops"]["fit_loop"]`, changed in place.
+        seen: how many validation batches the epoch had seen before that validation.
+    """
+    for counts in (loops["epoch_loop.batch_progress"][span] for span in ("current", "total")):
+        counts["completed"] = counts["processed"]
+    validation = loops["epoch_loop.val_loop.batch_progress"]
+    validation["total"] = {"ready": seen + 1, "started": seen + 1, "processed": seen, "completed": seen}
+    validation["current"] = {"ready": 0, "started": 0, "processed": 0, "completed": 0}
+
+
+def set_validation_batches(trainer: pl.Trainer, seen: int) -> None:
+    """Have `seen` validation batches be counted so far in this epoch: undoes the +1 of `start_with_validation`.
+
+    Relies on `val_loop.batch_progress.total`, with `reset` and `increment_by`.
+    """
+    total = trainer.fit_loop.epoch_loop.val_loop.batch_progress.total
+    total.reset()
+    total.increment_by(seen)
+
+
+def set_rates(scheduler: Any, rates: Sequence[float]) -> None:
+    """Have a LambdaLR go on from other learning rates than those it was saved with, at the step where it stands.
+
+    Relies on torch's `base_lrs`, which its rates are multiples of, and `_last_lr`, which it saves and tells.
+    """
+    scheduler.base_lrs = list(rates)
+    for group, rate, factor in zip(scheduler.optimizer.param_groups, rates, scheduler.lr_lambdas, strict=True):
+        group["lr"] = rate * factor(scheduler.last_epoch)
+    scheduler._last_lr = [group["lr"] for group in scheduler.optimizer.param_groups]
+
+
+def average_of(callback: WeightAveraging) -> Any:
+    """Return the model that holds the averaged weights (torch's AveragedModel), or None before the fit is set up.
+
+    Relies on `_average_model`, which `setup` makes.
+    """
+    return callback._average_model
+
+
+class BarFromOne(RichProgressBar):
+    """Lightning's bar, with epochs counted from 1, as everywhere else a person reads them.
+
+    Relies on `_get_train_description`, which makes the bar's label.
+    """
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        total = self.trainer.max_epochs
+        return f"Epoch {current_epoch + 1}" + (f"/{total}" if total is not None and total > 0 else "")
+
+
+# ---- signals and processes ----
+
+
+def leave_signals_to_us(trainer: pl.Trainer) -> None:
+    """Keep Lightning from installing its own handlers, which save in the middle of a step and end with status 0.
+
+    Relies on `trainer._signal_connector.register_signal_handlers`, called at the start of fit and test.
+    """
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+
+
+def limit_waiting(trainer: pl.Trainer, timeout: timedelta) -> None:
+    """Set how long processes wait for each other before one of them counts as dead; nothing where there is one only.
+
+    Relies on `strategy._timeout` of DDPStrategy and its kin, given to `init_process_group`. Its constructor would take
+    it, but the strategy is chosen by name.
+    """
+    if hasattr(trainer.strategy, "_timeout"):
+        trainer.strategy._timeout = timeout
+
+
+def end_processes(trainer: pl.Trainer) -> None:
+    """Kill the processes that Lightning started for this run's other devices, whatever state they are in.
+
+    Relies on `strategy.launcher.procs`, a list of `subprocess.Popen`. Lightning watches this very list, and would kill
+    this process, too, while it writes its report: so it is emptied first.
+    """
+    processes = getattr(trainer.strategy.launcher, "procs", [])
+    ours = list(processes)
+    processes.clear()
+    for process in ours:
+        if process.poll() is None:
+            process.kill()
+
+
+def torchrun_store() -> Any:
+    """Return torchrun's own store of keys and values, which outlives the processes, or None without torchrun.
+
+    Relies on TORCHELASTIC_USE_AGENT_STORE, which torchrun sets where its agent serves the store.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    return dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+
+
+def join_again(trainer: pl.Trainer, timeout: timedelta) -> None:
+    """After a restart by torchrun, form the process group under keys of its own.
+
+    Torch would form it in the store that the processes before the restart used too, and then find their addresses
+    there, where nobody answers any more (seen with torch 2.15). Relies on Lightning taking a group that is already
+    there.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = torchrun_store()
+    if attempt == "0" or store is None or trainer.world_size == 1:
+        return
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        store=dist.PrefixStore(f"attempt{attempt}", store),
+        rank=int(os.environ["RANK"]),
+        world_size=int(os.environ["WORLD_SIZE"]),
+        timeout=timeout,
+    )
+
+
+def die_with_parent() -> None:
+    """Have the system end this process when the one that started it ends, however that happens (Linux only).
+
+    Relies on the C library's `prctl`, called through ctypes; nothing happens where there is none.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
+
+
+def set_loader_patience(seconds: float = LOADER_PATIENCE) -> None:
+    """Set how long each loading process is waited for at the end before it is killed, in case it hangs.
+
+    Relies on `torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL`, which DataLoader reads whenever it waits.
+    """
+    torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = seconds
+
+
+def report_lost_batches() -> None:
+    """In a loading process: have a batch that cannot be handed over raise in the process that waits for it.
+
+    A full shared memory would otherwise drop it, with a traceback on the screen, and the wait would have no end.
+    Relies on `multiprocessing.queues.Queue._on_queue_feeder_error`, the hook that Python's own process pools use, and
+    on DataLoader raising what arrives as (index, `torch._utils.ExceptionWrapper`).
+    """
+    multiprocessing.queues.Queue._on_queue_feeder_error = _hand_over  # type: ignore[attr-defined]
+
+
+def _hand_over(queue: Any, error: Exception, batch: Any) -> None:
+    try:
+        raise RuntimeError(f"DataLoader worker cannot hand over a batch ({error})") from error
+    except RuntimeError:
+        queue.put((batch[0], ExceptionWrapper(where="in a loading process")))
