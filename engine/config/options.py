@@ -1,7 +1,8 @@
 """Every option of a run: where it comes from, its type, its default, what it says on the help page.
 
 Options are read from the signatures and docstrings of the things they configure, so that each is written down once:
-`--backbone.widths` is the parameter `widths` of the backbone chosen. Options of Lightning's Trainer have no prefix.
+`--backbone.widths` is the parameter `widths` of the backbone chosen. Options of Lightning's Trainer have no prefix,
+and are recorded in trainer_flags.py, so that --help need not import it.
 """
 
 import dataclasses
@@ -14,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import docstring_parser
-from lightning.pytorch import Trainer
 
+from engine.config.trainer_flags import FLAGS
 from engine.contract.optim import OPTIMISERS, training_options
 from engine.contract.parts import find_data, parts
 from engine.contract.registry import closest, look_up, options_of
@@ -132,25 +133,24 @@ def builder_of(section: str, name: str) -> Callable[..., Any]:
 
 def section_options(section: str, name: str) -> list[Option]:
     """Return the options of one section, given the name chosen for it."""
-    found = _from_signature(builder_of(section, name), f"{section}.")
+    found = from_signature(builder_of(section, name), f"{section}.")
     if section == "optim":
-        found += _from_signature(training_options, "optim.")
+        found += from_signature(training_options, "optim.")
     return [option for option in found if option.key not in INTERNAL]
 
 
 def trainer_options() -> list[Option]:
     """Return the flags of Lightning's Trainer that a run leaves to the user."""
     options = []
-    for option in _from_signature(Trainer, ""):
-        if option.key in OWNED:
-            continue
+    for option in (Option(*flag) for flag in FLAGS):
         default = {"log_every_n_steps": 50, "enable_model_summary": False}.get(option.key, option.default)
-        annotation = str | None if option.key == "precision" else _plain(option.annotation)
+        annotation = str | None if option.key == "precision" else option.annotation
         options.append(Option(option.key, annotation, default, TRAINER_HELP.get(option.key, option.help)))
     return options
 
 
-def _from_signature(builder: Callable[..., Any], prefix: str) -> list[Option]:
+def from_signature(builder: Callable[..., Any], prefix: str) -> list[Option]:
+    """Return an option for each parameter of a class or function, its key after `prefix`."""
     documented = builder.func if hasattr(builder, "func") else builder  # a partial's docstring is its function's
     texts, hints = {}, {}
     for source in reversed(documented.__mro__) if inspect.isclass(documented) else [documented]:
@@ -166,18 +166,6 @@ def _from_signature(builder: Callable[..., Any], prefix: str) -> list[Option]:
             annotation, default = annotation | None, None
         found.append(Option(f"{prefix}{name}", annotation, default, texts.get(name, "")))
     return found
-
-
-def _plain(annotation: Any) -> Any:
-    """Strip Python classes from a Trainer parameter's type: from a command line they come as plain values only."""
-    if typing.get_origin(annotation) is not typing.Union:
-        return annotation
-    kept = [
-        kind
-        for kind in typing.get_args(annotation)
-        if not inspect.isclass(kind) or typing.get_origin(kind) or kind in (str, int, float, bool, type(None))
-    ]
-    return typing.Union[tuple(kept)]  # noqa: UP007, their number is known only now
 
 
 def _first_sentence(text: str) -> str:
