@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from engine.contract.errors import UserError
 from engine.contract.registry import brief, look_up
 
 MOST_LAYERS = 64  # of one kind in a network
@@ -85,7 +86,7 @@ def build_norm(name: str, channels: int) -> nn.Module:
 def check_dropout(dropout: float) -> float:
     """Return `dropout` if it is a probability in [0, 1), else raise ValueError."""
     if not 0.0 <= dropout < 1.0:
-        raise ValueError(f"dropout is a probability in [0, 1), got {dropout}")
+        raise UserError(f"dropout is a probability in [0, 1), got {dropout}")
     return dropout
 
 
@@ -93,9 +94,9 @@ def check_positive(name: str, values: int | list[int], most: int = 2**20) -> Non
     """Raise ValueError unless there are 1 to MOST_LAYERS values, each from 1 to `most`."""
     listed = [values] if isinstance(values, int) else values
     if not listed or min(listed) < 1:
-        raise ValueError(f"{name} must be 1 or more, got {values}")
+        raise UserError(f"{name} must be 1 or more, got {values}")
     if len(listed) > MOST_LAYERS or max(listed) > most:
-        raise ValueError(f"{name} is at most {most:,}, {MOST_LAYERS} of them, got {brief(values)}")
+        raise UserError(f"{name} is at most {most:,}, {MOST_LAYERS} of them, got {brief(values)}")
 
 
 class ConvBlock(nn.Sequential):
@@ -142,7 +143,7 @@ class InceptionBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, norm: str = "batch", activation: str = "relu") -> None:
         super().__init__()
         if out_channels < 4 or out_channels % 4:
-            raise ValueError(f"an Inception block's width is a multiple of 4, got {out_channels}")
+            raise UserError(f"an Inception block's width is a multiple of 4, got {out_channels}")
         quarter = out_channels // 4
 
         def conv(i: int, o: int, kernel_size: int) -> ConvBlock:

@@ -26,6 +26,7 @@ from engine.config.options import (
     trainer_options,
     type_name,
 )
+from engine.contract.errors import UserError
 from engine.contract.parts import parts
 from engine.contract.registry import brief, closest, fits, look_up
 from engine.errors import UsageError, one_line
@@ -182,7 +183,7 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     """Turn a nested configuration into dotted keys; a section that is only a name becomes its `.name`.
 
     Raises:
-        ValueError: an option is given twice, in two spellings.
+        UserError: an option is given twice, in two spellings.
     """
     pairs: list[tuple[str, Any]] = []
     for key, value in config.items():
@@ -194,7 +195,7 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     flat = dict(pairs)
     if len(flat) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)} is given twice")
+        raise UserError(f"{next(key for key in keys if keys.count(key) > 1)} is given twice")
     return flat
 
 
@@ -258,7 +259,7 @@ def resolve(sources: Sequence[Source]) -> tuple[dict[str, Any], list[str]]:
     for section, name in names.items():
         try:
             builder_of(section, name)
-        except (ValueError, TypeError) as error:
+        except UserError as error:
             raise UsageError(str(error)) from error
     options = {option.key: option for option in _all_options(names)}
     merged: dict[str, Any] = {}
@@ -281,7 +282,7 @@ def _names(sources: Sequence[Source]) -> dict[str, str]:
     task = str(given.get("task.name", DEFAULT_TASK))
     try:
         recipe = look_up("task", task, parts().tasks).recipe
-    except ValueError as error:
+    except UserError as error:
         raise UsageError(str(error)) from error
     return {s: str(given.get(f"{s}.name", recipe.get(f"{s}.name", task))) for s in SECTIONS}
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import docstring_parser
 
 from engine.config.trainer_flags import FLAGS
+from engine.contract.errors import UserError
 from engine.contract.optim import OPTIMISERS, training_options
 from engine.contract.parts import find_data, parts
 from engine.contract.registry import closest, look_up, options_of
@@ -122,7 +123,7 @@ def builder_of(section: str, name: str) -> Callable[..., Any]:
     """Return what a section's name stands for.
 
     Raises:
-        ValueError: there is nothing of that name.
+        UserError: there is nothing of that name.
     """
     if section == "backbone":
         return parts().find_backbone(name)
@@ -191,10 +192,10 @@ def help_page(names: Mapping[str, str], recipe: Mapping[str, Any], topic: str) -
     """Return the help page on a topic for the names chosen: a screen of the most used, a section, or everything.
 
     Raises:
-        ValueError: there is no such topic, or nothing of such a name.
+        UserError: there is no such topic, or nothing of such a name.
     """
     if topic not in ("", *HELP_TOPICS):
-        raise ValueError(f"--help {topic}: it is about {', '.join(HELP_TOPICS)}{closest(topic, HELP_TOPICS)}")
+        raise UserError(f"--help {topic}: it is about {', '.join(HELP_TOPICS)}{closest(topic, HELP_TOPICS)}")
     by_key = {option.key: option for option in [*trainer_options(), *RUN_OPTIONS, CONFIG_OPTION]}
     pages: dict[str, list[str]] = {"run": ["run", *_rows([*RUN_OPTIONS, CONFIG_OPTION, PRINT_OPTION])]}
     for section in SECTIONS:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from engine.contract.errors import UserError
+
 SIZE = "size"  # PyTorch's name for the first argument of functions that make a tensor of a given shape
 
 
@@ -14,7 +16,7 @@ class AllocationLimit(TorchDispatchMode):
     """Within, tensors of given shapes take `limit` bytes together at most; one that would take more is not made.
 
     Raises:
-        ValueError: says `message`, with the bytes needed so far in GiB for `{needed}`.
+        UserError: says `message`, with the bytes needed so far in GiB for `{needed}`.
     """
 
     def __init__(self, limit: int, message: str) -> None:
@@ -31,5 +33,5 @@ class AllocationLimit(TorchDispatchMode):
             kind = options.get("dtype") or torch.get_default_dtype()
             self.needed += math.prod(args[0] if args else options[SIZE]) * kind.itemsize
             if self.needed > self.limit:
-                raise ValueError(self.message.format(needed=f"{self.needed / 2**30:,.1f}"))
+                raise UserError(self.message.format(needed=f"{self.needed / 2**30:,.1f}"))
         return func(*args, **options)

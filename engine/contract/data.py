@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from engine.contract.errors import UserError
 from engine.contract.registry import brief
 from engine.data import workers
 from engine.data.sampler import EpochBatchSampler, mix
@@ -27,11 +28,11 @@ def part_of(num_images: int, train_size: float) -> int:
     """Return how many of the images for training `train_size` keeps: a share in (0, 1], or above 1 their number.
 
     Raises:
-        ValueError: it keeps none, or more than there are.
+        UserError: it keeps none, or more than there are.
     """
     kept = round(num_images * train_size) if train_size <= 1 else int(train_size)
     if not 1 <= kept <= num_images or (train_size > 1 and kept != train_size):
-        raise ValueError(
+        raise UserError(
             f"train_size is a share, up to 1, or a number of the {num_images:,} images for training, got {train_size:g}"
         )
     return kept
@@ -72,11 +73,11 @@ class ImageDataModule(pl.LightningDataModule):
     def __init__(self, batch_size: int, num_workers: int, seed: int) -> None:
         super().__init__()
         if batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+            raise UserError(f"batch_size must be 1 or more, got {batch_size}")
         if num_workers < 0:
-            raise ValueError(f"num_workers must be 0 or more, got {num_workers}")
+            raise UserError(f"num_workers must be 0 or more, got {num_workers}")
         if num_workers > (most := max(64, 8 * available_cores())):
-            raise ValueError(f"num_workers {num_workers} is more than this machine can serve: use at most {most}")
+            raise UserError(f"num_workers {num_workers} is more than this machine can serve: use at most {most}")
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
@@ -175,21 +176,21 @@ class ImageDataModule(pl.LightningDataModule):
             limit: Lightning's limit_train_batches.
 
         Raises:
-            ValueError: the numbers differ: a step has other images, by another batch size or number of processes.
+            UserError: the numbers differ: a step has other images, by another batch size or number of processes.
         """
         for name in ("epoch", "batches", "of"):
             if not isinstance(value := state_dict.get(name), int) or isinstance(value, bool) or not 0 <= value < 2**62:
-                raise ValueError(f"its position in the data has {name} {brief(value)}")
+                raise UserError(f"its position in the data has {name} {brief(value)}")
         whole = len(self._sampler_of(world_size))
         now = whole if limit is None else min(limit, whole) if isinstance(limit, int) else int(whole * limit)
         images = len(self.stores["train"])
         if state_dict["batches"] and images != state_dict.get("images", images):
-            raise ValueError(
+            raise UserError(
                 f"the run stopped within an epoch of {state_dict['images']:,} training images, and there are now "
                 f"{images:,}: resume with the images it had"
             )
         if state_dict["batches"] and now != state_dict["of"]:
-            raise ValueError(
+            raise UserError(
                 f"the run stopped after {state_dict['batches']} of an epoch's {state_dict['of']} batches, and an epoch "
                 f"now has {now}: resume with as many images per step, --data.batch_size times processes, as it had"
             )

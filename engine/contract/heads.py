@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from engine.contract.errors import UserError
+
 
 class Head(nn.Module):
     """Turns a backbone's maps into the task's output, asking only for their channels and strides."""
@@ -78,7 +80,7 @@ def check_grid(maps: Sequence[Tensor], strides: Sequence[int], image_size: tuple
     """Refuse maps that do not cover an image of `image_size` = (H, W) evenly, for heads that draw on its grid.
 
     Raises:
-        ValueError: a map has another size than ceil(H / stride), ceil(W / stride).
+        UserError: a map has another size than ceil(H / stride), ceil(W / stride).
     """
     if torch.compiler.is_exporting():
         return  # sizes may be unknown then, and were looked at before
@@ -86,7 +88,7 @@ def check_grid(maps: Sequence[Tensor], strides: Sequence[int], image_size: tuple
         height, width = (math.ceil(side / stride) for side in image_size)
         if feature.shape[-2:] != (height, width):
             got = "x".join(map(str, feature.shape[-2:]))
-            raise ValueError(
+            raise UserError(
                 f"this head draws on the image's grid and needs a map of {height}x{width} at stride {stride}, got "
                 f"{got}: use a backbone with padding, such as the cnn with --backbone.padding same"
             )

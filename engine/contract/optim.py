@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
+from engine.contract.errors import UserError
 from engine.contract.registry import check_options, look_up
 
 Schedule = Literal["constant", "cosine", "one_cycle"]
@@ -78,15 +79,15 @@ def training_options(
             validated and kept. 0 for none.
     """
     if not (weight_decay >= 0 and math.isfinite(weight_decay)):
-        raise ValueError(f"weight_decay is 0 or more, got {weight_decay}")
+        raise UserError(f"weight_decay is 0 or more, got {weight_decay}")
     if warmup is None:
         warmup = 0.25 if schedule == "one_cycle" else 0.0
     if not 0 <= warmup < 1:
-        raise ValueError(f"warmup is a share of all steps in [0, 1), got {warmup}")
+        raise UserError(f"warmup is a share of all steps in [0, 1), got {warmup}")
     if not 0 <= ema < 1:
-        raise ValueError(f"ema is the decay of an average in [0, 1), got {ema}")
+        raise UserError(f"ema is the decay of an average in [0, 1), got {ema}")
     if schedule not in ("constant", "cosine", "one_cycle"):
-        raise ValueError(f"unknown schedule {schedule!r}; choose from constant, cosine, one_cycle")
+        raise UserError(f"unknown schedule {schedule!r}; choose from constant, cosine, one_cycle")
     return {"weight_decay": weight_decay, "schedule": schedule, "warmup": warmup, "ema": ema}
 
 
@@ -94,7 +95,7 @@ def build_optimiser(module: nn.Module, name: str = "adamw", **options: Any) -> t
     """Return an optimiser over the module's trainable weights, and the checked values of `training_options`.
 
     Raises:
-        ValueError: no such optimiser, or an option or value that it does not take.
+        UserError: no such optimiser, or an option or value that it does not take.
     """
     builder = look_up("optimiser", name, OPTIMISERS)
     shared = {key: options.pop(key) for key in list(options) if key in training_options.__annotations__}
@@ -103,7 +104,7 @@ def build_optimiser(module: nn.Module, name: str = "adamw", **options: Any) -> t
     training = training_options(**shared)
     lr = options.get("lr")
     if lr is not None and not (lr > 0 and math.isfinite(lr)):
-        raise ValueError(f"lr, the learning rate, is a finite number above 0, got {lr}")
+        raise UserError(f"lr, the learning rate, is a finite number above 0, got {lr}")
     parameters = [p for p in module.parameters() if p.requires_grad]
     # One call a step instead of several a weight, where there is one. Asked for a group at a time because the optimiser
     # as a whole would then also undo fp16's scaling, which rules out clipping.
@@ -113,7 +114,10 @@ def build_optimiser(module: nn.Module, name: str = "adamw", **options: Any) -> t
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": training["weight_decay"], **fused},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0, **fused},
     ]
-    return builder([group for group in groups if group["params"]], **options), training
+    try:
+        return builder([group for group in groups if group["params"]], **options), training
+    except ValueError as error:  # PyTorch's own, about a value that it cannot take
+        raise UserError(f"optimiser {name}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.contract.errors import UserError
 from engine.contract.registry import check_options, look_up, options_of
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def build_backbone(name: str, in_channels: int, image_size: Sequence[int], **opt
     """Build a backbone by name for images of `in_channels` channels and `image_size` = (H, W) pixels.
 
     Raises:
-        ValueError: no such backbone, or an option or value that it does not take.
+        UserError: no such backbone, or an option or value that it does not take.
         OSError: its pretrained weights cannot be had.
     """
     builder = parts().find_backbone(name)
@@ -84,7 +85,7 @@ def build_head(name: str, channels: Sequence[int], strides: Sequence[int], num_o
     """Build a head by name for maps of these channels and strides.
 
     Raises:
-        ValueError: no such head, or an option or value that it does not take.
+        UserError: no such head, or an option or value that it does not take.
     """
     builder = look_up("head", name, parts().heads)
     check_options(f"head {name}", options, builder, ("channels", "strides", "num_outputs"))
@@ -95,13 +96,13 @@ def check_gives(name: str, needed: str, task: str) -> None:
     """Refuse a head that does not give what a task needs.
 
     Raises:
-        ValueError: no such head, or one of another kind; names those that would do.
+        UserError: no such head, or one of another kind; names those that would do.
     """
     heads = parts().heads
     head = look_up("head", name, heads)
     if head.gives != needed:
         fitting = [other for other, kind in heads.items() if kind.gives == needed]
-        raise ValueError(f"head {name} gives {head.gives}, and task {task} needs {needed}: use {' or '.join(fitting)}")
+        raise UserError(f"head {name} gives {head.gives}, and task {task} needs {needed}: use {' or '.join(fitting)}")
 
 
 # ---- tasks ----
@@ -112,7 +113,7 @@ def load_task(path: Any, map_location: Any = "cpu") -> "Task":
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not a whole checkpoint of one of our tasks.
+        UserError: the file is not a whole checkpoint of one of our tasks.
     """
     from engine.resume.checkpoint_file import read_checkpoint
 
@@ -145,14 +146,14 @@ def find_data(name: str) -> Callable[..., "ImageDataModule"]:
     """Return the constructor of a data module: one of ours by name, or that of folders for a path.
 
     Raises:
-        ValueError: there is no such data module.
+        UserError: there is no such data module.
     """
     if is_path(name):
         return functools.partial(own_data(Path(name).expanduser()), path=name)
     try:
         return look_up("data", name, parts().data)
     except ValueError as error:
-        raise ValueError(f"{error}; or give the path of a folder") from error
+        raise UserError(f"{error}; or give the path of a folder") from error
 
 
 def build_data(name: str, task: str, seed: int, known: Any = None, **options: Any) -> "ImageDataModule":
@@ -161,7 +162,7 @@ def build_data(name: str, task: str, seed: int, known: Any = None, **options: An
     `seed` determines the order of training and its augmentation. `known` is what a checkpoint says of its files.
 
     Raises:
-        ValueError: no such data module, or folder, or not for this task; or an option or value that it does not take.
+        UserError: no such data module, or folder, or not for this task; or an option or value that it does not take.
     """
     builder = find_data(name)
     check_options(f"data {name}", options, builder, ("task", "seed", "path", "known"))
@@ -171,5 +172,5 @@ def build_data(name: str, task: str, seed: int, known: Any = None, **options: An
         options["task"] = task
     data = builder(seed=seed, **options)
     if task not in data.tasks:
-        raise ValueError(f"data {name} is for task {' or '.join(data.tasks)}, not {task}")
+        raise UserError(f"data {name} is for task {' or '.join(data.tasks)}, not {task}")
     return data

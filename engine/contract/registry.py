@@ -7,6 +7,8 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
+from engine.contract.errors import UserError
+
 T = TypeVar("T")
 LONGEST_NAME = 200  # characters that are compared with what there is
 
@@ -21,11 +23,11 @@ def look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
     """Return `known[name]`.
 
     Raises:
-        ValueError: no such name; lists the valid ones and the closest.
+        UserError: no such name; lists the valid ones and the closest.
     """
     if not isinstance(name, str) or name not in known:
         near = closest(name, known) if isinstance(name, str) else ""
-        raise ValueError(f"unknown {kind} {brief(name)}{near}; choose from: {', '.join(known)}")
+        raise UserError(f"unknown {kind} {brief(name)}{near}; choose from: {', '.join(known)}")
     return known[name]
 
 
@@ -61,17 +63,17 @@ def check_options(
     """Refuse values of a wrong type, and options that `builder` does not take or are `internal` (its callers set them).
 
     Raises:
-        ValueError: names the first such option, and the closest valid one or the expected type.
+        UserError: names the first such option, and the closest valid one or the expected type.
     """
     valid = {name: parameter for name, parameter in options_of(builder).items() if name not in internal}
     for option, value in options.items():
         if option not in valid:
-            raise ValueError(
+            raise UserError(
                 f"{what} has no option {brief(option)}{closest(str(option), valid)}; it takes: {', '.join(valid)}"
             )
         if not fits(value, valid[option].annotation):
             kind = inspect.formatannotation(valid[option].annotation).replace("collections.abc.", "")
-            raise ValueError(f"{what}: {option} is {kind}, got {brief(value)}")
+            raise UserError(f"{what}: {option} is {kind}, got {brief(value)}")
 
 
 def fits(value: Any, annotation: Any) -> bool:

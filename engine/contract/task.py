@@ -14,6 +14,7 @@ from torchmetrics import Metric
 
 from engine.contract.allocation import AllocationLimit
 from engine.contract.backbone import Backbone
+from engine.contract.errors import UserError
 from engine.contract.mistakes import Mistake
 from engine.contract.optim import Course, build_optimiser, rate_factor
 from engine.contract.parts import build_backbone, build_head, check_gives, weights_not_fetched
@@ -37,22 +38,22 @@ def check_described(hparams: Mapping[str, Any]) -> None:
     """Refuse a description of images and classes that none can have; the types are right already.
 
     Raises:
-        ValueError: names the hyperparameter, and what was expected.
+        UserError: names the hyperparameter, and what was expected.
     """
     names, size, channels = hparams["class_names"], hparams["image_size"], hparams["in_channels"]
     if not names or len(set(names)) < len(names) or max(map(len, names)) > LONGEST_NAME:
-        raise ValueError(f"class_names are different names of at most {LONGEST_NAME} characters, got {brief(names)}")
+        raise UserError(f"class_names are different names of at most {LONGEST_NAME} characters, got {brief(names)}")
     if len(size) != 2 or min(size) < 1 or max(size) > LONGEST_SIDE or math.prod(size) > MOST_PIXELS:
-        raise ValueError(
+        raise UserError(
             f"image_size is height and width in pixels, 1 to {LONGEST_SIDE:,} each and {MOST_PIXELS:,} together, "
             f"got {brief(list(size))}"
         )
     if not 1 <= channels <= MOST_CHANNELS:
-        raise ValueError(f"in_channels is 1 to {MOST_CHANNELS:,}, got {channels}")
+        raise UserError(f"in_channels is 1 to {MOST_CHANNELS:,}, got {channels}")
     if not len(hparams["mean"]) == len(hparams["std"]) == channels or not all(
         math.isfinite(mean) and 0 < std < math.inf for mean, std in zip(hparams["mean"], hparams["std"], strict=True)
     ):
-        raise ValueError(
+        raise UserError(
             f"mean and std have a number per channel ({channels}), those of std above 0, "
             f"got {brief(hparams['mean'])} and {brief(hparams['std'])}"
         )
@@ -62,7 +63,7 @@ def build_parts(hparams: Mapping[str, Any]) -> tuple[Backbone, Any]:
     """Return the backbone and the head that hyperparameters describe.
 
     Raises:
-        ValueError: a name, an option or a value that does not exist; or memory does not hold the weights.
+        UserError: a name, an option or a value that does not exist; or memory does not hold the weights.
     """
     too_large = "the network takes {needed} GiB of memory, more than is free: use smaller widths, kernels or images"
     with AllocationLimit(available_memory(), too_large):
@@ -133,7 +134,7 @@ class Task(pl.LightningModule):
         """Save the hyperparameters, plain values by name, and build the backbone and the head that they describe.
 
         Raises:
-            ValueError: a name, an option or a value that does not exist, or a head that gives something else.
+            UserError: a name, an option or a value that does not exist, or a head that gives something else.
         """
         backbone, head = self.default_parts()
         if plain["backbone"] is None and plain["head"] is None:
@@ -157,22 +158,22 @@ class Task(pl.LightningModule):
         """Refuse a data module whose images are not those that the network was built for; Lightning calls this first.
 
         Raises:
-            ValueError: names what differs.
+            UserError: names what differs.
         """
         data = getattr(self.trainer, "datamodule", None)
         published = {name: getattr(data, name, None) for name in ("tasks", "class_names", *ABOUT_IMAGES)}
         kinds, names = published.pop("tasks"), published.pop("class_names")
         if kinds is not None and self.takes not in kinds:
-            raise ValueError(f"task {self.task_name} takes data for {self.takes}, and this is for {', '.join(kinds)}")
+            raise UserError(f"task {self.task_name} takes data for {self.takes}, and this is for {', '.join(kinds)}")
         own = self.hparams["class_names"]
         if names is not None and len(names) != len(own):
-            raise ValueError(
+            raise UserError(
                 f"the data has {len(names)} class_names, and the network {len(own)}: build it with the data's"
             )
         for name, given in published.items():
             given = list(given) if isinstance(given, tuple) else given
             if given is not None and given != self.hparams.get(name, given):
-                raise ValueError(
+                raise UserError(
                     f"the data's {name} is {given}, and the network's {self.hparams[name]}: build it with the data's"
                 )
 
@@ -185,7 +186,7 @@ class Task(pl.LightningModule):
         """Let the network see a batch of blank images, and keep nothing of that.
 
         Raises:
-            ValueError: its layers cannot take so few images, or such small ones.
+            UserError: its layers cannot take so few images, or such small ones.
         """
         images = torch.zeros(num_images, self.hparams["in_channels"], *self.hparams["image_size"])
         before = {name: buffer.clone() for name, buffer in self.named_buffers()}
@@ -194,13 +195,13 @@ class Task(pl.LightningModule):
                 self.train(training).try_out(images)
         except ValueError as error:
             if "Expected more than 1 value per channel" in str(error):  # batch and group normalisation
-                raise ValueError(
+                raise UserError(
                     "a training batch of one image is too small for this network, whose normalisation is left with "
                     "one value per channel: give a --data.batch_size that leaves no batch of one image, a larger "
                     "--data.image_size, or --backbone.norm none"
                 ) from error
             if "Expected more than 1 spatial element" in str(error):  # instance normalisation
-                raise ValueError(
+                raise UserError(
                     f"images of {self.hparams['image_size']} are too small for this network, whose normalisation is "
                     "left with one pixel: give a larger --data.image_size, fewer widths, or another norm"
                 ) from error
@@ -222,7 +223,7 @@ class Task(pl.LightningModule):
         if not 0 <= steps < math.inf:
             if schedule == "constant" and not warmup:
                 return optimiser
-            raise ValueError(f"schedule {schedule} has to know how long the run is: give --max_epochs or --max_steps")
+            raise UserError(f"schedule {schedule} has to know how long the run is: give --max_epochs or --max_steps")
         self._course = Course(until=int(steps))
         self._rate_changes = schedule != "constant" or bool(warmup)
 
@@ -348,13 +349,13 @@ class Task(pl.LightningModule):
         """Refuse a best metric that is not a number, which would otherwise look like a result.
 
         Raises:
-            ValueError: says why there is nothing to measure.
+            UserError: says why there is nothing to measure.
         """
         name = self.best_metric.partition("/")[2]
         value = measured.get(name, 0.0)
         if math.isnan(float(value.compute() if isinstance(value, Metric) else value)):
             images = {"val": "validation images", "test": "test images"}[split]
-            raise ValueError(f"{split}/{name} cannot be measured on the {images}: {self.unmeasured}; {remedy}")
+            raise UserError(f"{split}/{name} cannot be measured on the {images}: {self.unmeasured}; {remedy}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["task"] = self.task_name
@@ -408,10 +409,10 @@ class Task(pl.LightningModule):
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is not a whole checkpoint of this task.
+            UserError: the file is not a whole checkpoint of this task.
         """
         if hparams_file is not None or weights_only is False:
-            raise ValueError("a checkpoint is read alone and as plain values: leave hparams_file and weights_only out")
+            raise UserError("a checkpoint is read alone and as plain values: leave hparams_file and weights_only out")
         return cls.from_checkpoint(read_checkpoint(checkpoint_path), map_location, strict is not False, **kwargs)
 
     @classmethod
@@ -420,7 +421,7 @@ class Task(pl.LightningModule):
     ) -> Self:
         """Rebuild the task from a checkpoint that has been read; see `load_from_checkpoint`."""
         if checkpoint["task"] != cls.task_name:
-            raise ValueError(f"this checkpoint holds task {checkpoint['task']!r}, not {cls.task_name!r}")
+            raise UserError(f"this checkpoint holds task {checkpoint['task']!r}, not {cls.task_name!r}")
         hparams = cls.checked({**checkpoint["hyper_parameters"], **changes})
         weights = checkpoint["state_dict"]
         size = sum(value.nbytes for value in weights.values())
@@ -433,14 +434,14 @@ class Task(pl.LightningModule):
         own = task.state_dict()
         for name, value in weights.items():
             if name in own and value.is_floating_point() != own[name].is_floating_point():
-                raise ValueError(f"the checkpoint's weight {name} has type {value.dtype}, not {own[name].dtype}")
+                raise UserError(f"the checkpoint's weight {name} has type {value.dtype}, not {own[name].dtype}")
             if value.is_floating_point() and not bool((value < math.inf).all()):  # a mask may hold -inf
-                raise ValueError(f"the checkpoint's weight {name} has values that are not numbers: training had failed")
+                raise UserError(f"the checkpoint's weight {name} has values that are not numbers: training had failed")
         try:
             task.load_state_dict(weights, strict=strict)
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()  # of as many as there are weights
-            raise ValueError(f"the checkpoint's weights are of another network ({reason[:200]})") from error
+            raise UserError(f"the checkpoint's weights are of another network ({reason[:200]})") from error
         return task.to(map_location).eval()
 
     @classmethod
@@ -448,16 +449,16 @@ class Task(pl.LightningModule):
         """Return hyperparameters that were read from a file, with defaults for those it lacks.
 
         Raises:
-            ValueError: they are not such that the task could have been built from them.
+            UserError: they are not such that the task could have been built from them.
         """
         if not isinstance(hparams, Mapping):
-            raise ValueError(f"hyperparameters are a mapping, got {brief(hparams)}")
+            raise UserError(f"hyperparameters are a mapping, got {brief(hparams)}")
         check_options(f"task {cls.task_name}", hparams, cls)
         parameters = options_of(cls)
         complete = {name: p.default for name, p in parameters.items() if p.default is not p.empty} | dict(hparams)
         for name in parameters:
             if name not in complete:
-                raise ValueError(f"task {cls.task_name} lacks its hyperparameter {name}")
+                raise UserError(f"task {cls.task_name} lacks its hyperparameter {name}")
         check_described(complete)
         return complete
 

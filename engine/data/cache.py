@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.contract.errors import UserError
 from engine.machine import available_memory
 
 Planes = Sequence[Tensor]
@@ -53,15 +54,15 @@ def wants_cache(mode: CacheMode, needed: int, processes: int = 1) -> bool:
     """Whether to keep `needed` bytes in memory: with 'auto', where half of what is free holds that for each process.
 
     Raises:
-        ValueError: 'ram' was asked for, and there is less than that.
+        UserError: 'ram' was asked for, and there is less than that.
     """
     if mode not in ("auto", "ram", "none"):
-        raise ValueError(f"cache is auto, ram or none, got {mode!r}")
+        raise UserError(f"cache is auto, ram or none, got {mode!r}")
     if mode == "none" or sys.platform != "linux":  # elsewhere loading processes are not forked, and could not share it
         return False
     free = available_memory()
     if mode == "ram" and needed * processes > free:
-        raise ValueError(
+        raise UserError(
             f"cache ram: the images take {needed * processes / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free: "
             "use a smaller image_size, or leave cache out"
         )

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch.utils.data import Sampler
 
+from engine.contract.errors import UserError
+
 
 class EpochBatchSampler(Sampler[list[Any]]):
     """Batches of indices for one of `world_size` processes; every index is used exactly once per epoch.
@@ -40,9 +42,9 @@ class EpochBatchSampler(Sampler[list[Any]]):
         name_epoch: bool = False,
     ) -> None:
         if batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+            raise UserError(f"batch_size must be 1 or more, got {batch_size}")
         if num_samples < world_size:
-            raise ValueError(f"{num_samples} images cannot be shared by {world_size} processes: use fewer processes")
+            raise UserError(f"{num_samples} images cannot be shared by {world_size} processes: use fewer processes")
         self.num_samples = num_samples
         self.shuffle = shuffle
         self.seed = seed

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from engine.contract.errors import UserError
+
 Batch = tuple[Tensor, Tensor]
 
 
@@ -25,9 +27,9 @@ class ImageStore(Dataset[Batch]):
 
     def __init__(self, images: Tensor, targets: Tensor) -> None:
         if len(images) != len(targets):
-            raise ValueError(f"{len(images)} images but {len(targets)} targets: there must be one target an image")
+            raise UserError(f"{len(images)} images but {len(targets)} targets: there must be one target an image")
         if images.dtype != torch.uint8 or images.ndim != 4:
-            raise ValueError(f"images must be uint8 (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
+            raise UserError(f"images must be uint8 (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
         self.images = images
         self.targets = targets
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from engine.contract.errors import UserError
 from engine.contract.registry import printable
 from engine.contract.task import Task
 from engine.demo.scribble import like_mnist, scaled
@@ -140,13 +141,13 @@ def _decoded(address: Any) -> torch.Tensor:
     """Return a drawing, uint8 (h, w), from its address.
 
     Raises:
-        ValueError: it is none.
+        UserError: it is none.
     """
     if not isinstance(address, str) or not address.startswith(PNG) or len(address) > MOST_TEXT:
-        raise ValueError("a drawing is a PNG")
+        raise UserError("a drawing is a PNG")
     with opened(io.BytesIO(base64.b64decode(address.removeprefix(PNG), validate=True))) as image:
         if max(image.size) > MOST_SIDE:
-            raise ValueError("a drawing is small")
+            raise UserError("a drawing is small")
         return torch.from_numpy(np.array(image.convert("L")))
 
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import torch
 
 from engine.config.arguments import Parser
+from engine.contract.errors import UserError
 from engine.contract.parts import task_of
 from engine.contract.task import Task
 from engine.demo.answers import Answers
@@ -55,7 +56,7 @@ def main(arguments: list[str]) -> None:
     try:
         checkpoint = read_checkpoint(given.checkpoint)
         task = task_of(checkpoint, given.device or best_device())
-    except (OSError, ValueError, RuntimeError, AssertionError) as error:
+    except (OSError, UserError) as error:
         raise UsageError(one_line(error)) from error
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
@@ -119,7 +120,7 @@ def example_images(task: Task, checkpoint: dict[str, Any], path: str, folder: Pa
     try:
         store, _ = images_at_hand(path, checkpoint, task, {})
         images = store.__getitems__(range(min(EXAMPLES, len(store))))[0]
-    except (RunError, OSError, ValueError):
+    except (RunError, OSError, UserError):
         return []
     files = [folder / f"{i + 1}.png" for i in range(len(images))]
     for image, file in zip(images, files, strict=True):

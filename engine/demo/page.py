@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from engine.contract.errors import UserError
 from engine.demo.answers import Answers, note
 
 CANVAS = 280  # pixels a side; thinner lines than 24 of them would be thinner than MNIST's
@@ -187,7 +188,7 @@ def _image(answers: Answers, examples: list[Path], folder: Path) -> None:
             # Gradio has not looked at any of these, and whoever sends a request writes what he likes.
             path, name = Path(file["path"]).resolve(), str(file.get("orig_name") or Path(file["path"]).name)
             if not path.is_relative_to(folder):
-                raise ValueError("it was not uploaded")
+                raise UserError("it was not uploaded")
         except (TypeError, KeyError, AttributeError, ValueError, OSError):
             return None, note("This is no image that was dropped in here.")
         if "least_score" not in hparams:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from engine.contract.errors import UserError
 from engine.contract.parts import load_task
 from engine.export import onnx_file, safetensors_file, torch_file
 from engine.export.model import Model, Read, Write, extra_needed, of_task
@@ -41,7 +42,7 @@ def load_model(path: Any, device: str = "cpu") -> Model:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not whole, or not one of ours; or it cannot be run here or on this device.
+        UserError: the file is not whole, or not one of ours; or it cannot be run here or on this device.
     """
     kind = _format_of(path)
     if kind is None:
@@ -49,7 +50,7 @@ def load_model(path: Any, device: str = "cpu") -> Model:
     if not Path(path).exists():
         raise FileNotFoundError(f"there is no file {path}")
     if not kind.is_data:
-        raise ValueError(
+        raise UserError(
             f"{path} is a program that loading would run, so it is not loaded here: use its checkpoint, or export it "
             "as ONNX; docs/export.md shows how to load a .pt2 of your own"
         )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.config.arguments import Parser, check_output
+from engine.contract.errors import UserError
 from engine.contract.parts import task_of
 from engine.contract.registry import look_up
 from engine.contract.task import Task
@@ -64,7 +65,7 @@ def main(arguments: list[str]) -> None:
         kind = look_up("format", given.format, FORMATS)
         checkpoint = read_checkpoint(given.checkpoint)
         task = task_of(checkpoint)
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         raise UsageError(one_line(error)) from error
     target = check_output(given.output or str(Path(given.checkpoint).with_suffix(kind.suffix)), [kind.suffix])
 
@@ -102,7 +103,7 @@ def _images(path: str, checkpoint: dict[str, Any], task: Task, most: int, flags:
     """
     try:
         store, which = images_at_hand(path, checkpoint, task, flags)
-    except (RunError, OSError, ValueError) as error:
+    except (RunError, OSError, UserError) as error:
         if flags:
             raise UsageError(one_line(error)) from error
         number = min(most, RANDOM)
@@ -140,12 +141,12 @@ class Comparison:
         """Compare on a batch of images (N, C, H, W) of uint8.
 
         Raises:
-            ValueError: the outputs have other names or shapes.
+            UserError: the outputs have other names or shapes.
         """
         mine, theirs = self.original.outputs(images), self.exported.outputs(images)
         shapes = [{name: tuple(value.shape) for name, value in outputs.items()} for outputs in (mine, theirs)]
         if shapes[0] != shapes[1]:
-            raise ValueError(f"for {len(images)} images it gives {shapes[1]}, and the checkpoint {shapes[0]}")
+            raise UserError(f"for {len(images)} images it gives {shapes[1]}, and the checkpoint {shapes[0]}")
         theirs = dict(self.original.task.in_order_of(theirs, mine))
         for name, value in mine.items():
             apart = (value.double() - theirs[name].double()).abs().flatten(1).amax(dim=1)
@@ -164,7 +165,7 @@ class Comparison:
         """Return lines on how far the two are apart.
 
         Raises:
-            ValueError: farther than allowed.
+            UserError: farther than allowed.
         """
         apart = {name: torch.cat(values) for name, values in self.apart.items()}
         limits = {name: self._limit(name) for name in apart}
@@ -172,7 +173,7 @@ class Comparison:
         number, total = int(differs.any(dim=0).sum()), differs.shape[1]
         if number > int(self.original.task.undecided * total):
             name = list(apart)[int(differs.sum(dim=1).argmax())]
-            raise ValueError(
+            raise UserError(
                 f"{name} differs from the checkpoint's by up to {apart[name].max():.2g} where {limits[name]:.2g} is "
                 f"allowed, {number:,} of {total:,} images are concerned; --tolerance allows more"
             )

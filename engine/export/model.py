@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from engine.contract.errors import UserError
 from engine.contract.parts import parts
 from engine.contract.registry import brief, look_up
 from engine.contract.task import LONGEST_SIDE, Task
@@ -46,7 +47,7 @@ class Write(Protocol):
     """Writes a file that computes what a task does, to be tried on a few images (N, C, H, W) of uint8, two or more.
 
     Raises:
-        ValueError: the network cannot be written in this format.
+        UserError: the network cannot be written in this format.
     """
 
     def __call__(self, task: Task, images: Tensor, path: Path) -> None: ...
@@ -91,10 +92,10 @@ def of_program(said: About, compute: Callable[[Tensor], dict[str, Tensor]]) -> M
     def checked(images: Tensor) -> dict[str, Tensor]:
         found = compute(images)
         if PROBABILITIES in found and found[PROBABILITIES].shape[1:2] != (len(task.hparams["class_names"]),):
-            raise ValueError(f"{PROBABILITIES} of shape {tuple(found[PROBABILITIES].shape)}")
+            raise UserError(f"{PROBABILITIES} of shape {tuple(found[PROBABILITIES].shape)}")
         for name in (PROBABILITIES, "scores"):
             if name in found and not bool(((found[name] > -ROUNDING) & (found[name] < 1 + ROUNDING)).all()):
-                raise ValueError(f"{name} that are not in 0..1")
+                raise UserError(f"{name} that are not in 0..1")
         return found
 
     if not task.takes_any_size:
@@ -122,7 +123,7 @@ def capture(task: Task, images: Tensor) -> torch.export.ExportedProgram:
         images: two or more images (N, C, H, W) of uint8.
 
     Raises:
-        ValueError: the network has no graph that is the same for all images.
+        UserError: the network has no graph that is the same for all images.
     """
     free: dict[int, Any] = {0: torch.export.Dim("batch")}
     if task.takes_any_size:
@@ -137,7 +138,7 @@ def capture(task: Task, images: Tensor) -> torch.export.ExportedProgram:
     try:
         return torch.export.export(whole, (images,), dynamic_shapes=(free,))
     except Exception as error:  # torch has a type for each of its many reasons
-        raise ValueError(f"the network cannot be made a graph ({first_line(error)})") from error
+        raise UserError(f"the network cannot be made a graph ({first_line(error)})") from error
 
 
 def about(task: Task, names: Sequence[str]) -> dict[str, str]:
@@ -162,12 +163,12 @@ def read_about(path: Path, said: Mapping[str, str] | None) -> About:
     """Return what a file says about itself.
 
     Raises:
-        ValueError: it says nothing, or what makes no sense.
+        UserError: it says nothing, or what makes no sense.
     """
     if not said or "format_version" not in said:
-        raise ValueError(f"{path} was not written by scripts/export.py: it does not say which task it is for")
+        raise UserError(f"{path} was not written by scripts/export.py: it does not say which task it is for")
     if said["format_version"] != VERSION:
-        raise ValueError(
+        raise UserError(
             f"{path} is of format version {brief(said['format_version'])}, and this program reads {VERSION!r}: "
             "export it again"
         )
@@ -175,13 +176,13 @@ def read_about(path: Path, said: Mapping[str, str] | None) -> About:
         hparams, names = json.loads(said["hyperparameters"]), json.loads(said["outputs"])
         multiple = json.loads(said.get(MULTIPLE, "1"))
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-            raise ValueError(f"its outputs are {brief(names)}")
+            raise UserError(f"its outputs are {brief(names)}")
         if type(multiple) is not int or not 1 <= multiple <= LONGEST_SIDE:
-            raise ValueError(f"its {MULTIPLE} is {brief(multiple)}")
+            raise UserError(f"its {MULTIPLE} is {brief(multiple)}")
         task = look_up("task", said["task"], parts().tasks)
         return About(task, task.checked(hparams), names, multiple)
     except (KeyError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} says what makes no sense about itself ({first_line(error)})") from error
+        raise UserError(f"{path} says what makes no sense about itself ({first_line(error)})") from error
 
 
 @contextlib.contextmanager
@@ -189,12 +190,12 @@ def extra_needed() -> Iterator[None]:
     """Within, a package that is missing is said to be one of those that exporting needs.
 
     Raises:
-        ValueError: names the package, and how it is installed.
+        UserError: names the package, and how it is installed.
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ValueError(f'{error.name} is not installed: pip install -e ".[export]"') from error
+        raise UserError(f'{error.name} is not installed: pip install -e ".[export]"') from error
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.contract.errors import UserError
 from engine.contract.task import Task
 from engine.export.model import INPUT, Model, about, capture, of_program, read_about, silence
 from engine.resume.checkpoint_file import first_line
@@ -34,7 +35,7 @@ def write(task: Task, images: Tensor, path: Path) -> None:
             _forget_sources(model)
             content = model.SerializeToString()
         except Exception as error:  # torch has a type for each of its many reasons
-            raise ValueError(f"the network cannot be written as ONNX ({first_line(error)})") from error
+            raise UserError(f"the network cannot be written as ONNX ({first_line(error)})") from error
     path.write_bytes(content)
 
 
@@ -67,7 +68,7 @@ def read(path: Path, device: str) -> Model:
 
     provider = PROVIDERS.get(torch.device(device).type)
     if provider not in onnxruntime.get_available_providers():
-        raise ValueError(f"this onnxruntime cannot compute on {device}: use --device cpu, or install onnxruntime-gpu")
+        raise UserError(f"this onnxruntime cannot compute on {device}: use --device cpu, or install onnxruntime-gpu")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # fatal: the rest comes as exceptions
     options.intra_op_num_threads = torch.get_num_threads()
@@ -76,17 +77,17 @@ def read(path: Path, device: str) -> Model:
         content = path.read_bytes()
         parts = list(_parts(onnx.ModelProto.FromString(content)))
         if any(getattr(part, "external_data", ()) or getattr(part, "data_location", 0) for part in parts):
-            raise ValueError("it has weights in other files")
+            raise UserError("it has weights in other files")
         session = onnxruntime.InferenceSession(content, options, providers=[provider])
     except Exception as error:  # onnxruntime has its own types, all of them derived from this one alone
-        raise ValueError(f"{path} is not an ONNX file that can be read ({first_line(error)})") from error
+        raise UserError(f"{path} is not an ONNX file that can be read ({first_line(error)})") from error
     may_not_end = any(getattr(part, "op_type", "") == "Loop" for part in parts)
     said = read_about(path, session.get_modelmeta().custom_metadata_map)
     names, given = said.outputs, {output.name for output in session.get_outputs()}
     inputs = {i.name: i.shape for i in session.get_inputs()}
     shape = [said.hparams["in_channels"], *said.hparams["image_size"]][: 1 if said.task.takes_any_size else 3]
     if inputs.keys() != {INPUT} or inputs[INPUT][1 : 1 + len(shape)] != shape or not set(names) <= given:
-        raise ValueError(f"{path} has other inputs and outputs than it says")
+        raise UserError(f"{path} has other inputs and outputs than it says")
 
     def compute(images: np.ndarray) -> list[np.ndarray]:
         values: list[np.ndarray] = session.run(names, {INPUT: images})

@@ -7,6 +7,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from engine.contract.errors import UserError
 from engine.contract.task import Task
 from engine.export.model import Model, about, of_task, read_about
 from engine.resume.checkpoint_file import first_line
@@ -33,10 +34,10 @@ def read_file(path: Path) -> tuple[dict[str, str] | None, dict[str, Tensor]]:
     """Return what a safetensors file says about itself, and the weights in it.
 
     Raises:
-        ValueError: it is no such file.
+        UserError: it is no such file.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
     except (safetensors.SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is not a safetensors file that can be read ({first_line(error)})") from error
+        raise UserError(f"{path} is not a safetensors file that can be read ({first_line(error)})") from error

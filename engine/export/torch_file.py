@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
+from engine.contract.errors import UserError
 from engine.contract.task import Task
 from engine.export.model import Model, about, capture, of_program, read_about, silence
 from engine.resume.checkpoint_file import first_line
@@ -43,7 +44,7 @@ def read(path: Path, device: str) -> Model:
                 graph = move_to_device_pass(graph, device)
             module: Any = graph.module()
     except Exception as error:  # torch has a type for each of its many reasons
-        raise ValueError(f"{path} is not an exported program that can be read ({first_line(error)})") from error
+        raise UserError(f"{path} is not an exported program that can be read ({first_line(error)})") from error
     said = read_about(path, json.loads(extra[ABOUT]) if extra[ABOUT] else None)
 
     def outputs(images: Tensor) -> dict[str, Tensor]:

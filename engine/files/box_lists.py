@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from engine.contract.errors import UserError
 from engine.files.image_files import size_of
 from engine.files.listing import Findings, Layout, Listing
 from engine.files.packed import Rows, Strings
@@ -47,7 +48,7 @@ class BoxList:
     def add(self, image: str, size: tuple[int, int], boxes: Sequence[tuple[int, Box]]) -> None:
         """Add an image with its boxes and their classes; `size` (H, W) is what the annotation says, 0 if nothing."""
         if not all(0 <= side <= LARGEST_SIDE for side in size):
-            raise ValueError(f"image {image} is said to be {size[1]} x {size[0]} pixels, which cannot be: correct that")
+            raise UserError(f"image {image} is said to be {size[1]} x {size[0]} pixels, which cannot be: correct that")
         rows = list(dict.fromkeys((box, kind) for kind, box in boxes))
         for _ in range(len(boxes) - len(rows)):
             self.findings.add("warning", "boxes that are there again, with the same class: counted once", image)
@@ -61,7 +62,7 @@ class BoxList:
         """Return the listing of all images; `order` holds the class of each number that `add` was given.
 
         Raises:
-            ValueError: the boxes are not in pixels, or their numbers mean something else, or the size of an image is
+            UserError: the boxes are not in pixels, or their numbers mean something else, or the size of an image is
                 not that of its annotation; the findings are strict, or it is so of all.
         """
         counts = np.array([len(rows) for rows in self.rows], dtype=np.int64)
@@ -126,7 +127,7 @@ class BoxList:
         """Refuse boxes of which most cannot be, while all would be right if the numbers meant something else.
 
         Raises:
-            ValueError: says what they seem to be.
+            UserError: says what they seem to be.
         """
         known = np.isfinite(values).all(axis=1) & (sizes > 0).all(axis=1)
         values, sizes = values[known], sizes[known]
@@ -137,7 +138,7 @@ class BoxList:
         if len(values) < FEWEST or 2 * _fit(values, sizes).sum() >= len(values) or not _fit(meant, sizes).all():
             return
         bad = int((~_fit(values, sizes)).sum())
-        raise ValueError(
+        raise UserError(
             f"{bad:,} of {len(values):,} boxes are outside their images or without area: their numbers seem to be "
             f"{other}, expected {self.numbers}; convert them"
         )
@@ -207,14 +208,14 @@ def check_boxes(layout: Layout) -> None:
     """Refuse a layout of images of which none to train on has a box, and leave other splits out that have none.
 
     Raises:
-        ValueError: says why there is none, as far as the findings tell.
+        UserError: says why there is none, as far as the findings tell.
     """
     for split, listing in list(layout.splits.items()):
         if listing.boxes is None or not len(listing) or len(listing.boxes.values):
             continue
         if split == "train":
             said = "; ".join(layout.notes) or "their annotations list no object"
-            raise ValueError(f"none of the {len(listing):,} images to train on has a box: {said}")
+            raise UserError(f"none of the {len(listing):,} images to train on has a box: {said}")
         del layout.splits[split]
         layout.findings.add("warning", f"{split} left out: none of its images has a box, so nothing could be measured")
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from engine.config.arguments import Parser
+from engine.contract.errors import UserError
 from engine.contract.parts import build_data, own_data
 from engine.errors import RunError, UsageError
 from engine.files.checks import Checked, check_folder
@@ -46,7 +47,7 @@ def main(arguments: list[str]) -> None:
             say(f"{data.describe()}; {len(data.class_names)} classes, {size} pixels, for --task classify")
             return
         checked = check_folder(path, given.ignore)
-    except ValueError as error:
+    except UserError as error:
         raise RunError(str(error)) from error
     for line in report(checked):
         say(line.rstrip())

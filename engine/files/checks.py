@@ -68,7 +68,7 @@ def check_folder(path: Path, ignore: int | str | None = None) -> Checked:
     """Read every file of a folder, and gather what is wrong with them; `ignore` is a class as for `recognise`.
 
     Raises:
-        ValueError: the folder is not laid out in any way that is known.
+        UserError: the folder is not laid out in any way that is known.
     """
     try:
         layout = recognise(path, findings=Findings(strict=False), ignore=ignore)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.contract.errors import UserError
 from engine.contract.registry import brief, closest
 from engine.files.box_lists import Box, BoxList
 from engine.files.coco_entries import Entry
@@ -26,7 +27,7 @@ def coco_layout(root: Folder, findings: Findings) -> Layout | None:
     """Return what a folder holds, or None if no JSON file in it is of this kind.
 
     Raises:
-        ValueError: one is, and something in it is wrong.
+        UserError: one is, and something in it is wrong.
     """
     files = _json_files(root)
     contents = {}
@@ -56,12 +57,12 @@ def coco_layout(root: Folder, findings: Findings) -> Layout | None:
                 continue
             split = "train"
         if split in by_split:
-            raise ValueError(
+            raise UserError(
                 f"{root.path} has two JSON files for {split}, {by_split[split]} and {name}: keep one of them"
             )
         by_split[split] = name
     if not by_split:
-        raise ValueError(f"{root.path} has several JSON files; put train, val or test into their names")
+        raise UserError(f"{root.path} has several JSON files; put train, val or test into their names")
 
     class_names: tuple[str, ...] = ()
     listings: dict[str, Listing] = {}
@@ -75,7 +76,7 @@ def coco_layout(root: Folder, findings: Findings) -> Layout | None:
             boxes = _boxes(content, number, _Places(root, folder, split, name), name, findings)
             listings[split] = boxes.listing(Path(root.path))
         except ValueError as error:
-            raise ValueError(f"{root.path}/{name}: {error}") from error
+            raise UserError(f"{root.path}/{name}: {error}") from error
         contents[name] = ({}, folder)  # it may be large
     return Layout("COCO", "detect", class_names, listings, findings)
 
@@ -93,7 +94,7 @@ def _read_json(path: Path) -> Any:
         with open(regular(path), encoding="utf-8-sig") as file:
             return json.load(file, object_hook=_without_outlines)
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read as JSON ({' '.join(str(error).split())})") from error
+        raise UserError(f"{path} cannot be read as JSON ({' '.join(str(error).split())})") from error
 
 
 def _has_boxes(content: Any) -> bool:
@@ -120,7 +121,7 @@ def _split_of(name: str, folder: Folder) -> str:
 
 def _entries(content: Mapping[str, Any], key: str, kind: str) -> Iterator[Entry]:
     if not isinstance(content[key], list):
-        raise ValueError(f"its {key} are {brief(content[key])}: expected a list")
+        raise UserError(f"its {key} are {brief(content[key])}: expected a list")
     for place, entry in enumerate(content[key]):
         yield Entry(kind, place, entry)
 
@@ -134,17 +135,17 @@ def _categories(content: Mapping[str, Any]) -> dict[int | str, str]:
     for entry in _entries(content, "categories", "category"):
         own = entry.id("id")
         if own in names:
-            raise ValueError(f"it has two categories of the id {own!r}: their ids have to differ")
+            raise UserError(f"it has two categories of the id {own!r}: their ids have to differ")
         names[own] = entry.text("name")
     if not names:
-        raise ValueError("it has no categories: there is nothing to learn")
+        raise UserError("it has no categories: there is nothing to learn")
     count = Counter(names.values())
     if len(count) < len(names):
         used = _used(content)
         names = {own: name for own, name in names.items() if count[name] == 1 or own in used} or names
         twice = next((name for name, num in Counter(names.values()).items() if num > 1), None)
         if twice is not None:
-            raise ValueError(f"it has two categories {twice!r}: their names have to differ")
+            raise UserError(f"it has two categories {twice!r}: their names have to differ")
     return {own: names[own] for own in sorted(names, key=lambda own: (isinstance(own, str), own))}
 
 
@@ -162,7 +163,7 @@ def _numbers(
     for own, name in unknown.items():
         if own in used:
             near = closest(name, class_names)
-            raise ValueError(f"its categories are not those of {train}, which lacks {name!r}{near or ': add it there'}")
+            raise UserError(f"its categories are not those of {train}, which lacks {name!r}{near or ': add it there'}")
     return {own: number[name] for own, name in names.items() if name in number}
 
 
@@ -235,7 +236,7 @@ def _boxes(
     for entry in _entries(content, "images", "image"):
         own = entry.id("id")
         if own in images and images[own].content != entry.content:
-            raise ValueError(f"it has two images of the id {own!r}: their ids have to differ")
+            raise UserError(f"it has two images of the id {own!r}: their ids have to differ")
         images[own] = entry
     objects: dict[int | str, list[tuple[int, Box]]] = {own: [] for own in images}
     for entry in _entries(content, "annotations", "annotation"):

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from engine.contract.errors import UserError
 from engine.contract.registry import brief
 from engine.files.box_lists import Box
 
@@ -21,7 +22,7 @@ class Entry:
     def __init__(self, kind: str, place: int, content: Any) -> None:
         self.kind, self.place, self.content = kind, place, content
         if not isinstance(content, dict):
-            raise ValueError(f"{self} is {brief(content)}, not a mapping")
+            raise UserError(f"{self} is {brief(content)}, not a mapping")
 
     def __str__(self) -> str:
         own = self.content.get("id") if isinstance(self.content, dict) else None
@@ -37,13 +38,13 @@ class Entry:
             return int(value)
         if isinstance(value, int) and not isinstance(value, bool):
             return value
-        raise ValueError(f"{self} has the {field} {brief(value)}: expected a whole number, or a text")
+        raise UserError(f"{self} has the {field} {brief(value)}: expected a whole number, or a text")
 
     def text(self, field: str) -> str:
         value = self._value(field)
         text = str(value).strip() if isinstance(value, (str, int, float)) and not isinstance(value, bool) else ""
         if not text or any("\ud800" <= letter <= "\udbff" for letter in text):
-            raise ValueError(f"{self} has the {field} {brief(value)}: expected a text")
+            raise UserError(f"{self} has the {field} {brief(value)}: expected a text")
         return text
 
     def side(self, field: str) -> int:
@@ -51,7 +52,7 @@ class Entry:
         value = self.content.get(field)
         number = 0.0 if value in (None, "") else self._number(field, value)
         if not number.is_integer():
-            raise ValueError(f"{self} has the {field} {brief(value)}: expected a whole number of pixels")
+            raise UserError(f"{self} has the {field} {brief(value)}: expected a whole number of pixels")
         return int(number)
 
     def box(self) -> tuple[Box, bool]:
@@ -61,15 +62,15 @@ class Entry:
         if corners is not None:
             return corners, True
         if not given:
-            raise ValueError(f"{self} has no bbox, and no polygon to take it from: expected x y width height")
+            raise UserError(f"{self} has no bbox, and no polygon to take it from: expected x y width height")
         if not isinstance(given, list) or len(given) != 4:
-            raise ValueError(f"{self} has the bbox {brief(given)}: expected x y width height")
+            raise UserError(f"{self} has the bbox {brief(given)}: expected x y width height")
         left, top, width, height = (self._number("bbox", number) for number in given)
         return (left, top, left + width, top + height), False
 
     def _value(self, field: str) -> Any:
         if field not in self.content:
-            raise ValueError(f"{self} has no {field}")
+            raise UserError(f"{self} has no {field}")
         return self.content[field]
 
     def _number(self, field: str, value: Any) -> float:
@@ -80,7 +81,7 @@ class Entry:
             return float("inf")
         except ValueError:
             pass
-        raise ValueError(f"{self} has the {field} {brief(self.content[field])}: {brief(value)} is not a number")
+        raise UserError(f"{self} has the {field} {brief(self.content[field])}: {brief(value)} is not a number")
 
 
 def _around(outline: Any) -> Box | None:

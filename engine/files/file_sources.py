@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 
+from engine.contract.errors import UserError
 from engine.data.augment import objects
 from engine.data.cache import Planes, Spec
 from engine.data.samples import Sample, Size, Source
@@ -80,7 +81,7 @@ class MaskFiles:
         """Return the classes in a mask, as its file has them.
 
         Raises:
-            ValueError: it cannot be read, or has classes that there are not; names it.
+            UserError: it cannot be read, or has classes that there are not; names it.
         """
         return read_mask(self.listing.partner(index), self.code)
 
@@ -88,12 +89,12 @@ class MaskFiles:
         """Return a mask as it belongs to its upright image of `original` = (H, W), turned in its file.
 
         Raises:
-            ValueError: it has another size; names both.
+            UserError: it has another size; names both.
         """
         if is_of_turned(mask.shape, original, orientation):
             mask = np.asarray(Image.fromarray(mask).transpose(TURNS[orientation]))
         if mask.shape != tuple(original):
-            raise ValueError(
+            raise UserError(
                 f"{self.listing.partner(index)} is {_wide_by_high(mask.shape)} pixels and its image "
                 f"{self.listing.image(index)} is {_wide_by_high(original)}: a mask has its image's size"
             )
@@ -133,11 +134,11 @@ class BoxFiles:
         """Refuse an image of another size than its annotation says.
 
         Raises:
-            ValueError: names the image and both sizes.
+            UserError: names the image and both sizes.
         """
         stated = tuple(self.sizes[index].tolist())
         if min(stated) > 0 and stated != original and not is_of_turned(stated, original, orientation):
-            raise ValueError(exchanged(self.listing.image(index), original, stated))
+            raise UserError(exchanged(self.listing.image(index), original, stated))
 
     def upright(self, index: int, original: Sequence[int], orientation: int) -> Tensor:
         """Return the boxes and classes (M, 5) as they belong to the upright image of `original` = (H, W).
@@ -191,10 +192,10 @@ class PairFiles:
         """Refuse a pair of images of other proportions, by their (H, W).
 
         Raises:
-            ValueError: names both.
+            UserError: names both.
         """
         if abs(source[1] / source[0] / (target[1] / target[0]) - 1) > ALIKE:
-            raise ValueError(
+            raise UserError(
                 f"{self.listing.partner(index)} is {_wide_by_high(target)} pixels and {self.listing.image(index)} is "
                 f"{_wide_by_high(source)}: a pair has the same proportions"
             )

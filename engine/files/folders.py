@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from engine.contract.data import Batch, ImageDataModule, part_of
+from engine.contract.errors import UserError
 from engine.data.augment import Varied
 from engine.data.cache import Cache, CacheMode, cache_bytes, wants_cache
 from engine.data.sampler import EpochBatchSampler
@@ -69,7 +70,7 @@ class FolderDataModule(ImageDataModule):
         known: what a checkpoint says of the files: those stay in the split that they were in.
 
     Raises:
-        ValueError: there is no such folder, it is not for this task, or something in it or in an option is wrong.
+        UserError: there is no such folder, it is not for this task, or something in it or in an option is wrong.
     """
 
     @staticmethod
@@ -102,23 +103,23 @@ class FolderDataModule(ImageDataModule):
     ) -> None:
         super().__init__(batch_size, num_workers or 0, seed)
         if len(image_size) not in (1, 2) or min(image_size) < 2:
-            raise ValueError(
+            raise UserError(
                 f"image_size is one number of pixels, or height and width, 2 or more, got {list(image_size)}"
             )
         if channels not in STATISTICS:
-            raise ValueError(f"channels is 1 for grey or 3 for colour, got {channels}")
+            raise UserError(f"channels is 1 for grey or 3 for colour, got {channels}")
         if target_channels is not None and task != "translate":
-            raise ValueError(f"target_channels is for translate, and the task is {task}: leave it out")
+            raise UserError(f"target_channels is for translate, and the task is {task}: leave it out")
         if target_channels not in (None, *STATISTICS):
-            raise ValueError(f"target_channels is 1 for grey or 3 for colour, got {target_channels}")
+            raise UserError(f"target_channels is 1 for grey or 3 for colour, got {target_channels}")
         if not (val_size >= 0 and test_size >= 0 and val_size + test_size < 1) and (val_size, test_size) != (0, 1):
-            raise ValueError(
+            raise UserError(
                 f"val_size and test_size are shares of the images, together below 1, got {val_size} and {test_size}"
             )
         if mosaic and task != "detect":
-            raise ValueError(f"mosaic is for detect, and the task is {task}: leave it out")
+            raise UserError(f"mosaic is for detect, and the task is {task}: leave it out")
         if not all(0 <= share <= 1 for share in (zoom / 3, colour or 0.0, mosaic or 0.0, mosaic_until)):
-            raise ValueError(
+            raise UserError(
                 "zoom is from 0 to 3, and colour, mosaic and mosaic_until are from 0 to 1, "
                 f"got zoom {zoom}, colour {colour}, mosaic {mosaic}, mosaic_until {mosaic_until}"
             )
@@ -235,7 +236,7 @@ def held_out(
     shares are drawn from the others.
 
     Raises:
-        ValueError: nothing would be left to train on, or a share is less than an image.
+        UserError: nothing would be left to train on, or a share is less than an image.
     """
     found = dict(layout.splits)
     if test_size == 1:
@@ -245,7 +246,7 @@ def held_out(
     empty = next((split for split, listing in found.items() if not len(listing)), None)
     if empty is not None or "train" not in found:
         there = ", ".join(split for split, listing in found.items() if len(listing)) or "nothing"
-        raise ValueError(f"{layout.kind} without images for {empty or 'train'}, only for {there}: add some")
+        raise UserError(f"{layout.kind} without images for {empty or 'train'}, only for {there}: add some")
     train = found["train"]
     shares = {split: share for split, share in (("val", val_size), ("test", test_size)) if share and split not in found}
     as_before = known is not None and shares.keys() <= known.keys()
@@ -268,7 +269,7 @@ def _draw(train: Listing, shares: Mapping[str, float]) -> dict[str, list[int]]:
         wanted = round(share * len(train))
         if not 0 < wanted <= len(rest):
             least = "none for it" if not wanted else "too few for training, which needs one of each class"
-            raise ValueError(f"{split}_size {share} of {len(train)} images leaves {least}: choose another share, or 0")
+            raise UserError(f"{split}_size {share} of {len(train)} images leaves {least}: choose another share, or 0")
         drawn[split], rest = _spread(rest, wanted)
     return drawn
 
@@ -283,7 +284,7 @@ def _drawn_before(train: Listing, shares: Mapping[str, float], known: Known) -> 
         chosen, new = _spread(new, round(share * num_new))
         drawn[split] = sorted(torch.isin(names, known[split]["names"]).nonzero().flatten().tolist() + chosen)
         if not drawn[split]:
-            raise ValueError(f"none of the images that were held out for {split} is left: put them back")
+            raise UserError(f"none of the images that were held out for {split} is left: put them back")
     return drawn
 
 
@@ -298,13 +299,13 @@ def part_for_training(listing: Listing, train_size: float) -> Listing:
     """Return the part of a listing that `train_size` keeps, drawn evenly from its classes; see `part_of`.
 
     Raises:
-        ValueError: it keeps none, more than there are, or too few for one of each class.
+        UserError: it keeps none, more than there are, or too few for one of each class.
     """
     kept = part_of(len(listing), train_size)
     rest = _candidates(listing)
     classes = len(listing) - len(rest)
     if kept < classes:
-        raise ValueError(f"train_size {train_size:g} keeps {kept} images of {classes} classes: keep {classes} or more")
+        raise UserError(f"train_size {train_size:g} keeps {kept} images of {classes} classes: keep {classes} or more")
     dropped = set(_spread(rest, kept - classes)[1])
     return listing.subset([index for index in range(len(listing)) if index not in dropped])
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from engine.contract.data import IGNORE
+from engine.contract.errors import UserError
 from engine.inputs.letterbox import placed
 from engine.inputs.reading import regular
 
@@ -45,7 +46,7 @@ def read_image(path: Path, channels: int) -> Image.Image:
     """Read an image upright, with 1 (grey) or 3 (colour) channels of 8 bits. What is transparent becomes white.
 
     Raises:
-        ValueError: the file is not a whole image; names it.
+        UserError: the file is not a whole image; names it.
     """
     with opened(path) as file:
         return _upright(file, channels)
@@ -63,7 +64,7 @@ def look_at(path: Path) -> Look:
     """Read an image as `read_image` does, and say what it was.
 
     Raises:
-        ValueError: the file is not a whole image; names it.
+        UserError: the file is not a whole image; names it.
     """
     with opened(path) as file:
         mode, orientation = file.mode, _orientation(file)
@@ -75,7 +76,7 @@ def size_of(path: Path) -> tuple[tuple[int, int], int]:
     """Return the (H, W) of the upright image and its orientation, as in `Look`, from the head of its file alone.
 
     Raises:
-        ValueError: the file is no image; names it.
+        UserError: the file is no image; names it.
     """
     with opened(path) as file:
         orientation = _orientation(file)
@@ -88,11 +89,11 @@ def read_halves(path: Path, channels: Sequence[int]) -> tuple[Image.Image, Image
     `channels` says, for each of them, 1 (grey) or 3 (colour).
 
     Raises:
-        ValueError: the file is not a whole image, or cannot be halved; names it.
+        UserError: the file is not a whole image, or cannot be halved; names it.
     """
     both = read_image(path, max(channels))
     if both.width % 2:
-        raise ValueError(f"{path} is {both.width} pixels wide: two images side by side take an even number")
+        raise UserError(f"{path} is {both.width} pixels wide: two images side by side take an even number")
     half = both.width // 2
     left, right = both.crop((0, 0, half, both.height)), both.crop((half, 0, both.width, both.height))
     return _with_channels(left, channels[0]), _with_channels(right, channels[1])
@@ -105,7 +106,7 @@ def read_fitted(path: Path, channels: int, size: Sequence[int] | None) -> Pictur
     fast for a large photograph.
 
     Raises:
-        ValueError: the file is not a whole image; names it.
+        UserError: the file is not a whole image; names it.
     """
     with opened(path) as file:
         orientation = _orientation(file)
@@ -125,7 +126,7 @@ def opened(path: Path | BinaryIO) -> Iterator[Image.Image]:
     them Pillow starts another program, such as Ghostscript for EPS.
 
     Raises:
-        ValueError: the file is not a whole image.
+        UserError: the file is not a whole image.
     """
     try:
         with Image.open(regular(path) if isinstance(path, Path) else path, formats=FORMATS) as file:
@@ -133,9 +134,9 @@ def opened(path: Path | BinaryIO) -> Iterator[Image.Image]:
     except MemoryError:
         raise
     except UnidentifiedImageError as error:
-        raise ValueError(f"{path} cannot be read as an image (it is none of {', '.join(FORMATS)})") from error
+        raise UserError(f"{path} cannot be read as an image (it is none of {', '.join(FORMATS)})") from error
     except Exception as error:  # on a damaged file Pillow raises whatever its decoder ran into
-        raise ValueError(f"{path} cannot be read as an image ({' '.join(str(error).split())})") from error
+        raise UserError(f"{path} cannot be read as an image ({' '.join(str(error).split())})") from error
 
 
 def _orientation(file: Image.Image) -> int:
@@ -162,7 +163,7 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     """Scale an image of 16-bit, 32-bit or float values to 0..255."""
     values = np.asarray(image, dtype=np.float64)
     if not np.isfinite(values).all():
-        raise ValueError("some of its values are not numbers")
+        raise UserError("some of its values are not numbers")
     top = 1.0 if image.mode == "F" and values.max() <= 1 else 255.0 if values.max() <= 255 else 65535.0
     return Image.fromarray(np.clip(values * (255 / top), 0, 255).round().astype(np.uint8))
 

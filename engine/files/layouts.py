@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from engine.contract.data import IGNORE
+from engine.contract.errors import UserError
 from engine.files.coco import coco_layout
 from engine.files.image_files import SUFFIXES, opened
 from engine.files.listing import (
@@ -53,7 +54,7 @@ LAYOUTS = (
 )
 
 
-class ForOtherTask(ValueError):
+class ForOtherTask(UserError):
     """A folder's images are for another task, `task`, than the one that is wanted."""
 
     def __init__(self, message: str, task: str) -> None:
@@ -78,13 +79,13 @@ def recognise(
         ignore: a class of masks that does not count, by its number, its name or its colour, as in '0 0 0'.
 
     Raises:
-        ValueError: there is no such folder, or it has none of the layouts that are known, or one for another task, or
+        UserError: there is no such folder, or it has none of the layouts that are known, or one for another task, or
             something in it is wrong.
     """
     findings = findings or Findings()
     path = path.expanduser()
     if not path.is_dir():
-        raise ValueError(f"there is no folder {path}" if not path.exists() else f"{path} is a file, not a folder")
+        raise UserError(f"there is no folder {path}" if not path.exists() else f"{path} is a file, not a folder")
     root = Folder(str(path))
     masks = functools.partial(_masks, classes=classes, ignore=ignore)
     order = (coco_layout, _no_cvat, voc_layout, masks, _no_labelme, _pairs, _class_folders, _no_others, _joined_pairs)
@@ -93,16 +94,16 @@ def recognise(
         if layout is None or (task == "classify" and recogniser is _pairs and not split_in_names(root, *SIDES)):
             continue  # A and B may be classes as well
         if ignore is not None and recogniser is not masks:
-            raise ValueError(f"ignore is for masks, and {path} holds {layout.kind}: leave it out")
+            raise UserError(f"ignore is for masks, and {path} holds {layout.kind}: leave it out")
         if task is not None and layout.task != task:
             message = f"{path} holds {layout.kind} ({layout.counted()}), for task {layout.task}, not {task}"
             if recogniser is _joined_pairs:  # a guess, by proportions alone
-                raise ValueError(message)
+                raise UserError(message)
             raise ForOtherTask(message, layout.task)
         layout = layout if classes is None else _with_classes(layout, classes, root)
         _check_names(layout, root)
         return layout
-    raise ValueError(f"{path} holds {_contents(root)}; what can be trained on: {'; '.join(LAYOUTS)}")
+    raise UserError(f"{path} holds {_contents(root)}; what can be trained on: {'; '.join(LAYOUTS)}")
 
 
 def _contents(root: Folder) -> str:
@@ -148,13 +149,13 @@ def _check_names(layout: Layout, root: Folder) -> None:
     """Refuse classes without a name, and remark names that a user would take for one.
 
     Raises:
-        ValueError: a class has no name.
+        UserError: a class has no name.
     """
     alike: dict[str, str] = {}
     for name in layout.class_names:
         key = " ".join(nfc(name).casefold().split())
         if not key:
-            raise ValueError(f"{root.path} has a class whose name is {name!r}: give it a name")
+            raise UserError(f"{root.path} has a class whose name is {name!r}: give it a name")
         if key in alike:
             message = (
                 f"classes {alike[key]!r} and {name!r} differ in case or spaces alone: make one of them if they are"
@@ -186,7 +187,7 @@ def _class_folders(root: Folder, findings: Findings) -> Layout | None:
             f"{name}/" for name, inner in root.folders.items() if name.lower() not in SPLITS and any(inner.below())
         ]
         if others:
-            raise ValueError(
+            raise UserError(
                 f"{root.path} holds train/ and, beside it, {' '.join(others[:3])}: put each class within train/, val/ "
                 "or test/"
             )
@@ -199,7 +200,7 @@ def _class_folders(root: Folder, findings: Findings) -> Layout | None:
     for inner in splits["train"].folders.values():
         if _is_data_set(inner):
             held = " ".join(f"{name}/" for name in list(inner.folders)[:4])
-            raise ValueError(
+            raise UserError(
                 f"{inner.path} is no class, as it holds {held}: if it is the data set, give that path; train/, val/ "
                 "and test/ go around the classes, and masks elsewhere"
             )
@@ -263,7 +264,7 @@ def _named_classes(root: Folder, paths: list[Path], findings: Findings) -> tuple
     """Return the classes that classes.txt names, and how the masks tell them."""
     names, colours = read_class_file(Path(root.path) / CLASSES)
     if len(names) > IGNORE:
-        raise ValueError(f"{root.path}/{CLASSES} has {len(names)} classes: a mask can tell {IGNORE} apart")
+        raise UserError(f"{root.path}/{CLASSES} has {len(names)} classes: a mask can tell {IGNORE} apart")
     if colours:
         findings.add("note", f"masks are read by colour, as {CLASSES} says")
         return names, MaskCode(len(names), colours)
@@ -287,14 +288,14 @@ def _numbered_classes(
     ignored: tuple[int, ...] = ()
     if ignore is not None:
         if not str(ignore).isdecimal() or int(ignore) > IGNORE:
-            raise ValueError(f"ignore is a number in masks here, as no {CLASSES} names them, got {ignore!r}")
+            raise UserError(f"ignore is a number in masks here, as no {CLASSES} names them, got {ignore!r}")
         ignored = (int(ignore),)
         seen = seen.without(*ignored)
     if seen.is_black_and_white and (classes is None or len(classes) == 2):
         findings.add("note", f"masks are black and white: 0 is background, {IGNORE} is object")
         return ("background", "object"), MaskCode(2, binary=True, named=False)
     if fault := seen.fault(root.path, len(classes or ())):
-        raise ValueError(fault)
+        raise UserError(fault)
     num = max(seen.values - {IGNORE}, default=0) + 1
     if num < 2 and classes is None:
         message = f"the masks in {root.path} hold the class 0 alone: there is nothing to tell apart"
@@ -311,7 +312,7 @@ def _without(names: tuple[str, ...], code: MaskCode, ignore: int | str) -> tuple
     """Return named classes without one that does not count.
 
     Raises:
-        ValueError: there is no such class, or too few are left.
+        UserError: there is no such class, or too few are left.
     """
     text = str(ignore).strip()
     numbers = [int(word) for word in text.replace(",", " ").split() if word.isdecimal()]
@@ -325,10 +326,10 @@ def _without(names: tuple[str, ...], code: MaskCode, ignore: int | str) -> tuple
         number = int(text)
     else:
         known = ", ".join(names[:10])
-        raise ValueError(f"ignore is a class ({known}), its number, or with colours its R G B, got {ignore!r}")
+        raise UserError(f"ignore is a class ({known}), its number, or with colours its R G B, got {ignore!r}")
     names = names[:number] + names[number + 1 :]
     if len(names) < 2 or code.binary:
-        raise ValueError(f"without {ignore!r}, which ignore names, fewer than two classes are left")
+        raise UserError(f"without {ignore!r}, which ignore names, fewer than two classes are left")
     order = _order(len(names), (number,))
     return names, replace(code, num_values=len(order), order=order, ignored=(number,))
 
@@ -349,7 +350,7 @@ def _pairs(root: Folder, findings: Findings) -> Layout | None:
     if not any(_stems(source) & _stems(target) for source, target in found.values()):
         if split_in_names(root, *SIDES):
             source, target = found["train"]
-            raise ValueError(
+            raise UserError(
                 f"no image in {source.path} has the name of one in {target.path}: translate learns from pairs, which "
                 "have one name; give them that if they belong together"
             )
@@ -383,13 +384,13 @@ def _joined_pairs(root: Folder, findings: Findings) -> Layout | None:
 def _with_classes(layout: Layout, classes: Sequence[str], root: Folder) -> Layout:
     """Return a layout with the classes given, in their order, which are to include the folder's."""
     if len(set(map(nfc, classes))) < len(classes):
-        raise ValueError(f"classes {' '.join(classes)}: one is there twice")
+        raise UserError(f"classes {' '.join(classes)}: one is there twice")
     if not layout.class_names:
-        raise ValueError(f"classes: {layout.kind} have none")
+        raise UserError(f"classes: {layout.kind} have none")
     code = layout.mask_code
     if code is not None and not code.named:  # numbers alone, so the names given are those of the numbers
         if len(classes) < len(layout.class_names):
-            raise ValueError(
+            raise UserError(
                 f"classes names {len(classes)}, and the masks in {root.path} hold {len(layout.class_names)}: name "
                 "them all"
             )
@@ -399,7 +400,7 @@ def _with_classes(layout: Layout, classes: Sequence[str], root: Folder) -> Layou
     numbers = {nfc(name): number for number, name in enumerate(classes)}
     unknown = [name for name in layout.class_names if nfc(name) not in numbers]
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"{root.path} has the class {unknown[0]}, which is not among the classes wanted ({' '.join(classes[:10])})"
             + ("; in a list [...], put a name with a comma in quotes" if "," in unknown[0] else "")
         )

@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from engine.contract.errors import UserError
 from engine.files.image_files import SUFFIXES
 from engine.files.mask_files import MaskCode
 from engine.files.packed import Rows, Strings
@@ -70,10 +71,10 @@ class Findings:
         """Take note of something that training would fail on, in full. The caller leaves the file out.
 
         Raises:
-            ValueError: the findings are strict; says `message`.
+            UserError: the findings are strict; says `message`.
         """
         if self.strict:
-            raise ValueError(message)
+            raise UserError(message)
         self.add("error", what, message)
 
     def add(self, severity: Severity, what: str, file: str | None = None) -> None:
@@ -197,7 +198,7 @@ class Folder:
         files, folders = [], {}
         self._ways[self._ancestors[-1]] += 1
         if self._ways[self._ancestors[-1]] > MOST_WAYS or len(self._ancestors) > DEEPEST:
-            raise ValueError(f"folder {self.path} lies deeper than {DEEPEST}, or {MOST_WAYS} links lead to it: move it")
+            raise UserError(f"folder {self.path} lies deeper than {DEEPEST}, or {MOST_WAYS} links lead to it: move it")
         try:
             with os.scandir(self.path) as entries:
                 for entry in entries:
@@ -212,7 +213,7 @@ class Folder:
                         ancestors = (*self._ancestors, real)
                         folders[entry.name] = Folder(entry.path, self.within(entry.name), ancestors, self._ways)
         except OSError as error:
-            raise ValueError(f"folder {self.path} cannot be read ({error.strerror})") from error
+            raise UserError(f"folder {self.path} cannot be read ({error.strerror})") from error
         return dict.fromkeys(sorted(files)), dict(sorted(folders.items()))
 
     def within(self, name: str) -> str:
@@ -292,7 +293,7 @@ def find_images(paths: Iterable[str], findings: Findings | None = None) -> list[
 
     Raises:
         FileNotFoundError: a path does not exist, or a folder holds no images.
-        ValueError: a folder cannot be read.
+        UserError: a folder cannot be read.
     """
     found: list[Path] = []
     for name in paths:
@@ -326,7 +327,7 @@ def split_folders(folder: Folder) -> dict[str, Folder]:
     """Return the folders of 'train', 'val' and 'test' in a folder; none if there is none for training.
 
     Raises:
-        ValueError: there are two for one of them.
+        UserError: there are two for one of them.
     """
     found: dict[str, Folder] = {}
     for name, inner in folder.folders.items():
@@ -334,7 +335,7 @@ def split_folders(folder: Folder) -> dict[str, Folder]:
         if split is None:
             continue
         if split in found:
-            raise ValueError(
+            raise UserError(
                 f"{folder.path} has two folders for {split}, {found[split].name} and {inner.name}: keep one"
             )
         found[split] = inner
@@ -381,14 +382,14 @@ def split_in_names(
     `findings` gets those that lack the other.
 
     Raises:
-        ValueError: there are two folders for one of them.
+        UserError: there are two folders for one of them.
     """
     sides: tuple[dict[str, Folder], dict[str, Folder]] = ({}, {})
     for name, folder in root.folders.items():
         for side, words in zip(sides, (first, second), strict=True):
             split = _split_said(name, words)
             if split in side:
-                raise ValueError(f"{root.path} has two folders for {split}, {side[split].name} and {name}: keep one")
+                raise UserError(f"{root.path} has two folders for {split}, {side[split].name} and {name}: keep one")
             if split:
                 side[split] = folder
     both = [split for split in ("train", "val", "test") if split in sides[0] and split in sides[1]]

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.contract.data import IGNORE
+from engine.contract.errors import UserError
 from engine.files.image_files import opened
 from engine.inputs.reading import read_text
 from engine.machine import available_cores
@@ -68,7 +69,7 @@ def read_mask(path: Path, code: MaskCode) -> np.ndarray:
     """Return the classes (H, W) of uint8 that a mask says, in 0 .. K - 1 or `IGNORE`.
 
     Raises:
-        ValueError: the file is no mask, or one with other classes; names it.
+        UserError: the file is no mask, or one with other classes; names it.
     """
     pixels = read_pixels(path)
     if code.colours:
@@ -82,7 +83,7 @@ def read_mask(path: Path, code: MaskCode) -> np.ndarray:
         values = np.where(np.isin(values, code.ignored), IGNORE, values)
     wrong = (values >= code.num_values) & (values != IGNORE)
     if wrong.any():
-        raise ValueError(
+        raise UserError(
             f"{path} holds the class {values[wrong].max()}, and there are {code.num_values}, from 0 to "
             f"{code.num_values - 1} ({IGNORE} is for no class): mend it, or add the class to classes.txt"
         )
@@ -95,27 +96,27 @@ def read_pixels(path: Path) -> Pixels:
     """Return what is in a mask's file.
 
     Raises:
-        ValueError: the file is no mask; names it.
+        UserError: the file is no mask; names it.
     """
     with opened(path) as file:
         kind, mode, values = file.format, file.mode, np.asarray(file)
         palette = file.getpalette("RGB") if mode in ("P", "PA") else None
     if kind in ("JPEG", "MPO"):
-        raise ValueError(f"{path} is a mask stored as JPEG, {JPEG}")
+        raise UserError(f"{path} is a mask stored as JPEG, {JPEG}")
     if mode in ("RGBA", "LA", "PA"):
         alpha = values[..., -1]
         if alpha.min() != alpha.max():
-            raise ValueError(f"{path} is transparent in parts, and what that means is not known: flatten the mask")
+            raise UserError(f"{path} is transparent in parts, and what that means is not known: flatten the mask")
         values = values[..., :3] if mode == "RGBA" else values[..., 0]
     elif mode not in ("1", "L", "P", "RGB") and not mode.startswith("I"):
-        raise ValueError(f"{path} is no mask: those are grey, with a palette or RGB, and this is {mode}")
+        raise UserError(f"{path} is no mask: those are grey, with a palette or RGB, and this is {mode}")
     if values.ndim == 3 or values.dtype in (bool, np.uint8):
         known = _colours_used(values, palette) if palette else {}
         return Pixels(values.astype(np.uint8), known, two_tone=values.dtype == bool)
     values = np.where(values == WHITE_16, IGNORE, values)
     if values.min() < 0 or values.max() > IGNORE:
         outside = values.min() if values.min() < 0 else values.max()
-        raise ValueError(f"{path} holds the value {outside}: a mask's are from 0 to {IGNORE}")
+        raise UserError(f"{path} holds the value {outside}: a mask's are from 0 to {IGNORE}")
     return Pixels(values.astype(np.uint8))
 
 
@@ -139,7 +140,7 @@ def _numbers(pixels: Pixels, path: Path) -> np.ndarray:
         return values
     if (values[..., :1] != values).any():
         found = np.unique(values.reshape(-1, 3), axis=0)[:SHOWN]
-        raise ValueError(
+        raise UserError(
             f"{path} is a mask of colours ({', '.join(map(_text, found))}), and nothing "
             "says what they mean: give each class's in classes.txt beside the folders, as lines of NAME RED GREEN BLUE"
         )
@@ -157,7 +158,7 @@ def _values_by_colour(pixels: Pixels, path: Path, colours: tuple[Colour, ...]) -
         table[list(known)] = _places(np.array([*known.values()]).reshape(-1, 3), path, colours)
         lacking = values[(table[values] == IGNORE) & (values != IGNORE)]
         if lacking.size:
-            raise ValueError(f"{path} holds the number {lacking[0]}, which its palette gives no colour")
+            raise UserError(f"{path} holds the number {lacking[0]}, which its palette gives no colour")
         return table[values]
     greys = values * np.uint8(IGNORE) if pixels.two_tone else values
     of_grey = {red: k for k, (red, green, blue) in enumerate(colours) if red == green == blue}
@@ -167,7 +168,7 @@ def _values_by_colour(pixels: Pixels, path: Path, colours: tuple[Colour, ...]) -
         return table[greys]
     doubtful = [v for v in np.unique(values).tolist() if of_grey.get(v, v) != v and v < len(colours)]
     if doubtful:
-        raise ValueError(
+        raise UserError(
             f"{path} is grey, and {doubtful[0]} can be the number of a class or the colour of another in classes.txt: "
             "store it in colours"
         )
@@ -184,7 +185,7 @@ def _places(pixels: np.ndarray, path: Path, colours: tuple[Colour, ...]) -> np.n
     if unknown.any():
         others = len(np.unique(packed[unknown])) - 1
         more = f" (and {others} more: were its edges softened?)" if others else ""
-        raise ValueError(
+        raise UserError(
             f"{path} has the colour {_text(pixels[unknown][0])}, which is not in classes.txt{more}: mend it, or add "
             "that"
         )
@@ -200,7 +201,7 @@ def check_palette(own: Mapping[int, Colour], others: Mapping[int, Colour], path:
     """Refuse a palette by which a number has another colour than in other files, or a colour another number.
 
     Raises:
-        ValueError: names the file, the number and the colours.
+        UserError: names the file, the number and the colours.
     """
     for number, colour in own.items():
         if others.get(number, colour) != colour:
@@ -209,7 +210,7 @@ def check_palette(own: Mapping[int, Colour], others: Mapping[int, Colour], path:
             differs = f"number {number} has the colour {_text(colour)}, which has another number in other masks"
         else:
             continue
-        raise ValueError(
+        raise UserError(
             f"{path} has a palette of its own ({differs}): say what colours mean, in classes.txt beside the folders, "
             "as lines of NAME RED GREEN BLUE"
         )
@@ -292,7 +293,7 @@ def survey(paths: Iterable[Path], skip: bool = False, palettes: bool = True) -> 
     `palettes`: whether these are compared.
 
     Raises:
-        ValueError: a file is no mask, or has another palette than others; names it.
+        UserError: a file is no mask, or has another palette than others; names it.
     """
     found = Survey()
     for path, own, pixels in _read_all(paths, skip):
@@ -330,12 +331,12 @@ def read_class_file(path: Path) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
     """Return the names in a classes.txt, and their colours if it has them: lines of NAME or NAME RED GREEN BLUE.
 
     Raises:
-        ValueError: it has no names, one twice, or colours for some only.
+        UserError: it has no names, one twice, or colours for some only.
     """
     try:
         lines = read_text(path).rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as text ({error})") from error
+        raise UserError(f"{path} cannot be read as text ({error})") from error
     names, colours = [], []
     for line in lines:
         words = line.split()
@@ -344,11 +345,11 @@ def read_class_file(path: Path) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
         if colour:
             colours.append((int(colour[0]), int(colour[1]), int(colour[2])))
     if not names or not all(names):
-        raise ValueError(f"{path} has {'an empty line' if names else 'no lines'}: one class a line was expected")
+        raise UserError(f"{path} has {'an empty line' if names else 'no lines'}: one class a line was expected")
     for kind, found in (("class", names), ("colour", colours)):
         twice, count = Counter(found).most_common(1)[0] if found else ("", 0)
         if count > 1:
-            raise ValueError(f"{path} has the {kind} {twice} twice")
+            raise UserError(f"{path} has the {kind} {twice} twice")
     if colours and len(colours) != len(names):
-        raise ValueError(f"{path} gives colours to {len(colours)} of {len(names)} classes: give them to all, or none")
+        raise UserError(f"{path} gives colours to {len(colours)} of {len(names)} classes: give them to all, or none")
     return tuple(names), tuple(colours)

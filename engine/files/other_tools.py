@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from engine.contract.errors import UserError
 from engine.files.listing import SPLITS, Folder
 from engine.inputs.reading import regular
 
@@ -46,7 +47,7 @@ def refuse_other_tools(root: Folder, names: Collection[str]) -> None:
     A few files are opened: in the folder, and in those within it that have a usual name.
 
     Raises:
-        ValueError: names the tool, a file, and the way on.
+        UserError: names the tool, a file, and the way on.
     """
     near = [root, *(folder for name, folder in root.folders.items() if name.lower() in PLACES)]
     within = [inner for folder in near[1:] for name, inner in folder.folders.items() if name.lower() in PLACES]
@@ -55,7 +56,7 @@ def refuse_other_tools(root: Folder, names: Collection[str]) -> None:
         for folder in (*near, *within):
             for name in folder.own({suffix})[:LOOKED_AT]:
                 if is_of_it(_beginning(Path(folder.path) / name)):
-                    raise ValueError(
+                    raise UserError(
                         f"{root.path} holds annotations in {what} ({folder.within(name)}), which are not read: {way}, "
                         "for --task detect"
                     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from engine.contract.errors import UserError
 from engine.contract.registry import brief, closest
 from engine.files.box_lists import Box, BoxList
 from engine.files.image_files import SUFFIXES
@@ -35,7 +36,7 @@ def voc_layout(root: Folder, findings: Findings) -> Layout | None:
     """Return what a folder holds, or None if it is not laid out like this.
 
     Raises:
-        ValueError: it is, and something in it is wrong.
+        UserError: it is, and something in it is wrong.
     """
     listed: dict[str, list[tuple[str, str]]] = {}
     found = side_by_side(root, IMAGES, ANNOTATIONS, findings)
@@ -66,7 +67,7 @@ def voc_layout(root: Folder, findings: Findings) -> Layout | None:
             boxes.add(image, size, [(seen.setdefault(own, len(seen)), box) for own, box in objects])
     class_names = known or tuple(natural_order(seen))
     if not class_names:
-        raise ValueError(f"no annotation in {root.path} has an object: there is nothing to learn")
+        raise UserError(f"no annotation in {root.path} has an object: there is nothing to learn")
     number = {name: k for k, name in enumerate(class_names)}
     order = [number[name] for name in seen]
     listings = {split: boxes.listing(Path(root.path), order) for split, boxes in gathered.items()}
@@ -153,32 +154,32 @@ def read_annotation(path: Path) -> Annotation:
     Nothing but plain elements is read: what an XML file could define or include by itself is refused.
 
     Raises:
-        ValueError: the file is no such annotation; names it.
+        UserError: the file is no such annotation; names it.
     """
     try:
         tree = ElementTree.fromstring(read_bytes(path, LARGEST), ElementTree.XMLParser(target=_PlainTree()))
         height, width = (_side(tree.findtext(f"size/{side}"), side) for side in ("height", "width"))
         return (height, width), [_object(element, i) for i, element in enumerate(tree.iter("object"), start=1)]
     except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
-        raise ValueError(f"{path} cannot be read as an annotation of Pascal VOC ({error})") from error
+        raise UserError(f"{path} cannot be read as an annotation of Pascal VOC ({error})") from error
 
 
 class _PlainTree(ElementTree.TreeBuilder):
     """Refuses a document type, in which entities could be defined that unfold to gigabytes."""
 
     def doctype(self, *_: Any) -> None:
-        raise ValueError("it defines a document type")
+        raise UserError("it defines a document type")
 
 
 def _object(element: ElementTree.Element, place: int) -> tuple[str, Box]:
     name = (element.findtext("name") or "").strip()
     if not name:
-        raise ValueError(f"object {place} has no name")
+        raise UserError(f"object {place} has no name")
     corners = []
     for side in ("xmin", "ymin", "xmax", "ymax"):
         text = element.findtext(f"bndbox/{side}")
         if text is None:
-            raise ValueError(f"object {place}, {brief(name)}, has no bndbox with xmin, ymin, xmax and ymax")
+            raise UserError(f"object {place}, {brief(name)}, has no bndbox with xmin, ymin, xmax and ymax")
         corners.append(_number(text, f"{side} of object {place}, {brief(name)},"))
     x0, y0, x1, y1 = corners
     is_whole = all(corner.is_integer() for corner in corners)
@@ -188,7 +189,7 @@ def _object(element: ElementTree.Element, place: int) -> tuple[str, Box]:
 def _side(text: str | None, side: str) -> int:
     number = _number(text, side) if text and text.strip() else 0.0
     if not math.isfinite(number):
-        raise ValueError(f"{side} is {brief(text)}, which no image has")
+        raise UserError(f"{side} is {brief(text)}, which no image has")
     return int(number)
 
 
@@ -196,4 +197,4 @@ def _number(text: str, what: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise ValueError(f"{what} is {brief(text)}, not a number") from error
+        raise UserError(f"{what} is {brief(text)}, not a number") from error

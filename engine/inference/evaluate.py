@@ -7,6 +7,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from engine.config.config import Source, plain, read_command_line, recorded, resolve
 from engine.contract.data import ImageDataModule
+from engine.contract.errors import UserError
 from engine.contract.parts import build_data, find_data, task_of
 from engine.contract.registry import options_of
 from engine.contract.task import Task
@@ -64,7 +65,7 @@ def main(arguments: list[str]) -> None:
     try:
         checkpoint = read_checkpoint(path)
         task = task_of(checkpoint)
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         raise UsageError(str(error)) from error
     config = configuration(path, checkpoint, task, line.flags, split)
     config["devices"] = line.flags.get("devices", 1)  # one process sees every image exactly once
@@ -77,7 +78,7 @@ def main(arguments: list[str]) -> None:
         data.timeout_seconds = 60 * config["timeout_minutes"]
         split = split or ("test" if data.has_test else "val")
         if not {"test": data.has_test, "val": data.has_validation}[split]:
-            raise ValueError(f"data {config['data']['name']} has no {split} images")
+            raise UserError(f"data {config['data']['name']} has no {split} images")
         settle_threads(1)
         trainer = pl.Trainer(
             accelerator=config["accelerator"],
@@ -96,7 +97,7 @@ def main(arguments: list[str]) -> None:
         measure = trainer.test if split == "test" else trainer.validate
         with StopSignals().caught():  # by itself Lightning ends with status 1
             metrics = measure(task, datamodule=data, verbose=False)[0]
-    except (ValueError, MisconfigurationException, ImportError) as error:
+    except (UserError, MisconfigurationException) as error:
         raise UsageError(one_line(error)) from error
     except OSError as error:
         raise RunError(one_line(error)) from error
@@ -148,7 +149,7 @@ def images_at_hand(path: str, checkpoint: dict[str, Any], task: Task, flags: dic
     check_fits(task, data)
     data.prepare_data()
     if not data.has_test and not data.has_validation:
-        raise ValueError("the data it was trained on has no images for a test")
+        raise UserError("the data it was trained on has no images for a test")
     data.setup("test" if data.has_test else "validate")
     return (data.stores["test"], "test") if data.has_test else (data.stores["val"], "validation")
 
@@ -165,7 +166,7 @@ def _fixed(task: Task, own: Source, flags: dict[str, Any], split: str | None, kn
     name = str(flags.get("data.name", before))
     try:
         options = options_of(find_data(name))
-    except ValueError as error:
+    except UserError as error:
         raise UsageError(str(error)) from error
     if not ABOUT_DATA.keys() <= options.keys():
         return {}
@@ -193,7 +194,7 @@ def _holds(name: str, known: Known, task: Task, fixed: dict[str, Any], own: Sour
     options: dict[str, Any] = {key.removeprefix("data."): value for key, value in (fixed | shares).items()}
     try:
         data = build_data(name, task.takes, 0, known, **options)
-    except ValueError:
+    except UserError:
         return False
     return isinstance(data, FolderDataModule) and changes(known, data.files, data.listed) is None
 
@@ -202,9 +203,9 @@ def check_fits(task: Task, data: ImageDataModule) -> None:
     """Refuse data that is not like what the checkpoint was trained on.
 
     Raises:
-        ValueError: names what differs.
+        UserError: names what differs.
     """
     for name, given in facts_for(type(task), data).items():
         own, given = plain(task.hparams[name]), plain(given)
         if own != given:
-            raise ValueError(f"the data's {name} {given} are not the checkpoint's {own}")
+            raise UserError(f"the data's {name} {given} are not the checkpoint's {own}")

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from engine.config.arguments import Parser, check_output
+from engine.contract.errors import UserError
 from engine.contract.registry import brief, printable
 from engine.errors import RunError, UsageError, one_line
 from engine.export import is_program, load_model
@@ -77,7 +78,7 @@ def main(arguments: list[str]) -> None:
         model = load_model(given.checkpoint, given.device or ("cpu" if is_program(given.checkpoint) else best_device()))
         task = model.task
         paths = find_images(given.images, findings)
-    except (OSError, ValueError, RuntimeError, AssertionError) as error:
+    except (OSError, UserError) as error:
         raise UsageError(one_line(error)) from error
     if given.least_score is not None:
         if "least_score" not in task.hparams:
@@ -215,7 +216,7 @@ class Predictions:
         for path in paths:
             try:
                 picture = read_fitted(path, hparams["in_channels"], None if self.whole else hparams["image_size"])
-            except ValueError as error:
+            except UserError as error:
                 self.unreadable.append(str(error))
                 continue
             shape = picture.pixels.shape
@@ -242,7 +243,7 @@ class Predictions:
             if self.model.is_program:  # not our code, but a file's
                 what = f"the file's program does not answer as one of task {self.task.task_name}"
                 raise RunError(f"{what} ({one_line(error)[:200]})") from error
-            if not self.whole or isinstance(error, (LookupError, TypeError)):
+            if not self.whole or not isinstance(error, UserError):
                 raise
             high, wide = sizes[0]
             raise RunError(f"{read[0][0]}, {wide} x {high} pixels: {one_line(error)}; try --fit") from error

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from engine.contract.errors import UserError
 from engine.contract.registry import brief
 from engine.errors import RunError, one_line
 from engine.inputs.reading import read_text
@@ -62,7 +63,7 @@ def _checked(value: Any, kind: Any, place: str) -> Any:
     """Return a value with all that belongs to its kind.
 
     Raises:
-        ValueError: it is of another kind; says where.
+        UserError: it is of another kind; says where.
     """
     if isinstance(kind, dict):
         value = {} if value is None else value
@@ -75,11 +76,11 @@ def _checked(value: Any, kind: Any, place: str) -> Any:
             return [_checked(inner, kind[0], f"{place}[{i}]") for i, inner in enumerate(value)]
     elif value is None or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
         if isinstance(value, int | float) and not _is_real(value):
-            raise ValueError(f"{place.removeprefix('it.')} is {brief(value)}, a number out of range")
+            raise UserError(f"{place.removeprefix('it.')} is {brief(value)}, a number out of range")
         return value
     names = {dict: "a mapping", list: "a list", str: "a text", int: "a whole number", bool: "true or false"}
     expected = names.get(type(kind) if isinstance(kind, dict | list) else kind, "a number")
-    raise ValueError(f"{place.removeprefix('it.')} is {brief(value)}, expected {expected}")
+    raise UserError(f"{place.removeprefix('it.')} is {brief(value)}, expected {expected}")
 
 
 def _is_real(value: float) -> bool:

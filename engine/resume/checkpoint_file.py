@@ -6,6 +6,7 @@ network. The checksum lives inside the file: it cannot get lost, or be older tha
 """
 
 import contextlib
+import errno
 import os
 import pickle
 import shutil
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.contract.errors import UserError
 from engine.contract.registry import brief
 from engine.inputs.reading import regular
 
@@ -57,7 +59,8 @@ def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None 
         # Of a full disk torch tells where it was in the file, on top of the system's own words.
         cause = error.__context__ if isinstance(error.__context__, OSError) else error
         reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else first_line(cause)
-        raise OSError(f"checkpoint {path} could not be written ({reason})") from error
+        number = getattr(cause, "errno", None) or errno.EIO
+        raise OSError(number, f"checkpoint {path} could not be written ({reason})") from error
 
 
 def write_text(text: str, path: Path) -> None:
@@ -104,24 +107,24 @@ def read_checkpoint(path: Any, map_location: Any = "cpu") -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: an address, a folder, or a file that is damaged, cut short, or not one of our checkpoints.
+        UserError: an address, a folder, or a file that is damaged, cut short, or not one of our checkpoints.
     """
     if "://" in str(path):
-        raise ValueError(f"{path} is an address: checkpoints are read from this machine only; fetch it first")
+        raise UserError(f"{path} is an address: checkpoints are read from this machine only; fetch it first")
     path = Path(path)
     if path.is_dir():
-        raise ValueError(f"{path} is a folder, not a checkpoint; did you mean {path / 'best.ckpt'}?")
+        raise UserError(f"{path} is a folder, not a checkpoint; did you mean {path / 'best.ckpt'}?")
     if not path.exists():
         raise FileNotFoundError(f"there is no checkpoint {path}")
     content = read_tensors(path, map_location)
     if not isinstance(content, dict) or not {"state_dict", "hyper_parameters", "task"} <= content.keys():
-        raise ValueError(f"{path} is not a checkpoint of this project: it has no task, hyperparameters and weights")
+        raise UserError(f"{path} is not a checkpoint of this project: it has no task, hyperparameters and weights")
     for name, kind in {"task": str, "hyper_parameters": dict, "state_dict": dict, "run": dict}.items():
         if name in content and not isinstance(content[name], kind):
-            raise ValueError(f"{path} is not a checkpoint of this project: its {name} is {brief(content[name])}")
+            raise UserError(f"{path} is not a checkpoint of this project: its {name} is {brief(content[name])}")
     for name, value in content["state_dict"].items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise ValueError(f"{path} is not a checkpoint of this project: its weight {brief(name)} is no tensor")
+            raise UserError(f"{path} is not a checkpoint of this project: its weight {brief(name)} is no tensor")
     return content
 
 
@@ -132,7 +135,7 @@ def read_tensors(path: Path, map_location: Any = "cpu", legacy: bool = False) ->
 
     Raises:
         OSError: there is no such file, or it cannot be read.
-        ValueError: it is damaged, cut short, or holds something else.
+        UserError: it is damaged, cut short, or holds something else.
     """
     if not legacy or zipfile.is_zipfile(path):
         _check_whole(path)
@@ -143,9 +146,9 @@ def read_tensors(path: Path, map_location: Any = "cpu", legacy: bool = False) ->
             content = torch.load(file, map_location=map_location, weights_only=True)
         _check_values(content)
     except pickle.UnpicklingError as error:
-        raise ValueError(f"{path} holds more than plain values and tensors, so it is not loaded") from error
+        raise UserError(f"{path} holds more than plain values and tensors, so it is not loaded") from error
     except (RuntimeError, EOFError, LookupError, AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{path} is not a checkpoint that can be read ({first_line(error)})") from error
+        raise UserError(f"{path} is not a checkpoint that can be read ({first_line(error)})") from error
     return content
 
 
@@ -161,7 +164,7 @@ def _check_values(content: Any) -> None:
         if isinstance(value, Tensor):
             dense = value.layout == torch.strided and value.device.type != "meta" and not value.is_quantized
             if not dense or value.numel() * value.element_size() > value.untyped_storage().nbytes():
-                raise ValueError(f"it holds a tensor of shape {tuple(value.shape)} that is not stored whole")
+                raise UserError(f"it holds a tensor of shape {tuple(value.shape)} that is not stored whole")
         if not isinstance(value, (dict, list, tuple, set, frozenset)):
             return 1, 0
         if id(value) not in seen:
@@ -171,7 +174,7 @@ def _check_values(content: Any) -> None:
                 count, depth = count + more, max(depth, deeper + 1)
             seen[id(value)] = count, depth
             if count > MOST_VALUES or above + depth > MOST_DEEP:
-                raise ValueError("its values lie in each other without end")
+                raise UserError("its values lie in each other without end")
         return seen[id(value)]
 
     measure(content, 0)
@@ -182,16 +185,16 @@ def _check_whole(path: Path) -> None:
         with zipfile.ZipFile(regular(path)) as archive:
             parts = archive.infolist()
             if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
-                raise ValueError("its parts are compressed, as torch never writes them")  # and may unpack without end
+                raise UserError("its parts are compressed, as torch never writes them")  # and may unpack without end
             names = {part.filename.lower() for part in parts}
             if len(names) < len(parts) or sum(part.file_size for part in parts) > path.stat().st_size:
-                raise ValueError("its parts overlap, or have the same names")  # so there may be no end to them either
+                raise UserError("its parts overlap, or have the same names")  # so there may be no end to them either
             damaged = archive.testzip()
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         size = path.stat().st_size
-        raise ValueError(f"{path} is not a whole checkpoint ({size:,} bytes; {first_line(error)})") from error
+        raise UserError(f"{path} is not a whole checkpoint ({size:,} bytes; {first_line(error)})") from error
     if damaged is not None:
-        raise ValueError(f"{path} is damaged: its part {damaged} does not match its checksum")
+        raise UserError(f"{path} is damaged: its part {damaged} does not match its checksum")
 
 
 def _temporary(path: Path) -> Path:

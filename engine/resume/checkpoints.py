@@ -14,6 +14,7 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint, WeightAveraging
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from engine.contract.errors import UserError
 from engine.data.sampler import mix
 from engine.errors import Stopped
 from engine.record.tracking import MetricsCsv
@@ -140,14 +141,14 @@ class RunCheckpoints(Checkpoint):
         """Refuse a loaded state that does not fit, before Lightning hands it to the optimisers and loops.
 
         Raises:
-            ValueError: names what does not fit.
+            UserError: names what does not fit.
         """
         loaded, self._loaded = self._loaded, None
         if loaded is not None:
             try:
                 check_fits(loaded, trainer)
             except ValueError as error:
-                raise ValueError(f"{trainer.ckpt_path} cannot be gone on from: {error}") from error
+                raise UserError(f"{trainer.ckpt_path} cannot be gone on from: {error}") from error
         self._saved_at = time.monotonic()
         if trainer.is_global_zero:
             sweep(self.folder)

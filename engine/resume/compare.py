@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from engine.config.arguments import Parser
+from engine.contract.errors import UserError
 from engine.errors import UsageError, one_line
 from engine.resume.checkpoint_file import read_checkpoint
 from engine.terminal import say
@@ -25,7 +26,7 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     try:
         first, second = (read_checkpoint(path) for path in (given.first, given.second))
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         raise UsageError(one_line(error)) from error
     found = differences(first, second)
     if not found:

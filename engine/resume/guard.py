@@ -9,8 +9,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from engine.contract.errors import UserError
 
-class NotFinite(ValueError):
+
+class NotFinite(UserError):
     """A loss or a gradient is infinite or not a number."""
 
 

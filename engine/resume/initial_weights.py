@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.contract.errors import UserError
 from engine.contract.parts import build_head
 from engine.contract.task import Task
 from engine.errors import UsageError, one_line
@@ -35,7 +36,7 @@ def initialise(task: Task, path: str) -> list[str]:
     """
     try:
         given, classes = _read(path)
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         raise UsageError(f"--init_from: {one_line(error)}") from error
     own = task.state_dict()
     given = _in_own_names(given, own)
@@ -77,14 +78,14 @@ def _read(path: str) -> tuple[dict[str, Tensor], list[str] | None]:
             read_checkpoint(path)  # says what is wrong
         content = read_tensors(regular(path), legacy=True)
         if not isinstance(content, dict):
-            raise ValueError(f"{path} holds no weights by name")
+            raise UserError(f"{path} holds no weights by name")
         about = content.get("hyper_parameters")
         weights = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
     if not weights or not all(isinstance(n, str) and isinstance(w, Tensor) for n, w in weights.items()):
-        raise ValueError(f"{path} holds no weights by name, or other values among them")
+        raise UserError(f"{path} holds no weights by name, or other values among them")
     bad = next((name for name, w in weights.items() if w.is_floating_point() and not bool(w.isfinite().all())), None)
     if bad is not None:
-        raise ValueError(f"{path}: weight {bad} has values that are not numbers")
+        raise UserError(f"{path}: weight {bad} has values that are not numbers")
     for prefix in WRAPPED:
         if all(name.startswith(prefix) for name in weights):
             weights = {name.removeprefix(prefix): value for name, value in weights.items()}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from engine.contract.errors import UserError
 from engine.contract.optim import OPTIMISERS, Course
 from engine.contract.registry import brief
 
@@ -38,16 +39,16 @@ def check_kinds(checkpoint: Mapping[str, Any]) -> None:
     """Refuse a state that lacks something, or has something else in its place.
 
     Raises:
-        ValueError: names it.
+        UserError: names it.
     """
     for dotted, kind in KINDS.items():
         value: Any = checkpoint
         for part in dotted.split("."):
             if not isinstance(value, Mapping) or part not in value:
-                raise ValueError(f"its state has no {dotted}")
+                raise UserError(f"its state has no {dotted}")
             value = value[part]
         if not isinstance(value, kind) or (isinstance(value, int) and not _is_count(value)):
-            raise ValueError(f"its {dotted} is {brief(value)}")
+            raise UserError(f"its {dotted} is {brief(value)}")
     if "course" in checkpoint:  # older files have none
         _check_like("course", dataclasses.asdict(Course(until=0)), checkpoint["course"])
     averages = checkpoint["run"]["config"].get("optim", {})
@@ -59,7 +60,7 @@ def check_kinds(checkpoint: Mapping[str, Any]) -> None:
         _check_like("callbacks.AveragedWeights", {"latest_update_step": 0}, own)
     sums, names = checkpoint["epoch_means"]["sums"], checkpoint["epoch_means"]["names"]
     if sums is not None and (sums.ndim != 2 or sums.shape[1] != len(names) + 1):
-        raise ValueError(f"its epoch_means have shape {tuple(sums.shape)} for {len(names)} names")
+        raise UserError(f"its epoch_means have shape {tuple(sums.shape)} for {len(names)} names")
 
 
 def check_fits(checkpoint: Mapping[str, Any], trainer: pl.Trainer) -> None:
@@ -68,17 +69,17 @@ def check_fits(checkpoint: Mapping[str, Any], trainer: pl.Trainer) -> None:
     To be called when the Trainer has its optimisers, before it takes over the checkpoint's state.
 
     Raises:
-        ValueError: names what differs.
+        UserError: names what differs.
     """
     _check_like("loops.fit_loop", trainer.fit_loop.state_dict(), checkpoint["loops"]["fit_loop"])
     saved = checkpoint["optimizer_states"]
     if len(saved) != len(trainer.optimizers):
-        raise ValueError(f"it has the state of {len(saved)} optimisers, and this run has {len(trainer.optimizers)}")
+        raise UserError(f"it has the state of {len(saved)} optimisers, and this run has {len(trainer.optimizers)}")
     for optimiser, state in zip(trainer.optimizers, saved, strict=True):
         _check_optimiser(optimiser, state, checkpoint["global_step"])
     schedules = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
     if len(checkpoint["lr_schedulers"]) < len(schedules):
-        raise ValueError("it was saved without a schedule of the learning rate, and this run has one")
+        raise UserError("it was saved without a schedule of the learning rate, and this run has one")
     for schedule, state in zip(schedules, checkpoint["lr_schedulers"], strict=False):
         _check_like("lr_schedulers", schedule, state)
 
@@ -86,15 +87,15 @@ def check_fits(checkpoint: Mapping[str, Any], trainer: pl.Trainer) -> None:
 def _check_optimiser(optimiser: Optimizer, saved: Any, steps: int) -> None:
     name = "optimizer_states"
     if not isinstance(saved, Mapping) or not isinstance(saved.get("state"), Mapping):
-        raise ValueError(f"its {name} is {brief(saved)}")
+        raise UserError(f"its {name} is {brief(saved)}")
     groups = [{"params": group["params"]} for group in optimiser.state_dict()["param_groups"]]
     _check_like(f"{name}.param_groups", groups, saved.get("param_groups"))
     if steps and not saved["state"] and _kept_each_step(optimiser):
-        raise ValueError(f"its {name} are empty after {steps:,} steps")
+        raise UserError(f"its {name} are empty after {steps:,} steps")
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     for number, state in saved["state"].items():
         if not isinstance(number, int) or not 0 <= number < len(parameters):
-            raise ValueError(f"its {name} are of a parameter {brief(number)}, of {len(parameters)}")
+            raise UserError(f"its {name} are of a parameter {brief(number)}, of {len(parameters)}")
         expected = {
             key: torch.empty(parameters[number].shape if value.shape == PROBE else value.shape)
             for key, value in _kept_each_step(optimiser).items()
@@ -135,7 +136,7 @@ def _check_like(name: str, expected: Any, saved: Any) -> None:
         like = isinstance(saved, (int, float)) and not isinstance(saved, bool)
     if not like:
         was = tuple(saved.shape) if isinstance(saved, Tensor) else brief(saved)
-        raise ValueError(f"its {name} is {was}, not as this run's own")
+        raise UserError(f"its {name} is {was}, not as this run's own")
     if isinstance(expected, (Mapping, list, tuple)):
         for key in expected if isinstance(expected, Mapping) else range(len(expected)):
             _check_like(f"{name}.{key}", expected[key], saved[key])

@@ -10,6 +10,7 @@ import torch
 from engine.config.config import check_derived
 from engine.config.options import SECTIONS, trainer_options
 from engine.contract.data import ImageDataModule
+from engine.contract.errors import UserError
 from engine.contract.parts import build_data, find_data, is_path, parts
 from engine.contract.registry import closest, options_of
 from engine.contract.task import Task
@@ -97,14 +98,14 @@ def build(config: dict[str, Any], resumed: Resumed | None = None) -> tuple[Image
         known = known_of(resumed.checkpoint) if resumed is not None else None
         data = build_data(task=task_type.takes, seed=config["seed"], known=known, **sections["data"])
         if not data.has_training:
-            raise ValueError(f"data {sections['data']['name']} has no images to train on")
+            raise UserError(f"data {sections['data']['name']} has no images to train on")
         check_derived(config, {**settled, **facts(data)})
         about_data = facts_for(task_type, data)
         options = {key: value for key, value in config["task"].items() if key != "name"}
         built = {section: config[section] for section in ("backbone", "head", "optim")}
         task = task_type(**about_data, **built, **options)
         task.check_runs_on(1, training=False)  # an image size that it cannot take is refused now, before any download
-    except ValueError as error:
+    except UserError as error:
         raise UsageError(str(error)) from error
     except OSError as error:
         raise RunError(one_line(error)) from error

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from engine.config.config import NOT_SAVED, dump, flatten, plain
+from engine.contract.errors import UserError
 from engine.contract.parts import weights_not_fetched
 from engine.errors import RunError, Stopped, UsageError, cause_in_machine, one_line
 from engine.machine import forget_absent_gpus, settle_threads
@@ -115,10 +116,14 @@ class Run:
             return read_summary(own)
         claimed = folders.claim_folder(self.config, self.resumed)
         self.folder, self.name, self.goes_on = claimed.path, claimed.name, claimed.goes_on
+        is_bug = False
         try:
             return self._train_and_test(arguments, started)
+        except Exception as error:
+            is_bug = not isinstance(error, RunError) and (self.folder / "summary.json").exists()
+            raise
         finally:
-            claimed.leave(keep=self.goes_on or self._has_trained())
+            claimed.leave(keep=self.goes_on or self._has_trained() or is_bug)
 
     def _has_trained(self) -> bool:
         """Whether there is anything of this run to keep."""
@@ -155,7 +160,9 @@ class Run:
             raise
         except torch.OutOfMemoryError as error:
             raise RunError("out of memory: try a smaller --data.batch_size, or --precision bf16-mixed") from error
-        except (OSError, EOFError, ValueError, MisconfigurationException) as error:
+        except (OSError, EOFError, UserError, MisconfigurationException) as error:
+            if isinstance(error, OSError) and error.errno is None:  # raised in somebody's code, not by the system
+                raise
             message, where = cause_in_machine(error) or one_line(error), getattr(self.data, "path", None)
             if isinstance(where, str) and message.startswith(f"{Path(where).expanduser()}{os.sep}"):
                 message += f"; python scripts/check_data.py {shlex.quote(where)} names every file that is wrong"
@@ -211,14 +218,14 @@ class Run:
                 self.data.setup("fit")
         except OSError as error:
             raise RunError(*str(error).split("\n")) from error
-        except ValueError as error:
+        except UserError as error:
             raise UsageError(str(error)) from error
 
     def _check_smallest_batch(self) -> None:
         try:
             # Two images stand for all larger batches.
             self.task.check_runs_on(min(2, self.data.smallest_batch(self.trainer.world_size)), training=True)
-        except ValueError as error:
+        except UserError as error:
             raise UsageError(str(error)) from error
 
     def _check_position(self) -> None:
@@ -226,9 +233,9 @@ class Run:
             saved = self.resumed.checkpoint.get(type(self.data).__qualname__)
             try:
                 if not isinstance(saved, dict):
-                    raise ValueError("it has no position in the data")
+                    raise UserError("it has no position in the data")
                 self.data.check_position(saved, self.trainer.world_size, self.config["limit_train_batches"])
-            except ValueError as error:
+            except UserError as error:
                 raise UsageError(f"--ckpt_path {self.resumed.path}: {error}") from error
 
     def _changes(self, resumed: Resumed) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from filelock import FileLock, Timeout
 
 from engine.errors import RunError, UsageError
+from engine.record.summary_file import read_summary
 from engine.resume.checkpoint_file import TEMPORARY, read_checkpoint
 from engine.resume.lightning_internals import torchrun_store
 from engine.resume.processes import NAME_VARIABLE, is_restart
@@ -170,11 +171,16 @@ class RunFolder:
         return True
 
     def is_new(self) -> bool:
-        """Whether nothing is in it yet."""
+        """Whether nothing is in it yet, or only the record of a run that failed before its first step."""
         try:
+            if (self.path / "summary.json").is_file() and not any(self.path.glob("*.ckpt")):
+                summary = read_summary(self.path)
+                return summary.get("status") == "failed" and summary.get("global_step") == 0
             return all(name == LOCK or name.startswith(TEMPORARY) for name in os.listdir(self.path))
         except FileNotFoundError:
             return True
+        except RunError:  # a summary that cannot be read
+            return False
         except OSError:
             return not self.path.exists()  # it, or checkpoints itself, is a file
 

@@ -24,7 +24,7 @@ def find_backbone(name: str) -> Callable[..., Backbone]:
     """Return the constructor of a backbone: one of ours, or any timm model by its name there.
 
     Raises:
-        ValueError: there is no such backbone.
+        UserError: there is no such backbone.
     """
     if not isinstance(name, str) or name in BACKBONES:
         return look_up("backbone", name, BACKBONES)

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from engine.contract.backbone import Backbone
+from engine.contract.errors import UserError
 from project.layers import MOST_LAYERS, ConvBlock, Padding, check_positive
 
 CNNPadding = Literal["same", "valid", "stem"]
@@ -48,9 +49,9 @@ class CNN(Backbone):
         check_positive("widths", list(widths))
         check_positive("convs", convs, most=MOST_LAYERS)
         if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size is an odd number of pixels, got {kernel_size}")
+            raise UserError(f"kernel_size is an odd number of pixels, got {kernel_size}")
         if padding not in get_args(CNNPadding):
-            raise ValueError(f"padding is 'same', 'valid' or 'stem', got {padding!r}")
+            raise UserError(f"padding is 'same', 'valid' or 'stem', got {padding!r}")
         self.channels = list(widths)
         self.strides = [2 ** (i + 1) for i in range(len(widths))]
         self.blocks = nn.ModuleList()
@@ -73,7 +74,7 @@ class CNN(Backbone):
         """Return the maps, fine to coarse, for float images (N, C, H, W)."""
         if min(images.shape[-2:]) < self.smallest:
             size = "x".join(map(str, images.shape[-2:]))
-            raise ValueError(f"this cnn needs images of at least {self.smallest}x{self.smallest} pixels, got {size}")
+            raise UserError(f"this cnn needs images of at least {self.smallest}x{self.smallest} pixels, got {size}")
         maps = []
         for block in self.blocks:
             images = block(images)

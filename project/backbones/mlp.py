@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from engine.contract.backbone import Backbone
+from engine.contract.errors import UserError
 from project.layers import activation_pieces, build_activation, check_dropout, check_positive
 
 
@@ -35,7 +36,7 @@ class MLP(Backbone):
         super().__init__()
         check_positive("widths", list(widths))
         if norm not in ("batch", "none"):
-            raise ValueError(f"an mlp's norm is batch or none, got {norm!r}")
+            raise UserError(f"an mlp's norm is batch or none, got {norm!r}")
         height, width = image_size
         self.image_size = (height, width)
         self.channels = [widths[-1]]
@@ -57,5 +58,5 @@ class MLP(Backbone):
         """Return one map (N, widths[-1], 1, 1) for float images (N, C, H, W)."""
         if tuple(images.shape[-2:]) != self.image_size:
             built, got = ("x".join(map(str, size)) for size in (self.image_size, images.shape[-2:]))
-            raise ValueError(f"this mlp takes images of {built} pixels, got {got}: resize them, or use the cnn")
+            raise UserError(f"this mlp takes images of {built} pixels, got {got}: resize them, or use the cnn")
         return [self.layers(images)[:, :, None, None]]

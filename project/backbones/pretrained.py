@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.contract.backbone import Backbone
+from engine.contract.errors import UserError
 from engine.contract.registry import brief, closest
 
 CONNECT_SECONDS = 3
@@ -59,7 +60,7 @@ class TimmBackbone(Backbone):
             ) from error
         except (TypeError, RuntimeError, AssertionError) as error:
             shown = ", ".join(f"{key} {value}" for key, value in self.options.items())
-            raise ValueError(f"timm cannot make a backbone of {name}{shown and f' with {shown}'}: {error}") from error
+            raise UserError(f"timm cannot make a backbone of {name}{shown and f' with {shown}'}: {error}") from error
         info: Any = self.body.feature_info
         self.channels = list(info.channels())
         self.strides = list(info.reduction())
@@ -90,7 +91,7 @@ class TimmBackbone(Backbone):
             body = self._create(**{**self.options, "img_size": (size, size)}) if self.has_fixed_size else self.body
             square = images.new_zeros(1, images.shape[1], size, size)
             if size > min(height, width) and self._failure(body.to(images.device), square) is None:
-                raise ValueError(
+                raise UserError(
                     f"{self.name} cannot take images of {height}x{width} pixels: {size}x{size} would work"
                 ) from failure
         raise failure  # it was not the size
@@ -147,4 +148,4 @@ def check_name(name: str, ours: Sequence[str]) -> None:
     """
     if not timm.is_model(name):
         near = closest(name, [*ours, *timm.list_models()])
-        raise ValueError(f"unknown backbone {brief(name)}{near}; choose from {', '.join(ours)} or any timm model")
+        raise UserError(f"unknown backbone {brief(name)}{near}; choose from {', '.join(ours)} or any timm model")

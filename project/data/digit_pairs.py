@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.contract.errors import UserError
 from engine.data.store import ImageStore
 from project.data.mnist import FromMNIST, MNISTDataModule
 
@@ -62,13 +63,13 @@ class DigitPairsDataModule(FromMNIST):
     ) -> None:
         super().__init__(batch_size, num_workers, seed)
         if kind not in get_args(Kind):
-            raise ValueError(f"kind is {' or '.join(get_args(Kind))}, got {kind!r}")
+            raise UserError(f"kind is {' or '.join(get_args(Kind))}, got {kind!r}")
         if factor not in (1, 2, 4, 7, 14):
-            raise ValueError(f"factor is a divisor of 28 pixels: 1, 2, 4, 7 or 14, got {factor}")
+            raise UserError(f"factor is a divisor of 28 pixels: 1, 2, 4, 7 or 14, got {factor}")
         if not 0 <= noise <= 1:
-            raise ValueError(f"noise is a deviation in 0..1, got {noise}")
+            raise UserError(f"noise is a deviation in 0..1, got {noise}")
         if pair_seed < 0:
-            raise ValueError(f"pair_seed is 0 or more, got {pair_seed}")
+            raise UserError(f"pair_seed is 0 or more, got {pair_seed}")
         self.kind, self.factor, self.noise, self.pair_seed = kind, factor, noise, pair_seed
         self.upscale = factor if kind == "restore" else 1
         self.has_validation = val_size > 0

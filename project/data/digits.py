@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torchvision import tv_tensors
 
+from engine.contract.errors import UserError
 from engine.data.augment import Varied, objects
 from engine.data.cache import Cache, CacheMode, Planes, Spec, cache_bytes, wants_cache
 from engine.data.samples import Sample, SampleStore, Size
@@ -75,20 +76,20 @@ class DigitsDataModule(FromMNIST):
     ) -> None:
         super().__init__(batch_size, num_workers, seed)
         if min(num_train, num_test, most_digits, val_digits) < 1 or num_val < 0:
-            raise ValueError(
+            raise UserError(
                 "digits needs 1 or more scenes for training and test, 0 or more for validation, and 1 or more digits, "
                 f"got num_train {num_train}, num_val {num_val}, num_test {num_test}, most_digits {most_digits}, "
                 f"val_digits {val_digits}"
             )
         if not 4 <= least_size <= most_size <= image_size:
-            raise ValueError(
+            raise UserError(
                 "a digit is at least 4 pixels high and at most as high as the image, "
                 f"got least_size {least_size}, most_size {most_size}, image_size {image_size}"
             )
         if scene_seed < 0:
-            raise ValueError(f"scene_seed is 0 or more, got {scene_seed}")
+            raise UserError(f"scene_seed is 0 or more, got {scene_seed}")
         if not 0 <= zoom < 1:
-            raise ValueError(f"zoom is a share in [0, 1), got {zoom}")
+            raise UserError(f"zoom is a share in [0, 1), got {zoom}")
         wants_cache(cache, 0)  # a wrong word is refused now
         digits = tuple("0123456789")
         self.class_names = digits if task == "detect" else ("ground", *digits)
@@ -110,7 +111,7 @@ class DigitsDataModule(FromMNIST):
         try:
             self._mnist.setup(stage)
         except ValueError as error:
-            raise ValueError(
+            raise UserError(
                 f"val_digits has to leave some of MNIST's training images for training ({error})"
             ) from error
         for number, (split, num) in enumerate(self.sizes.items()):

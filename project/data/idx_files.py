@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.contract.errors import UserError
 from engine.inputs.reading import read_bytes
 from project.data.mnist import MNISTDataModule
 from project.data.mnist_files import SHA256, gunzip, idx_array
@@ -29,7 +30,7 @@ class IDXDataModule(MNISTDataModule):
         seed: determines the order of training and its augmentation.
 
     Raises:
-        ValueError: a file is not one of grey images of bytes, or of as many labels; names it.
+        UserError: a file is not one of grey images of bytes, or of as many labels; names it.
     """
 
     @staticmethod
@@ -64,19 +65,17 @@ class IDXDataModule(MNISTDataModule):
             seed=seed,
         )
         if not 0 <= val_size < 1:
-            raise ValueError(f"val_size is a share of the images, 0 or more and below 1, got {val_size}")
+            raise UserError(f"val_size is a share of the images, 0 or more and below 1, got {val_size}")
         self._files = {name: _content(Path(path) / name) for name in SHA256}
         arrays = {name: _decoded(Path(path) / name, content) for name, content in self._files.items()}
         for prefix in ("train", "t10k"):
             images, labels = arrays[f"{prefix}-images-idx3-ubyte"], arrays[f"{prefix}-labels-idx1-ubyte"]
             if images.ndim != 3 or labels.shape != images.shape[:1] or not images.size:
                 shapes = f"{images.shape} and {labels.shape}"
-                raise ValueError(f"{path}: the {prefix} files hold {shapes}: expected (N, H, W) images and (N,) labels")
+                raise UserError(f"{path}: the {prefix} files hold {shapes}: expected (N, H, W) images and (N,) labels")
         num = 1 + max(int(arrays[f"{prefix}-labels-idx1-ubyte"].max()) for prefix in ("train", "t10k"))
         if classes is not None and len(classes) < num:
-            raise ValueError(
-                f"classes names {len(classes)}, and the labels in {path} are 0 to {num - 1}: name them all"
-            )
+            raise UserError(f"classes names {len(classes)}, and the labels in {path} are 0 to {num - 1}: name them all")
         pixels = arrays["train-images-idx3-ubyte"]
         self.class_names = tuple(classes or map(str, range(num)))
         self.image_size = (pixels.shape[1], pixels.shape[2])
@@ -97,11 +96,11 @@ def _content(path: Path) -> bytes:
             return read_bytes(path, LARGEST)
         return gunzip(read_bytes(path.with_name(f"{path.name}.gz"), LARGEST))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path}.gz cannot be unpacked ({error})") from error
+        raise UserError(f"{path}.gz cannot be unpacked ({error})") from error
 
 
 def _decoded(path: Path, content: bytes) -> np.ndarray:
     try:
         return idx_array(content)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {error}") from error

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from engine.contract.data import ImageDataModule, part_of
+from engine.contract.errors import UserError
 from engine.data.store import ImageStore
 from engine.inputs.images import jitter
 from project.data.mnist_files import SHA256, idx_array, load_files
@@ -57,9 +58,9 @@ class MNISTDataModule(ImageDataModule):
     ) -> None:
         super().__init__(batch_size, num_workers, seed)
         if val_size < 0:
-            raise ValueError(f"val_size must be 0 or more, got {val_size}")
+            raise UserError(f"val_size must be 0 or more, got {val_size}")
         if min(shift, rotate, zoom) < 0 or shift > 14 or rotate > 180 or zoom >= 1:
-            raise ValueError(
+            raise UserError(
                 "augmentation is 0 to 14 pixels of shift, 0 to 180 degrees of rotate and a zoom in [0, 1), "
                 f"got shift {shift}, rotate {rotate}, zoom {zoom}"
             )
@@ -88,7 +89,7 @@ class MNISTDataModule(ImageDataModule):
         self._files = {}  # not kept: the images are in the stores now
         train, test = (_store(files, prefix) for prefix in ("train", "t10k"))
         if self.val_size >= len(train):
-            raise ValueError(f"val_size must be below the {len(train):,} training images, got {self.val_size:,}")
+            raise UserError(f"val_size must be below the {len(train):,} training images, got {self.val_size:,}")
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(SPLIT_SEED))
         rest = order[self.val_size :]
         self.stores["train"] = train.subset(rest[: part_of(len(rest), self.train_size)])

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
+from engine.contract.errors import UserError
 from engine.inputs.reading import read_bytes
 
 SHA256 = {
@@ -174,14 +175,14 @@ def idx_array(content: bytes) -> np.ndarray:
     """Decode an IDX file of uint8 values.
 
     Raises:
-        ValueError: the bytes are not such a file.
+        UserError: the bytes are not such a file.
     """
     if len(content) < 4 or content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
-        raise ValueError("not an IDX file of bytes")
+        raise UserError("not an IDX file of bytes")
     shape = struct.unpack_from(f">{content[3]}I", content, 4)
     values = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * content[3])
     if values.size != math.prod(shape):
-        raise ValueError(f"an IDX file of shape {shape} holds {values.size} values")
+        raise UserError(f"an IDX file of shape {shape} holds {values.size} values")
     return values.reshape(shape)
 
 

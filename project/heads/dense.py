@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.contract.errors import UserError
 from engine.contract.heads import ClassHead
 from project.layers import activation_pieces, build_activation, check_dropout, check_positive
 
@@ -43,7 +44,7 @@ class DenseHead(ClassHead):
         check_positive("grid", grid)
         check_positive("num_outputs", num_outputs)
         if hidden < 0:
-            raise ValueError(f"hidden is a number of units, 0 for no hidden layer, got {hidden}")
+            raise UserError(f"hidden is a number of units, 0 for no hidden layer, got {hidden}")
         self.grid = grid
         layers: list[nn.Module] = []
         units = channels[-1] * grid * grid

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.contract.errors import UserError
 from engine.contract.heads import MapHead, check_grid
 from project.layers import check_positive
 
@@ -34,7 +35,7 @@ class FCNHead(MapHead):
         check_positive("levels", levels)
         check_positive("num_outputs", num_outputs)
         if width < 0:
-            raise ValueError(f"width is a number of channels, 0 for no convolution before the scores, got {width}")
+            raise UserError(f"width is a number of channels, 0 for no convolution before the scores, got {width}")
         channels, strides = list(channels)[-levels:], list(strides)[-levels:]
         self.strides = strides
         self.scores = nn.ModuleList(_score(c, width, num_outputs) for c in channels)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from engine.contract.errors import UserError
 from engine.contract.heads import MapHead, check_grid
 from project.layers import check_positive
 
@@ -37,9 +38,9 @@ class UNetHead(MapHead):
         check_positive("num_outputs", num_outputs)
         norms = ("batchnorm", "instancenorm", "none")
         if norm not in norms:
-            raise ValueError(f"a unet's norm is one of {', '.join(norms)}, got {norm!r}")
+            raise UserError(f"a unet's norm is one of {', '.join(norms)}, got {norm!r}")
         if len(strides) < 2 or len(set(strides)) < len(strides):
-            raise ValueError(
+            raise UserError(
                 f"head unet needs a backbone with maps of several sizes, got strides {list(strides)}: try head fcn, or "
                 "another backbone"
             )

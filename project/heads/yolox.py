@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
+from engine.contract.errors import UserError
 from engine.contract.heads import BoxHead, check_grid
 from engine.inputs.boxes import cell_centres, offsets_to_boxes, paired_iou
 from project.layers import MOST_LAYERS, ConvBlock, check_positive
@@ -67,9 +68,9 @@ class YOLOXHead(BoxHead):
         for name, value in {"num_outputs": num_outputs, "levels": levels, "width": width, "most": most}.items():
             check_positive(name, value)
         if not 0 <= convs <= MOST_LAYERS:
-            raise ValueError(f"convs is a number of convolutions, 0 to {MOST_LAYERS}, got {convs}")
+            raise UserError(f"convs is a number of convolutions, 0 to {MOST_LAYERS}, got {convs}")
         if not 0 < nms_iou <= 1:
-            raise ValueError(f"nms_iou is an overlap in (0, 1], got {nms_iou}")
+            raise UserError(f"nms_iou is an overlap in (0, 1], got {nms_iou}")
         self.strides = list(strides)[-levels:]
         self.nms_iou, self.most = nms_iou, most
         self.pyramid = FeaturePyramidNetwork(list(channels)[-levels:], width)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from engine.contract.errors import UserError
 from engine.contract.mistakes import Mistake, Mistakes, caption
 from engine.contract.task import Task
 from engine.inputs.drawing import captioned, draw_caption
@@ -76,7 +77,7 @@ class LitClassifier(Task):
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing is a share in [0, 1), got {label_smoothing}")
+            raise UserError(f"label_smoothing is a share in [0, 1), got {label_smoothing}")
         self.set_up(
             class_names=class_names,
             in_channels=in_channels,

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.detection import MeanAveragePrecision
 
+from engine.contract.errors import UserError
 from engine.contract.task import Task
 from engine.inputs.drawing import as_shown, draw_boxes
 from engine.inputs.letterbox import unfit_boxes
@@ -92,7 +93,7 @@ class LitDetector(Task):
         self._chooses_score = least_score is None
         least_score = UNTRAINED if least_score is None else least_score
         if not 0 < least_score < 1:
-            raise ValueError(f"least_score is a score in (0, 1), got {least_score}")
+            raise UserError(f"least_score is a score in (0, 1), got {least_score}")
         self.set_up(
             class_names=class_names,
             in_channels=in_channels,

@@ -13,6 +13,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from engine.contract.data import IGNORE
+from engine.contract.errors import UserError
 from engine.contract.task import Task
 from engine.inputs.drawing import class_colour, draw_masks
 from engine.inputs.letterbox import unfit_map
@@ -74,7 +75,7 @@ class LitSegmenter(Task):
     ) -> None:
         super().__init__()
         if not 0 <= dice < float("inf"):
-            raise ValueError(f"dice is a weight, 0 or more, got {dice}")
+            raise UserError(f"dice is a weight, 0 or more, got {dice}")
         self.set_up(
             class_names=class_names,
             in_channels=in_channels,
@@ -113,7 +114,7 @@ class LitSegmenter(Task):
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
         if self._labelled is not None and not self.trainer.strategy.reduce(self._labelled, reduce_op="sum"):
-            raise ValueError("no pixel of the training images' masks has a class: there is nothing to learn")
+            raise UserError("no pixel of the training images' masks has a class: there is nothing to learn")
 
     def _loss(self, logits: Tensor, masks: Tensor) -> Tensor:
         loss = mask_cross_entropy(logits, masks)

@@ -14,6 +14,7 @@ from torch.func import functional_call
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
+from engine.contract.errors import UserError
 from engine.contract.registry import look_up
 from engine.contract.task import Task
 from engine.inputs.drawing import in_colour
@@ -105,11 +106,9 @@ class LitTranslator(Task):
     ) -> None:
         super().__init__()
         if not 0 < adversary_weight < float("inf"):
-            raise ValueError(
-                f"adversary_weight is above 0, got {adversary_weight}; use adversary none for no adversary"
-            )
+            raise UserError(f"adversary_weight is above 0, got {adversary_weight}; use adversary none for no adversary")
         if min(image_size) < fidelity.LEAST_SIDE:
-            raise ValueError(
+            raise UserError(
                 f"translation needs images of at least {fidelity.LEAST_SIDE} pixels a side, got {list(image_size)}"
             )
         self.set_up(

@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
+from engine.contract.errors import UserError
 from engine.contract.task import Task
 from engine.errors import RunError, Stopped, UsageError
 from engine.report import main as report
@@ -168,7 +169,7 @@ def test_training_is_the_same_with_and_without(monkeypatch, more):
 
 
 def fail(*arguments, **options):
-    raise ValueError("no such\nluck")
+    raise UserError("no such\nluck")
 
 
 @pytest.mark.parametrize(

@@ -147,10 +147,12 @@ def test_a_run_that_failed_before_training_leaves_no_name_taken(monkeypatch, whe
     def fail(self):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Run, where, fail)
-    with pytest.raises(ZeroDivisionError):
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(Run, where, fail)
         run(*name)
-    assert not Path("checkpoints").exists()
+    left = [read_summary(path.name)["status"] for path in Path("checkpoints").glob("*")]
+    assert left == (["failed"] if where == "_fit" else [])
+    run(*name)
 
 
 def test_a_run_whose_first_batch_cannot_be_read_can_be_started_again_under_its_name(capsys):
