@@ -1,5 +1,6 @@
 """README.md and docs/: their Python is run as written, their links and the paths they name lead somewhere."""
 
+import ast
 import os
 import re
 import shutil
@@ -23,6 +24,8 @@ from tests.tiny import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 GUIDES = sorted((ROOT / "docs").glob("add-*.md"))
+HOUSES = ("project", "engine")
+LIBERTIES = {"engine/resume/lightning_internals.py": "tests/engine/resume/test_lightning_internals.py"}
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 NAMED = re.compile(r"`((?:project|engine|scripts|benchmarks|configs|tests|docs)/[\w/.-]*)`")
 HEADING = re.compile(r"^## .*`(\S+\.py)`$")
@@ -71,6 +74,32 @@ def test_links_and_paths_lead_somewhere(page):
         assert not anchor or anchor in anchors(target), f"{link}: there is no such heading"
 
 
+def private_names(code):
+    """Return the private names that Python code reads from an object or module, or imports."""
+    names = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Attribute):
+            names.add(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            names.update([*node.module.split("."), *(alias.name for alias in node.names)])
+    return {name for name in names if re.match("_[^_]", name)}
+
+
+def test_every_liberty_taken_with_a_library_is_on_the_page_of_the_architecture():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("## Liberties")[2]
+    files = {path: path.read_text(encoding="utf-8") for house in HOUSES for path in (ROOT / house).rglob("*.py")}
+    ours = set(re.findall(r"(?:(?:def|class) |self\.)(_\w+)(?:[(:]| = )", "".join(files.values()))) | {"_replace"}
+    taking = [path.relative_to(ROOT).as_posix() for path, code in files.items() if private_names(code) - ours]
+    assert len(taking) > 5 and not [path for path in taking if f"`{path}`" not in page]
+
+
+@pytest.mark.parametrize(("file", "test"), LIBERTIES.items())
+def test_functions_that_take_liberties_are_on_the_page_and_tested(file, test):
+    page, tests = ((ROOT / path).read_text(encoding="utf-8") for path in ("docs/architecture.md", test))
+    names = re.findall(r"^(?:def|class) ([a-zA-Z]\w*)", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+    assert names and not [name for name in names if f"`{name}`" not in page or name not in tests]
+
+
 def test_every_block_is_run_by_a_test_below():
     with_python = {page.name for page in PAGES if blocks(page)}
     assert with_python == {"export.md", "translate.md", *(guide.name for guide in GUIDES)}
@@ -79,7 +108,7 @@ def test_every_block_is_run_by_a_test_below():
 
 
 def test_parts_added_as_the_guides_say_pass_their_tests(tmp_path):
-    for house in ("project", "engine"):
+    for house in HOUSES:
         shutil.copytree(ROOT / house, tmp_path / house, ignore=shutil.ignore_patterns("__pycache__"))
     tests = []
     for name, text in (block for guide in GUIDES for block in blocks(guide)):
