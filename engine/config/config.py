@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jsonargparse
 import yaml
 
 from engine.config.options import (
@@ -31,7 +30,6 @@ from engine.contract.parts import parts
 from engine.contract.registry import brief, closest, fits, look_up
 from engine.errors import UsageError, one_line
 from engine.inputs.reading import MIB, read_text
-from engine.training.run_folder import folder_around
 
 RECIPE = "the defaults"
 # Flags of other programs, and what they are here.
@@ -205,6 +203,8 @@ def recorded(config: Mapping[str, Any], path: Any) -> dict[str, Any]:
     Relative paths of data are relative to the folder that the run was started in, which holds its checkpoints/NAME;
     where they do not lead to anything from there, to the current folder.
     """
+    from engine.training.run_folder import folder_around  # it imports torch, which --help does without
+
     flat = flatten(config)
     folder = folder_around(path)
     if folder is not None and folder.is_absolute():
@@ -330,6 +330,8 @@ def _all_options(names: Mapping[str, str]) -> Iterator[Option]:
 
 
 def _parse(option: Option, value: Any, label: str) -> Any:
+    import jsonargparse  # a tenth of a second, which --help does without
+
     given = value
     expected = type_name(option.annotation)
     if isinstance(value, str) and expected.startswith("[") and "TEXT" not in expected and "[" not in value:

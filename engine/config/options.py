@@ -18,7 +18,6 @@ import docstring_parser
 
 from engine.config.trainer_flags import FLAGS
 from engine.contract.errors import UserError
-from engine.contract.optim import OPTIMISERS, training_options
 from engine.contract.parts import find_data, parts
 from engine.contract.registry import closest, look_up, options_of
 
@@ -115,7 +114,7 @@ def named(section: str) -> Mapping[str, Callable[..., Any]]:
     """Return what there is to choose from by name; backbones can also be timm's, and data a folder."""
     own = parts()
     known: dict[str, Mapping[str, Callable[..., Any]]]
-    known = {"task": own.tasks, "data": own.data, "backbone": own.backbones, "head": own.heads, "optim": OPTIMISERS}
+    known = {"task": own.tasks, "data": own.data, "backbone": own.backbones, "head": own.heads, "optim": own.optimisers}
     return known[section]
 
 
@@ -136,7 +135,7 @@ def section_options(section: str, name: str) -> list[Option]:
     """Return the options of one section, given the name chosen for it."""
     found = from_signature(builder_of(section, name), f"{section}.")
     if section == "optim":
-        found += from_signature(training_options, "optim.")
+        found += from_signature(parts().training_options, "optim.")
     return [option for option in found if option.key not in INTERNAL]
 
 

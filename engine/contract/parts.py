@@ -4,7 +4,7 @@ import contextlib
 import contextvars
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,14 @@ class Parts:
     tasks: Mapping[str, type["Task"]]
     data: Mapping[str, Callable[..., Any]]
     own_data: Sequence[Any]  # data modules for a folder; the first whose `reads(path)` is true is taken
+    optimisers: Mapping[str, Callable[..., Any]] = field(default_factory=lambda: _optim().OPTIMISERS)
+    training_options: Callable[..., Any] = field(default_factory=lambda: _optim().training_options)
+
+
+def _optim() -> Any:
+    from engine.contract import optim  # it imports torch, without which outlines of parts are read
+
+    return optim
 
 
 _handed: list[Parts] = []

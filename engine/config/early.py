@@ -1,0 +1,38 @@
+"""What scripts/train.py can answer before torch is imported: --help, and a misspelt flag."""
+
+import sys
+from collections.abc import Sequence
+
+from engine.config.config import Source, help_for, read_command_line, read_config_file, resolve
+from engine.config.options import RUN_OPTIONS, trainer_options
+from engine.config.outlines import parts_in_source
+from engine.contract.parts import hand_over
+from engine.errors import UsageError
+
+
+def answered(arguments: Sequence[str], project: str) -> bool:
+    """Print the help that a command line asks for, and return whether it asked for that and it could be said.
+
+    Where the source of the project does not say enough, the answer is left to whoever has imported it.
+
+    Raises:
+        UsageError: a flag is misspelt.
+    """
+    line = read_command_line(arguments)
+    known = {option.key for option in (*trainer_options(), *RUN_OPTIONS)}
+    misspelt = any("." not in key and key not in known for key in line.flags)
+    if project in sys.modules or "ckpt_path" in line.flags or not (misspelt or line.wants_help is not None):
+        return False
+    try:
+        hand_over(parts_in_source(project))
+        if line.wants_help is not None:
+            page = help_for(line)
+        else:
+            resolve([*map(read_config_file, line.config_files), Source("command line", line.flags)])
+            return False
+    except UsageError:
+        raise
+    except Exception:  # the parts can be written in any way, and importing them works with all
+        return False
+    print(page)
+    return True
