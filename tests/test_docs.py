@@ -75,6 +75,12 @@ def test_links_and_paths_lead_somewhere(page):
         assert not anchor or anchor in anchors(target), f"{link}: there is no such heading"
 
 
+def test_pages_that_the_code_points_to_are_there():
+    code = "".join(path.read_text(encoding="utf-8") for house in HOUSES for path in (ROOT / house).rglob("*.py"))
+    pages = re.findall(r"docs/[\w/-]+\.md", code)
+    assert pages and not [page for page in pages if not (ROOT / page).exists()]
+
+
 def test_what_a_checkpoint_holds_is_on_the_page_of_the_architecture(workplace):
     run("--name", "a", "--max_epochs", 1, "--optim.ema", "0.9")
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
