@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from engine.machine import forget_absent_gpus, keep_memory, settle_threads, share_cores
+from engine.shortcuts import settle, settle_threads
 
 MATRIX = 2048  # rows of the square matrices that are multiplied
 MATRIX_SECONDS = 2.0
@@ -76,7 +76,6 @@ def bare(arguments: list[str], images: int | None = None) -> dict[str, float]:
     data.setup("fit")
     # What a run settles too: the ratio is to be that of the Trainer and of what we put around it.
     settle_threads(1)
-    forget_absent_gpus()
     seconds = bare_fit(data, task, config)
     return {"seconds": seconds, "peak_memory_mb": peak_memory_mb(task.device)}
 
@@ -267,8 +266,7 @@ PLAIN = ("lecture_data", "lecture", "matrix_product", "bare_files")
 
 if __name__ == "__main__":
     if sys.argv[1] not in PLAIN:
-        share_cores()
-        keep_memory()
+        settle()
     # Whatever a run prints is not the answer.
     answer, sys.stdout = sys.stdout, open(os.devnull, "w")  # noqa: SIM115, it stays open to the end
     result = MEASUREMENTS[sys.argv[1]](**json.loads(sys.argv[2]))

@@ -12,7 +12,8 @@ from typing import Any
 
 from benchmarks.table import Row
 from engine.errors import RunError
-from engine.machine import available_cores, spins
+from engine.machine import available_cores
+from engine.shortcuts import spins
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = 0.9833  # the lecture's test accuracy after ten epochs

@@ -1,78 +1,13 @@
-"""What the machine gives this process: cores that others may want too, and memory that it may keep.
-
-Nothing of torch is imported here, because some of this has to be settled before that.
-"""
+"""How many cores and how much memory this process may use, by its affinity and its container."""
 
 import contextlib
-import ctypes
-import functools
-import mmap
 import os
-import platform
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
 MEMINFO = Path("/proc/meminfo")
-# glibc's numbers for what mallopt sets.
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-SPIN_SECONDS = 50e-6  # about as long as falling asleep and waking up takes
-# A function of C that pauses as often as its argument says: endbr64; pause; dec edi; jnz to the pause; ret.
-PAUSES = {"x86_64": bytes.fromhex("f30f1efa f390 ffcf 75fa c3")}
-
-
-def share_cores() -> None:
-    """Have threads that wait for each other soon fall asleep, before torch is imported; a person's own settings stay.
-
-    By default they spin for milliseconds, which on a busy machine, or in a container with a quota, takes the cores from
-    the very threads that are waited for: see docs/template/performance.md.
-    """
-    if not any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")):
-        os.environ["GOMP_SPINCOUNT"] = str(spins())
-
-
-def spins() -> int:
-    """Return how many times GNU's OpenMP has to pause for SPIN_SECONDS: it counts, and processors differ tenfold."""
-    return min(10_000, max(100, round(SPIN_SECONDS / _pause_seconds())))
-
-
-@functools.cache
-def _pause_seconds(count: int = 200, tries: int = 5) -> float:
-    """Return how long one pause takes: measured on x86, where processors differ, or if that cannot be done assumed."""
-    code = PAUSES.get(platform.machine()) if sys.platform == "linux" else None
-    if code is None:
-        return 5e-9  # there it is a turn of a loop
-    try:
-        page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-    except OSError:  # a hardened system runs no code that was written just now
-        return 5e-8
-    page.write(code)
-    pause = ctypes.CFUNCTYPE(None, ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))
-    measured = []
-    for _ in range(tries):
-        start = time.perf_counter()
-        pause(count)
-        measured.append(time.perf_counter() - start)
-    return min(measured) / count  # the others were interrupted
-
-
-def keep_memory() -> None:
-    """Have the C library keep freed memory for the next step, where it is glibc and nobody has set it otherwise.
-
-    By default it returns large blocks to the system and fetches them again, page by page, at each step: see
-    docs/template/performance.md.
-    """
-    if not sys.platform.startswith("linux") or any(
-        name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ
-    ):
-        return
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def available_cores(own_cgroups: Path = OWN_CGROUPS, cgroups: Path = CGROUPS) -> int:
@@ -89,35 +24,6 @@ def available_memory(own_cgroups: Path = OWN_CGROUPS, cgroups: Path = CGROUPS, m
     except (OSError, KeyError, ValueError):  # not Linux: half of what the machine has
         free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 if hasattr(os, "sysconf") else 2**32
     return max(0, min([free, *_memory_left(own_cgroups, cgroups)]))
-
-
-def settle_threads(processes: int) -> None:
-    """Share the cores out among a run's processes on this machine; a person's OMP_NUM_THREADS stays.
-
-    torch counts the machine's cores, also where a container's quota allows fewer.
-    """
-    import torch
-
-    if "OMP_NUM_THREADS" in os.environ:
-        return
-    if "SLURM_PROCID" in os.environ:  # srun has given each process cores of its own
-        processes = 1
-    threads = max(1, available_cores() // processes)
-    torch.set_num_threads(min(threads, torch.get_num_threads()))
-    if processes > 1:
-        os.environ["OMP_NUM_THREADS"] = str(threads)  # for the processes that Lightning will start
-
-
-def forget_absent_gpus() -> None:
-    """Where torch finds no GPU, say so once and for all.
-
-    Lightning has torch ask the driver's library instead of the driver, and without that library torch would search the
-    disk for it at each step of the optimiser.
-    """
-    import torch
-
-    if not torch.cuda.is_available():
-        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
 def _quotas(own_cgroups: Path, cgroups: Path) -> Iterator[float]:

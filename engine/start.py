@@ -1,16 +1,13 @@
 """How a script starts and ends: the machine settled before torch is imported, one line for what a user can mend."""
 
-import atexit
-import contextlib
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable
 
 from engine.errors import RunError, Stopped, cause_in_machine, check_environment, one_line
-from engine.machine import keep_memory, share_cores
+from engine.shortcuts import end_process, settle
 from engine.terminal import RANKS, complain, make_usable
 
 Command = Callable[[list[str]], None]
@@ -23,23 +20,13 @@ def run_command(main: Command, of_several: bool = False) -> None:
         main: what the script does; it imports torch, which this function does not, within itself.
         of_several: whether the script can be one of several processes, which torchrun, SLURM or Lightning started.
     """
-    status = run(main, of_several)
-    # Python would now take a second and more to take apart, piece by piece, what torch and Lightning have built.
-    if all(thread.daemon or thread is threading.main_thread() for thread in threading.enumerate()):
-        atexit._run_exitfuncs()
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)
+    end_process(run(main, of_several))
 
 
 def run(main: Command, of_several: bool = False) -> int:
     """Run `main` on the command line's arguments; print what a person can mend, and return the status."""
-    share_cores()  # before anything imports torch
-    keep_memory()
+    settle()  # before anything imports torch
     make_usable()
-    _put_matplotlib_off()
     try:
         if of_several:
             check_environment()
@@ -78,23 +65,3 @@ def _report(error: Exception, status: int, *lines: object) -> int:
     for i, line in enumerate(lines):
         complain(line if i else f"error: {line}")
     return status
-
-
-def _put_matplotlib_off() -> None:
-    """Have torchmetrics do without matplotlib, which it would import at once: most of a second at each start.
-
-    It needs it to draw a metric only. Whoever draws here imports it when that is due.
-    """
-    from lightning_utilities.core.imports import RequirementCache
-
-    check = getattr(RequirementCache, "_check_available", None)
-    if check is None:  # another version of it: starting takes that much longer
-        return
-
-    def unless_matplotlib(self: RequirementCache) -> None:
-        if self.requirement == "matplotlib":
-            self.available, self.message = False, "matplotlib is not imported here"
-        else:
-            check(self)
-
-    RequirementCache._check_available = unless_matplotlib  # type: ignore[method-assign]

@@ -1,9 +1,8 @@
 """A backbone plus a head: train, resume and ship image models with PyTorch Lightning."""
 
-from engine.machine import keep_memory, share_cores
+from engine.shortcuts import settle
 
-share_cores()  # before torch is imported
-keep_memory()
+settle()  # before torch is imported
 
 from engine.contract.parts import Parts, build_backbone, build_head, hand_over, load_task  # noqa: E402
 from engine.files.folders import FolderDataModule  # noqa: E402

@@ -26,7 +26,10 @@ from tests.tiny import ROOT
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 GUIDES = sorted((ROOT / "docs").glob("add-*.md"))
 HOUSES = ("project", "engine")
-LIBERTIES = {"engine/resume/lightning_internals.py": "tests/engine/resume/test_lightning_internals.py"}
+LIBERTIES = {
+    "engine/resume/lightning_internals.py": "tests/engine/resume/test_lightning_internals.py",
+    "engine/shortcuts.py": "tests/engine/test_shortcuts.py",
+}
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 NAMED = re.compile(r"`((?:project|engine|scripts|benchmarks|configs|tests|docs)/[\w/.-]*)`")
 HEADING = re.compile(r"^## .*`(\S+\.py)`$")

@@ -9,10 +9,10 @@ import pytest
 from tests.tiny import ROOT
 
 # What the engine publishes for a project's own parts; the rest of it is private to it.
-PUBLIC = ("engine.contract", "engine.inputs", "engine.data")
+PUBLIC = ("engine.contract", "engine.inputs", "engine.data", "engine.shortcuts")
 # The one file that joins both houses may use more.
 JOINS = {
-    "project/__init__.py": ("engine.machine", "engine.files.folders"),
+    "project/__init__.py": ("engine.files.folders",),
     "project/data/__init__.py": ("engine.files.folders",),
 }
 

@@ -112,14 +112,6 @@ class Task(pl.LightningModule):
         self._rate_changes = True  # so that a run that goes on needs its course
         self._saved_course: Mapping[str, Any] | None = None  # in the checkpoint that this fit resumes
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning notes the hook that it is in, some fifty times a step, and PyTorch would look each time whether that
-        # is a weight or a module.
-        if name == "_current_fx_name":
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
-
     @classmethod
     def default_parts(cls) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the backbone and the head of the task's recipe: `name` and options of each."""

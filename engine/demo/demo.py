@@ -20,8 +20,8 @@ from engine.errors import RunError, Stopped, UsageError, one_line
 from engine.inference.evaluate import images_at_hand
 from engine.inference.predict import best_device, check_device
 from engine.inputs.drawing import to_image
-from engine.machine import settle_threads
 from engine.resume.checkpoint_file import read_checkpoint
+from engine.shortcuts import settle_threads
 from engine.terminal import say
 from engine.training.progress import percent_or_number
 

@@ -17,8 +17,8 @@ from engine.errors import RunError, UsageError, one_line
 from engine.export import FORMATS
 from engine.export.model import PROBABILITIES, Model, extra_needed, of_task
 from engine.inference.evaluate import images_at_hand
-from engine.machine import settle_threads
 from engine.resume.checkpoint_file import read_checkpoint, written_whole
+from engine.shortcuts import settle_threads
 from engine.terminal import say
 
 IMAGES = 1000

@@ -14,11 +14,11 @@ from engine.contract.task import Task
 from engine.errors import RunError, UsageError, one_line
 from engine.files.folders import FolderDataModule
 from engine.files.known_files import Known, changes
-from engine.machine import settle_threads
 from engine.resume.checkpoint_file import read_checkpoint
 from engine.resume.lightning_internals import leave_signals_to_us
 from engine.resume.processes import check_rank
 from engine.resume.stops import StopSignals
+from engine.shortcuts import settle_threads
 from engine.terminal import say
 from engine.training.assemble import check_values, facts_for, known_of, same_place
 from engine.training.progress import measured_rows

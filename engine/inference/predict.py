@@ -25,8 +25,8 @@ from engine.files.image_files import Picture, looks_inverted, read_fitted, read_
 from engine.files.listing import Findings, find_images
 from engine.inputs.drawing import to_image
 from engine.inputs.reading import read_text
-from engine.machine import settle_threads
 from engine.resume.checkpoint_file import write_text
+from engine.shortcuts import settle_threads
 from engine.terminal import complain, say
 
 INVERTED = "looks inverted: try --invert"

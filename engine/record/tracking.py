@@ -12,15 +12,13 @@ import netrc
 import os
 import re
 import shlex
-import sys
 import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from lightning.fabric.loggers.logger import _DummyExperiment
@@ -204,16 +202,16 @@ class Tracker(WandbLogger):
             disable_job_creation=True,
             silent=True,
         )
+        given = {key: value for key, value in (options or {}).items() if value is not None}
         super().__init__(
-            project=os.environ.get("WANDB_PROJECT") or "project",
             name=name,
             id=run_id,
             save_dir=str(folder),
             mode="online" if online else "offline",
             settings=settings,
             log_model=False,
+            **{"project": os.environ.get("WANDB_PROJECT") or "project", **given},
         )
-        self._wandb_init.update({key: value for key, value in (options or {}).items() if value is not None})
         del self._wandb_init["anonymous"]  # deprecated by wandb, but Lightning passes it on
 
     @property
@@ -222,8 +220,7 @@ class Tracker(WandbLogger):
         """The tracked run, started on first use: offline if online fails, a dummy if that fails too."""
         if self.failure is None and self._experiment is None and self.online:
             try:
-                with _without_launcher():
-                    return super().experiment
+                return super().experiment
             except Exception as error:
                 self.online = False
                 self._wandb_init["mode"] = "offline"
@@ -231,8 +228,7 @@ class Tracker(WandbLogger):
                 _warn(f"Weights & Biases: offline, as starting online failed ({_brief(error)})")
         if self.failure is None:
             try:
-                with _without_launcher() if self._experiment is None else contextlib.nullcontext():
-                    return super().experiment
+                return super().experiment
             except Exception as error:
                 self._give_up(error)
         return _DummyExperiment()
@@ -290,25 +286,6 @@ class Tracker(WandbLogger):
         """Close the run; online, what is left is sent."""
         if self._experiment is not None:
             self._experiment.finish(exit_code=exit_code)
-
-
-@contextlib.contextmanager
-def _without_launcher() -> Iterator[None]:
-    """Within, wandb does not import its job launcher, a second's work, only to find that it holds nothing for the run.
-
-    It can hold something only where it was imported before, and then it is left alone.
-    """
-    name = "wandb.sdk.launch.inputs.internal"
-    if name in sys.modules:
-        yield
-        return
-    nothing: Any = ModuleType(name)
-    nothing.StagedLaunchInputs = lambda: SimpleNamespace(apply=lambda run: None)
-    sys.modules[name] = nothing
-    try:
-        yield
-    finally:
-        sys.modules.pop(name, None)
 
 
 def open_tracker(

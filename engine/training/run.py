@@ -19,7 +19,6 @@ from engine.config.config import NOT_SAVED, dump, flatten, plain
 from engine.contract.errors import UserError
 from engine.contract.parts import weights_not_fetched
 from engine.errors import RunError, Stopped, UsageError, cause_in_machine, one_line
-from engine.machine import forget_absent_gpus, settle_threads
 from engine.record.summary_file import read_summary
 from engine.record.tracking import MetricsCsv, new_run_id, open_tracker, redact, redacted_command
 from engine.report.collect import Collect
@@ -36,6 +35,7 @@ from engine.resume.lightning_internals import (
 )
 from engine.resume.processes import check_rank, is_started_by_another
 from engine.resume.stops import REQUEUE, StopSignals, requeue
+from engine.shortcuts import settle_threads
 from engine.terminal import is_main_process, say
 from engine.training import run_folder as folders
 from engine.training.assemble import (
@@ -327,7 +327,6 @@ class Run:
             raise UsageError(f"torchrun started {started} processes: give {asked} --strategy ddp as well")
         check_rank(trainer.global_rank)
         settle_threads(trainer.num_devices)
-        forget_absent_gpus()
         leave_signals_to_us(trainer)
         limit_waiting(trainer, timedelta(minutes=self.config["timeout_minutes"]))
         return trainer

@@ -4,12 +4,8 @@ N images, C channels, (H, W) size in pixels.
 """
 
 import contextlib
-import logging
 import math
-import os
-import socket
-import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import timm
@@ -19,8 +15,7 @@ from torch import Tensor, nn
 from engine.contract.backbone import Backbone
 from engine.contract.errors import UserError
 from engine.contract.registry import brief, closest
-
-CONNECT_SECONDS = 3
+from engine.shortcuts import without_hub_retries
 
 
 class TimmBackbone(Backbone):
@@ -51,7 +46,7 @@ class TimmBackbone(Backbone):
         if self.has_fixed_size and image_size is not None:
             self.options["img_size"] = tuple(image_size)
         try:
-            with _without_retries() if pretrained else contextlib.nullcontext():
+            with without_hub_retries() if pretrained else contextlib.nullcontext():
                 self.body = self._create(pretrained=pretrained, **self.options)
         except OSError as error:
             raise OSError(
@@ -113,32 +108,6 @@ class TimmBackbone(Backbone):
         if self.has_fixed_size and height < images.shape[2] / self.strides[0]:
             return ValueError("patches that reach over the border are left out")
         return None
-
-
-@contextlib.contextmanager
-def _without_retries() -> Iterator[None]:
-    """Within, a hub of weights that cannot be reached is not asked again and again, for most of a minute."""
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    if not _can_be_reached(constants.ENDPOINT):
-        constants.HF_HUB_OFFLINE = True  # what is in the cache is found all the same
-        logging.getLogger("timm").setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
-
-
-def _can_be_reached(address: str) -> bool:
-    if any(name.lower() in ("https_proxy", "all_proxy") for name in os.environ):
-        return True  # the proxy knows, and we do not
-    parts = urllib.parse.urlsplit(address)
-    try:
-        with socket.create_connection((parts.hostname or "", parts.port or 443), timeout=CONNECT_SECONDS):
-            return True
-    except OSError:
-        return False
 
 
 def check_name(name: str, ours: Sequence[str]) -> None:

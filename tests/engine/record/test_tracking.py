@@ -38,24 +38,6 @@ def test_metrics_of_a_step_share_a_line_and_late_columns_are_added(tmp_path):
     ]
 
 
-STARTED = """
-import sys
-from pathlib import Path
-from engine.record.tracking import Tracker
-tracker = Tracker(Path("."), "abcd1234", "name", online=False)
-tracker.log_configuration({"seed": 3})
-launcher = [name for name in sys.modules if name.startswith("wandb.sdk.launch")]
-from wandb.sdk.launch.inputs.internal import StagedLaunchInputs
-print(tracker.failure, launcher, StagedLaunchInputs.__module__, dict(tracker.experiment.config))
-tracker.finish(0)
-"""
-
-
-def test_starting_the_tracker_does_not_import_its_job_launcher_which_can_still_be_had(tmp_path):
-    done = subprocess.run([sys.executable, "-c", STARTED], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "None [] wandb.sdk.launch.inputs.internal {'seed': 3}"
-
-
 def test_a_resumed_run_forgets_what_it_will_log_again(tmp_path):
     first = MetricsCsv(tmp_path / "metrics.csv")
     for step in (0, 5, 9):

@@ -5,8 +5,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from html.parser import HTMLParser
 
 import pytest
@@ -25,7 +23,7 @@ from engine.training.run import Run
 from project.tasks import TASKS, LitClassifier
 from tests.own_data import write_class_folders, write_masks, write_pairs, write_voc
 from tests.runs import read_metrics, read_summary, run, same
-from tests.tiny import QUICK, ROOT, run_script
+from tests.tiny import QUICK, run_script
 
 WRITERS = {"classify": write_class_folders, "segment": write_masks, "detect": write_voc, "translate": write_pairs}
 SMALL = ["--backbone.widths", "4,8,8", "--data.batch_size", 4, "--max_epochs", 2, "--data.num_workers", 0]
@@ -394,25 +392,6 @@ def test_a_run_that_was_killed_early_has_a_page(workplace):
     (workplace / "a" / "metrics.csv").write_text("epoch,step,lr\n0,4,0.1\n")
     report.main(["a"])
     assert "There is no summary.json" in (workplace / "a" / "report.html").read_text()
-
-
-def test_starting_does_not_import_what_draws():
-    code = """
-import sys
-from engine import start
-sys.argv = ["train.py", "--help"]
-
-def main(arguments):
-    import project
-    from engine.training import train
-
-    train.main(arguments)
-
-start.run(main)
-sys.exit("matplotlib" in sys.modules)
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def test_two_processes_have_one_of_all_images(workplace):

@@ -7,9 +7,9 @@ import pytest
 import timm
 import torch
 
+from engine import shortcuts
 from engine.contract.parts import build_backbone, load_task, weights_not_fetched
 from engine.resume.checkpoint_file import write_checkpoint
-from project.backbones import pretrained
 from project.tasks.classifier import LitClassifier
 
 
@@ -18,7 +18,7 @@ def hub(monkeypatch):
     """Have timm find weights of 'test_resnet' where it would ask its hub; return them."""
     torch.manual_seed(5)
     weights = timm.create_model("test_resnet", pretrained=False).state_dict()
-    monkeypatch.setattr(pretrained, "_can_be_reached", lambda address: True)
+    monkeypatch.setattr(shortcuts, "can_be_reached", lambda address: True)
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", lambda *a, **k: dict(weights))
     return weights
 
@@ -60,9 +60,3 @@ def test_a_checkpoint_of_a_pretrained_network_is_loaded_without_fetching(offline
     assert again.hparams["backbone"] == backbone
     for a, b in zip(task.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(a, b)
-
-
-def test_a_proxy_is_trusted_to_know_what_can_be_reached(monkeypatch, offline):
-    assert not pretrained._can_be_reached("https://hub.example")
-    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
-    assert pretrained._can_be_reached("https://hub.example")
