@@ -21,6 +21,7 @@ from engine.resume.checkpoint_file import read_checkpoint, write_checkpoint
 from project import LitClassifier
 from project.ops import fidelity
 from tests.runs import run
+from tests.test_houses import JOINS, PUBLIC
 from tests.tiny import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -100,6 +101,11 @@ def private_names(code):
         elif isinstance(node, ast.ImportFrom):
             names.update([*node.module.split("."), *(alias.name for alias in node.names)])
     return {name for name in names if re.match("_[^_]", name)}
+
+
+def test_the_import_rule_is_on_the_page_of_the_architecture():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert not [name for name in (*PUBLIC, *JOINS) if f"`{name}`" not in page]
 
 
 def test_every_liberty_taken_with_a_library_is_on_the_page_of_the_architecture():
