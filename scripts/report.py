@@ -4,10 +4,12 @@ python scripts/report.py checkpoints/quick
 python scripts/report.py checkpoints/quick checkpoints/full --output comparison.html
 """
 
+from engine.config.arguments import report_arguments
 from engine.start import run_command
 
 
 def main(arguments: list[str]) -> None:
+    report_arguments(arguments)  # --help and a wrong flag are answered before torch is imported
     import project  # noqa: F401, it hands its tasks, backbones, heads and data to the engine
     from engine.report import main as report
 

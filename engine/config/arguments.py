@@ -1,4 +1,7 @@
-"""Command lines of a few arguments, for the scripts that need no more."""
+"""Command lines of the scripts besides train.py, which are read before torch is imported.
+
+SCRIPT_arguments takes a script's arguments apart. --help prints its page and exits; a wrong flag is a UsageError.
+"""
 
 import argparse
 import contextlib
@@ -7,9 +10,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from engine.config.config import CommandLine, read_command_line
 from engine.contract.registry import brief
 from engine.errors import UsageError
 from engine.inputs.reading import UnfitFile, regular
+
+EXPORT_FORMATS = ("onnx", "torch", "safetensors")
+IMAGES = 1000  # that an exported file is compared with its checkpoint on
+TOLERANCE = 1e-4  # of that comparison
+EVALUATE_HELP = """usage: python scripts/evaluate.py CKPT [--split test|val] [--data PATH] [--data.OPTION VALUE ...]
+                   [--accelerator TEXT] [--precision TEXT]
+
+Measure a checkpoint again on the test images of the data it was trained on, which
+the file itself names; where that has none, on the validation images. --data.root
+says where they are, if not where they were then; only with --data.download true is
+anything fetched. --data names other data of the same classes: of a folder, its test
+images, or else those for validation; one without splits is measured whole, or with
+--split val what training would have held out."""
+EVALUATE_TRAINER = ("accelerator", "devices", "precision", "limit_test_batches")
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,3 +58,107 @@ def check_output(output: str, suffixes: Sequence[str]) -> Path:
     except OSError as error:
         raise UsageError(f"--output {brief(output)}: {error.strerror}") from error
     return path
+
+
+def evaluate_arguments(arguments: list[str]) -> CommandLine:
+    line = read_command_line(arguments, positional=True)
+    if line.wants_help is not None:
+        print(EVALUATE_HELP)
+        raise SystemExit
+    if len(line.positional) != 1:
+        raise UsageError(f"expected one checkpoint, got {len(line.positional)}: evaluate.py CKPT")
+    if line.config_files or line.print_config:
+        raise UsageError("evaluate.py takes no --config and no --print_config: the checkpoint says what it is")
+    split = line.flags.get("split")
+    if split not in (None, "test", "val"):
+        raise UsageError(f"--split is test or val, got {split!r}")
+    for flag in line.flags:
+        if not flag.startswith("data.") and flag not in (*EVALUATE_TRAINER, "split"):
+            raise UsageError(f"--{flag} cannot be changed by evaluating: what the checkpoint was trained with holds")
+    return line
+
+
+def predict_arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser(prog="predict.py", description="Print what a checkpoint says of images.")
+    parser.add_argument("checkpoint", help="a best.ckpt, or what export.py made of it")
+    parser.add_argument("images", nargs="+", help="image files, or folders of them")
+    parser.add_argument(
+        "--output",
+        metavar="FILE|FOLDER",
+        help="write the table to a .csv or .json file; or to a folder, with a picture of each answer, where it "
+        "replaces pictures of its own only",
+    )
+    parser.add_argument("--invert", action="store_true", help="swap light and dark before looking")
+    parser.add_argument(
+        "--fit",
+        action="store_true",
+        help="for a task that takes whole images: scale them to the size trained on, and what is made of them back",
+    )
+    parser.add_argument("--least_score", type=float, metavar="NUMBER", help="leave out objects less certain than that")
+    parser.add_argument("--batch_size", type=int, default=32, metavar="INT", help="images looked at at once [32]")
+    parser.add_argument("--device", default=None, help="cpu, cuda or mps; by default the best there is")
+    return parser.parse_args(arguments)
+
+
+def export_arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser(prog="export.py", description="Write a checkpoint as a file that other programs can run.")
+    parser.add_argument("checkpoint", help="a best.ckpt")
+    parser.add_argument("--format", required=True, help=f"one of {', '.join(EXPORT_FORMATS)}")
+    parser.add_argument("--output", metavar="FILE", help="where to; by default beside the checkpoint")
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=IMAGES,
+        metavar="INT",
+        help=f"test images that the file is compared with the checkpoint on, at most [{IMAGES}]",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=TOLERANCE,
+        metavar="NUMBER",
+        help="largest difference allowed, as a share of an output's largest value where that is above 1 "
+        f"[{TOLERANCE:g}]",
+    )
+    parser.add_argument("--data", metavar="PATH", help="a folder of images to compare on, of the classes trained on")
+    parser.add_argument("--data.root", dest="root", metavar="DIR", help="where MNIST is, if not where it was")
+    return parser.parse_args(arguments)
+
+
+def report_arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser(prog="report.py", description="Make a run's report again, or compare runs on one page.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, such as checkpoints/NAME")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="page of a comparison; by default comparison.html beside the first run's folder",
+    )
+    return parser.parse_args(arguments)
+
+
+def demo_arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser(prog="demo.py", description="A page in the browser to try a checkpoint on.")
+    parser.add_argument("checkpoint", help="a best.ckpt")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 lets others in [127.0.0.1]")
+    parser.add_argument("--port", type=int, default=7860, metavar="INT", help="the first free one from there on [7860]")
+    parser.add_argument("--device", default=None, help="cpu, cuda or mps; by default the best there is")
+    return parser.parse_args(arguments)
+
+
+def check_data_arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser(
+        prog="check_data.py",
+        description="Look through a folder of images to train on.",
+        epilog="What it knows: CLASS/*.jpg; images/ and masks/; Pascal VOC; COCO; pairs in A/ and B/, or side by side "
+        "in one file; each with train/, val/ and test/ or without. Exit status 1 if training would fail on something.",
+    )
+    parser.add_argument("path", help="the folder, as in --data PATH")
+    parser.add_argument("--ignore", metavar="CLASS", help="a class of masks that does not count, as in --data.ignore")
+    return parser.parse_args(arguments)
+
+
+def compare_arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser(prog="compare.py", description="Say whether two checkpoints are equal to the last bit.")
+    parser.add_argument("first", metavar="CKPT", help="a checkpoint, such as checkpoints/NAME/last.ckpt")
+    parser.add_argument("second", metavar="CKPT", help="the checkpoint to compare it with")
+    return parser.parse_args(arguments)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from engine.config.arguments import Parser
+from engine.config.arguments import demo_arguments
 from engine.contract.errors import UserError
 from engine.contract.parts import task_of
 from engine.contract.task import Task
@@ -41,12 +41,7 @@ def main(arguments: list[str]) -> None:
         RunError: Gradio is not installed, or no port is free.
         Stopped: a signal asked for the end.
     """
-    parser = Parser(prog="demo.py", description="A page in the browser to try a checkpoint on.")
-    parser.add_argument("checkpoint", help="a best.ckpt")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 lets others in [127.0.0.1]")
-    parser.add_argument("--port", type=int, default=7860, metavar="INT", help="the first free one from there on [7860]")
-    parser.add_argument("--device", default=None, help="cpu, cuda or mps; by default the best there is")
-    given = parser.parse_args(arguments)
+    given = demo_arguments(arguments)
     check_device(given.device)
     if not 1 <= given.port <= 65535:
         raise UsageError(f"--port is a number from 1 to 65535, got {given.port}")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.config.arguments import Parser, check_output
+from engine.config.arguments import check_output, export_arguments
 from engine.contract.errors import UserError
 from engine.contract.parts import task_of
 from engine.contract.registry import look_up
@@ -21,8 +21,6 @@ from engine.resume.checkpoint_file import read_checkpoint, written_whole
 from engine.shortcuts import settle_threads
 from engine.terminal import say
 
-IMAGES = 1000
-TOLERANCE = 1e-4
 RANDOM = 100  # images, where there are no real ones
 BATCH = 50
 
@@ -34,28 +32,7 @@ def main(arguments: list[str]) -> None:
         UsageError: the command line makes no sense, the checkpoint cannot be read, or a package is missing.
         RunError: the file cannot be written, or says something else; nothing is left of it.
     """
-    parser = Parser(prog="export.py", description="Write a checkpoint as a file that other programs can run.")
-    parser.add_argument("checkpoint", help="a best.ckpt")
-    parser.add_argument("--format", required=True, help=f"one of {', '.join(FORMATS)}")
-    parser.add_argument("--output", metavar="FILE", help="where to; by default beside the checkpoint")
-    parser.add_argument(
-        "--images",
-        type=int,
-        default=IMAGES,
-        metavar="INT",
-        help=f"test images that the file is compared with the checkpoint on, at most [{IMAGES}]",
-    )
-    parser.add_argument(
-        "--tolerance",
-        type=float,
-        default=TOLERANCE,
-        metavar="NUMBER",
-        help="largest difference allowed, as a share of an output's largest value where that is above 1 "
-        f"[{TOLERANCE:g}]",
-    )
-    parser.add_argument("--data", metavar="PATH", help="a folder of images to compare on, of the classes trained on")
-    parser.add_argument("--data.root", dest="root", metavar="DIR", help="where MNIST is, if not where it was")
-    given = parser.parse_args(arguments)
+    given = export_arguments(arguments)
     if given.images < 2:
         raise UsageError(f"--images is 2 or more, got {given.images}")
     if not 0 <= given.tolerance < float("inf"):

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from engine.config.arguments import Parser
+from engine.config.arguments import check_data_arguments
 from engine.contract.errors import UserError
 from engine.contract.parts import build_data, own_data
 from engine.errors import RunError, UsageError
@@ -21,8 +21,6 @@ SMALL = 160  # pixels; larger images are fitted into training's usual size
 GREY = {"1", "L", "LA", "I", "F", "I;16", "I;16B"}  # Pillow's modes without colours
 SHOWN_CLASSES = 40
 NAME_WIDTH = 20  # of a class
-EPILOG = """What it knows: CLASS/*.jpg; images/ and masks/; Pascal VOC; COCO; pairs in A/ and B/, or side by side in one
-file; each with train/, val/ and test/ or without. Exit status 1 if training would fail on something."""
 
 
 def main(arguments: list[str]) -> None:
@@ -32,10 +30,7 @@ def main(arguments: list[str]) -> None:
         UsageError: the command line makes no sense, or there is no such folder.
         RunError: training would fail: the folder is not laid out in a way that is known, or something in it is wrong.
     """
-    parser = Parser(prog="check_data.py", description="Look through a folder of images to train on.", epilog=EPILOG)
-    parser.add_argument("path", help="the folder, as in --data PATH")
-    parser.add_argument("--ignore", metavar="CLASS", help="a class of masks that does not count, as in --data.ignore")
-    given = parser.parse_args(arguments)
+    given = check_data_arguments(arguments)
     path = Path(given.path).expanduser()
     if not path.is_dir():
         raise UsageError(f"there is no folder {path}")

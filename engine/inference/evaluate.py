@@ -5,7 +5,8 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from engine.config.config import Source, plain, read_command_line, recorded, resolve
+from engine.config.arguments import evaluate_arguments
+from engine.config.config import Source, plain, recorded, resolve
 from engine.contract.data import ImageDataModule
 from engine.contract.errors import UserError
 from engine.contract.parts import build_data, find_data, task_of
@@ -24,16 +25,6 @@ from engine.training.assemble import check_values, facts_for, known_of, same_pla
 from engine.training.progress import measured_rows
 from engine.training.train import quieten
 
-HELP = """usage: python scripts/evaluate.py CKPT [--split test|val] [--data PATH] [--data.OPTION VALUE ...]
-                   [--accelerator TEXT] [--precision TEXT]
-
-Measure a checkpoint again on the test images of the data it was trained on, which
-the file itself names; where that has none, on the validation images. --data.root
-says where they are, if not where they were then; only with --data.download true is
-anything fetched. --data names other data of the same classes: of a folder, its test
-images, or else those for validation; one without splits is measured whole, or with
---split val what training would have held out."""
-TRAINER = ("accelerator", "devices", "precision", "limit_test_batches")
 KEPT = ("seed", "accelerator", "precision")  # what holds as in training, besides the parts and the data
 # What the network was built for, and so what any data has to be like: by option, the hyperparameter that says it.
 ABOUT_DATA = {"image_size": "image_size", "channels": "in_channels", "classes": "class_names"}
@@ -47,20 +38,8 @@ def main(arguments: list[str]) -> None:
         RunError: the data cannot be had.
     """
     quieten()
-    line = read_command_line(arguments, positional=True)
-    if line.wants_help is not None:
-        print(HELP)
-        return
-    if len(line.positional) != 1:
-        raise UsageError(f"expected one checkpoint, got {len(line.positional)}: evaluate.py CKPT")
-    if line.config_files or line.print_config:
-        raise UsageError("evaluate.py takes no --config and no --print_config: the checkpoint says what it is")
+    line = evaluate_arguments(arguments)
     split = line.flags.pop("split", None)
-    if split not in (None, "test", "val"):
-        raise UsageError(f"--split is test or val, got {split!r}")
-    for flag in line.flags:
-        if not flag.startswith("data.") and flag not in TRAINER:
-            raise UsageError(f"--{flag} cannot be changed by evaluating: what the checkpoint was trained with holds")
     path = line.positional[0]
     try:
         checkpoint = read_checkpoint(path)

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from engine.config.arguments import Parser, check_output
+from engine.config.arguments import check_output, predict_arguments
 from engine.contract.errors import UserError
 from engine.contract.registry import brief, printable
 from engine.errors import RunError, UsageError, one_line
@@ -46,25 +46,7 @@ def main(arguments: list[str]) -> None:
         UsageError: the command line makes no sense, or the checkpoint cannot be read.
         RunError: some of the images could not be read; the others were dealt with.
     """
-    parser = Parser(prog="predict.py", description="Print what a checkpoint says of images.")
-    parser.add_argument("checkpoint", help="a best.ckpt, or what export.py made of it")
-    parser.add_argument("images", nargs="+", help="image files, or folders of them")
-    parser.add_argument(
-        "--output",
-        metavar="FILE|FOLDER",
-        help="write the table to a .csv or .json file; or to a folder, with a picture of each answer, where it "
-        "replaces pictures of its own only",
-    )
-    parser.add_argument("--invert", action="store_true", help="swap light and dark before looking")
-    parser.add_argument(
-        "--fit",
-        action="store_true",
-        help="for a task that takes whole images: scale them to the size trained on, and what is made of them back",
-    )
-    parser.add_argument("--least_score", type=float, metavar="NUMBER", help="leave out objects less certain than that")
-    parser.add_argument("--batch_size", type=int, default=32, metavar="INT", help="images looked at at once [32]")
-    parser.add_argument("--device", default=None, help="cpu, cuda or mps; by default the best there is")
-    given = parser.parse_args(arguments)
+    given = predict_arguments(arguments)
     if given.output is not None:
         _check_output(given.output)
     check_device(given.device)

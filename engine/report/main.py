@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from engine.config.arguments import Parser, check_output
+from engine.config.arguments import check_output, report_arguments
 from engine.contract.registry import brief
 from engine.errors import RunError, UsageError
 from engine.report.comparison import TEMPLATE, comparison
@@ -23,14 +23,7 @@ def main(arguments: list[str]) -> None:
         UsageError: the command line makes no sense, or a folder is not that of a run.
         RunError: the page cannot be written.
     """
-    parser = Parser(prog="report.py", description="Make a run's report again, or compare runs on one page.")
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, such as checkpoints/NAME")
-    parser.add_argument(
-        "--output",
-        metavar="FILE",
-        help="page of a comparison; by default comparison.html beside the first run's folder",
-    )
-    given = parser.parse_args(arguments)
+    given = report_arguments(arguments)
     folders = [Path(run) for run in given.runs]
     for folder in folders:
         try:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from engine.config.arguments import Parser
+from engine.config.arguments import compare_arguments
 from engine.contract.errors import UserError
 from engine.errors import UsageError, one_line
 from engine.resume.checkpoint_file import read_checkpoint
@@ -20,10 +20,7 @@ def main(arguments: list[str]) -> None:
     Raises:
         UsageError: there are not two checkpoints to compare.
     """
-    parser = Parser(prog="compare.py", description="Say whether two checkpoints are equal to the last bit.")
-    parser.add_argument("first", metavar="CKPT", help="a checkpoint, such as checkpoints/NAME/last.ckpt")
-    parser.add_argument("second", metavar="CKPT", help="the checkpoint to compare it with")
-    given = parser.parse_args(arguments)
+    given = compare_arguments(arguments)
     try:
         first, second = (read_checkpoint(path) for path in (given.first, given.second))
     except (OSError, UserError) as error:

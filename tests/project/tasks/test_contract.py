@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from engine.config.arguments import TOLERANCE
 from engine.contract.parts import load_task
 from engine.export import FORMATS
-from engine.export.command import TOLERANCE, Comparison
+from engine.export.command import Comparison
 from engine.export.model import of_task
 from engine.resume.checkpoint_file import write_checkpoint
 from project.heads import HEADS
