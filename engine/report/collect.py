@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
@@ -36,30 +36,25 @@ class Findings:
     mistakes: list[Mistake] = field(default_factory=list)
 
 
-class Collect(Checkpoint):
+class Collect(Callback):
     """Keeps what the report shows: of the test, or before there is one of the best validation so far.
 
     Besides writes samples/epoch-N.png, answers beside the truth as training goes on: of epochs 1 to 9 each, then every
     tenth, from 100 on every hundredth and so on, so that a long run does not fill the disk. It draws no random numbers,
     and an error in it is said and nothing more.
 
-    A `Checkpoint` only because Lightning calls those last, in their order: after the best weights were chosen.
-
     Args:
         folder: the run's folder.
-        checkpoints: knows whether a validation was the best.
+        checkpoints: says when a validation was the best so far.
     """
 
     def __init__(self, folder: Path, checkpoints: RunCheckpoints) -> None:
         self.folder = folder / "samples"
         self.checkpoints = checkpoints
+        checkpoints.when_best = self.keep_validated
         self.findings: Findings | None = None
         self._samples: dict[str, Tensor] = {}
-        self._best: Any = None
         self._said = False
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._best = self._newest_best()  # of a resumed run
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *rest: Any
@@ -83,16 +78,14 @@ class Collect(Checkpoint):
                 to_image(sheet).save(self.folder / f"epoch-{epoch}.png")
             except Exception as error:
                 self._fail(error)
-        if self._newest_best() != self._best:
-            self._best = self._newest_best()
-            self._keep(pl_module, f"validation images, weights after epoch {epoch}")
+
+    def keep_validated(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep what the validation that just ended showed."""
+        self._keep(pl_module, f"validation images, weights after epoch {trainer.current_epoch + 1}")
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         best = self.checkpoints.best_epoch
         self._keep(pl_module, "test images" if best is None else f"test images, weights after epoch {best + 1}")
-
-    def _newest_best(self) -> Any:
-        return self.checkpoints.best_epoch, self.checkpoints.best_value
 
     def _look(self, pl_module: pl.LightningModule, batch: Any, number: int, batches: Sequence[float]) -> None:
         """Keep answers to MOST images, evenly spread over all batches: those of one class are often side by side.

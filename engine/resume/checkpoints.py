@@ -3,6 +3,7 @@
 import math
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 import torch.distributed as dist
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint, WeightAveraging
+from lightning.pytorch.trainer.states import TrainerFn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from engine.contract.errors import UserError
@@ -87,6 +89,8 @@ class RunCheckpoints(Checkpoint):
         self.every_minutes = every_minutes
         self.best_value: float | None = None
         self.best_epoch: int | None = None
+        # Called after a validation by which the best weights were chosen, or that has no number to choose by.
+        self.when_best: Callable[[pl.Trainer, pl.LightningModule], None] = lambda trainer, pl_module: None
         self._step = 0  # optimiser steps when a batch last ended
         self._saved_at = 0.0
         # Where a validation is due or under way: how many of its batches were seen in this epoch before it.
@@ -103,6 +107,11 @@ class RunCheckpoints(Checkpoint):
     @property
     def last_path(self) -> Path:
         return self.folder / "last.ckpt"
+
+    @property
+    def best_model_path(self) -> str:
+        """The best checkpoint by Lightning's name for it, so that `trainer.test(ckpt_path="best")` finds it."""
+        return str(self.best_path) if self.best_path.exists() else ""
 
     # ---- what is saved, and restored ----
 
@@ -125,6 +134,8 @@ class RunCheckpoints(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Where a validation was due or under way when the state was saved, have Lightning start with it, whole."""
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
         self._loaded = checkpoint
         self._resumed = checkpoint["validation_pending"]
         if self._resumed is not None:
@@ -187,19 +198,19 @@ class RunCheckpoints(Checkpoint):
             raise Stopped(signal_number)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.sanity_checking:
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         self._validated_at = trainer.global_step
-        if self.metric not in trainer.callback_metrics:
-            return
-        value = float(trainer.callback_metrics[self.metric])
-        if not math.isfinite(value):
-            return
-        best = self.best_value
-        if best is None or self.newest or (value > best if self.highest else value < best):
+        value, best = float(trainer.callback_metrics.get(self.metric, math.nan)), self.best_value
+        if math.isfinite(value):
+            if best is not None and not self.newest and not (value > best if self.highest else value < best):
+                return
             self.best_value = value
             self.best_epoch = trainer.current_epoch
             trainer.save_checkpoint(self.best_path)
+        elif best is not None:
+            return
+        self.when_best(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.best_value is None:  # nothing was validated so far

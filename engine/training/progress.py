@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks import Callback
 
+from engine.errors import Stopped
 from engine.resume.lightning_internals import BarFromOne
 from engine.terminal import say
 
@@ -71,15 +72,17 @@ class Bar(BarFromOne):
         return shown
 
 
-class EpochLines(Checkpoint):
+class EpochLines(Callback):
     """Prints one line for each epoch, under a header: as many metrics as fit, the most telling ones first.
 
-    A `Checkpoint` only because Lightning calls those last, when all of the epoch's metrics are there.
+    An epoch's metrics are all there when the last callback has seen its end: so its line is printed when the next epoch
+    starts, or the training ends.
     """
 
     def __init__(self) -> None:
         self._start = 0.0
         self._validated = False  # in this epoch
+        self._ended: tuple[int, float] | None = None  # the epoch whose line is due, and the seconds it took
         self._columns: list[str] = []
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -89,12 +92,26 @@ class EpochLines(Checkpoint):
         self._start = time.perf_counter()  # a run resumed within an epoch does not start that again
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._print(trainer, pl_module)
         self._start = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._ended = trainer.current_epoch + 1, time.perf_counter() - self._start
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._print(trainer, pl_module)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, Stopped):  # which all processes are; others may wait for one that failed
+            self._print(trainer, pl_module)
+
+    def _print(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the line that is due, if any."""
+        if self._ended is None:
+            return
+        (number, seconds), self._ended = self._ended, None
         total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
-        count = f"epoch {trainer.current_epoch + 1}" + (f"/{total}" if total else "")
-        # Read in every process: the metrics are joined over all of them at this moment.
+        count = f"epoch {number}" + (f"/{total}" if total else "")
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if not self._validated:
             values = {name: value for name, value in values.items() if not name.startswith("val/")}
@@ -106,7 +123,7 @@ class EpochLines(Checkpoint):
             say("  ".join([" " * margin, *(f"{name:>{_width(name)}}" for name in columns), "seconds"]))
         shown = {name: percent_or_number(name, values[name]) if name in values else "" for name in self._columns}
         cells = [f"{text:>{_width(name)}}" for name, text in shown.items()]
-        say("  ".join([f"{count:<{margin}}", *cells, f"{time.perf_counter() - self._start:>7.1f}"]))
+        say("  ".join([f"{count:<{margin}}", *cells, f"{seconds:>7.1f}"]))
 
 
 def most_telling(names: Iterable[str], best: str) -> list[str]:

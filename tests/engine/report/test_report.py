@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -110,7 +111,7 @@ def test_a_classifiers_shows_what_it_confuses(workplace):
 def test_samples_are_spread_over_all_images(tmp_path, sizes):
     task = LitClassifier()
     task.side_by_side = lambda images, targets: {"a": images.to(torch.uint8).expand(-1, 3, 2, 2)}
-    collect = Collect(tmp_path, None)
+    collect = Collect(tmp_path, SimpleNamespace())
     images = torch.arange(sum(sizes)).view(-1, 1, 1, 1)
     for number, batch in enumerate(images.split(sizes)):
         collect._look(task, (batch, batch), number, [len(sizes)])
@@ -151,7 +152,8 @@ def test_what_a_person_named_is_text_whatever_it_holds(workplace):
 
 def without_reports(patch):
     patch.setattr(Run, "_report", lambda self: None)
-    for name in ("on_train_start", "on_validation_batch_end", "on_validation_end", "on_test_batch_end", "on_test_end"):
+    patch.setattr(Collect, "keep_validated", lambda *rest: None)
+    for name in ("on_validation_batch_end", "on_validation_end", "on_test_batch_end", "on_test_end"):
         patch.delattr(Collect, name)
 
 

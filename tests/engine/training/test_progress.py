@@ -43,6 +43,7 @@ def test_lines_stand_under_a_header_which_comes_again_when_there_is_more_to_show
         if validated:
             lines.on_validation_end(trainer, Module())
         lines.on_train_epoch_end(trainer, Module())
+    lines.on_train_end(trainer, Module())
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[:4] for line in printed] == [
         ["train/loss", "seconds"],
