@@ -1,8 +1,10 @@
 """Lines on standard output and standard error: nothing in them, and nothing about these streams, can end a run."""
 
 import io
+import logging
 import os
 import sys
+import warnings
 
 from engine.contract.registry import printable
 
@@ -46,3 +48,22 @@ def make_usable() -> None:
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):  # and not what a program that calls this one put in its place
             stream.reconfigure(errors="backslashreplace")
+
+
+def quieten() -> None:
+    """Silence what Lightning says of itself, and known warnings of libraries; Python shows others with their place."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for pattern in (
+        ".*LeafSpec.*is deprecated.*",  # of Lightning's own making, with newer releases of torch
+        ".*all_gather is deprecated.*",  # the same
+        ".*does not have many workers.*",  # the images are in memory
+        ".*dataloader is not resumable.*",  # ours is: its data module keeps the position
+        ".*smaller than the logging interval.*",
+        ".*It is recommended to use `self.log\\('(train|val|test)/.*",  # a task's are joined over the processes already
+        "You defined a `validation_step` but have no `val_dataloader`.*",  # asked for with --data.val_size 0
+        ".*is not supported by the model summary.*",
+    ):
+        warnings.filterwarnings("ignore", message=pattern)
+    if not is_main_process():  # the others would say the same
+        warnings.simplefilter("ignore")

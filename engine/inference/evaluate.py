@@ -20,10 +20,9 @@ from engine.resume.lightning_internals import leave_signals_to_us
 from engine.resume.processes import check_rank
 from engine.resume.stops import StopSignals
 from engine.shortcuts import settle_threads
-from engine.terminal import say
+from engine.terminal import quieten, say
 from engine.training.assemble import check_values, facts_for, known_of, same_place
 from engine.training.progress import measured_rows
-from engine.training.train import quieten
 
 KEPT = ("seed", "accelerator", "precision")  # what holds as in training, besides the parts and the data
 # What the network was built for, and so what any data has to be like: by option, the hyperparameter that says it.

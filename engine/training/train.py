@@ -1,7 +1,5 @@
 """A training run from the command line: what scripts/train.py does."""
 
-import logging
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from engine.contract.parts import parts
 from engine.errors import UsageError
 from engine.files.layouts import ForOtherTask
 from engine.resume.processes import is_restart
-from engine.terminal import complain, is_main_process, say
+from engine.terminal import quieten, say
 from engine.training import run_folder as folders
 from engine.training.run import Run
 
@@ -81,25 +79,3 @@ def _own(resumed: folders.Resumed, given: Mapping[str, Any]) -> Source:
         where = f"the folder {before}, which is not there"
         raise UsageError(f"run {resumed.name} was trained on {where}: give --data PATH if it was moved")
     return own
-
-
-def quieten() -> None:
-    """Silence what the libraries say of themselves; print other warnings as one line each."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for pattern in (
-        ".*LeafSpec.*is deprecated.*",  # of Lightning's own making, with newer releases of torch
-        ".*does not have many workers.*",  # the images are in memory
-        ".*dataloader is not resumable.*",  # ours is: its data module keeps the position
-        ".*smaller than the logging interval.*",
-        ".*It is recommended to use `self.log\\('(train|val|test)/.*",  # a task's are joined over the processes already
-        "You defined a `validation_step` but have no `val_dataloader`.*",  # asked for with --data.val_size 0
-        ".*is not supported by the model summary.*",
-    ):
-        warnings.filterwarnings("ignore", message=pattern)
-
-    def one_line(message: Warning | str, *rest: Any, **more: Any) -> None:
-        if is_main_process():
-            complain(f"warning: {' '.join(str(message).split())}")
-
-    warnings.showwarning = one_line

@@ -55,3 +55,21 @@ def test_values_are_shown_in_one_short_line():
 def test_a_line_on_what_is_wrong_has_an_end(capsys):
     complain("x" * 10**6)
     assert len(capsys.readouterr().err) < 5000
+
+
+QUIET = """
+import warnings
+from engine.terminal import quieten
+quieten()
+warnings.warn("this dataloader does not have many workers", stacklevel=1)
+warnings.warn("mind this", stacklevel=1)
+"""
+
+
+@pytest.mark.parametrize(("rank", "shown"), [("0", "program.py:6: UserWarning: mind this\n"), ("1", "")])
+def test_a_warning_that_is_not_known_keeps_its_file_and_line(tmp_path, rank, shown):
+    program = tmp_path / "program.py"
+    program.write_text(QUIET)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RANK": rank}
+    done = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr.removeprefix(f"{tmp_path}{os.sep}").partition("  warnings.warn")[0] == shown
