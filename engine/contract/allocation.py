@@ -15,6 +15,8 @@ SIZE = "size"  # PyTorch's name for the first argument of functions that make a 
 class AllocationLimit(TorchDispatchMode):
     """Within, tensors of given shapes take `limit` bytes together at most; one that would take more is not made.
 
+    Relies on torch's `TorchDispatchMode`, and on `_schema` to name an operation's first argument.
+
     Raises:
         UserError: says `message`, with the bytes needed so far in GiB for `{needed}`.
     """

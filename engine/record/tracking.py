@@ -177,6 +177,9 @@ def _harmless(method: Callable[..., Any]) -> Callable[..., Any]:
 class Tracker(WandbLogger):
     """Lightning's WandbLogger, except that no failure of it reaches the training.
 
+    Relies on `_wandb_init`, what it starts the run with, on `_experiment`, the run once started, and on
+    `_DummyExperiment`, which does nothing.
+
     Args:
         folder: the run's folder; the tracker's files go to its wandb/.
         run_id: the same id continues the same run.

@@ -235,7 +235,6 @@ def best_precision(accelerator: str) -> str:
     elif accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
         native = False
     else:
-        # torch has no public question for this; where the private ones are missing, take the safe answer.
-        asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-        native = any(ask() for ask in asked if ask is not None)
+        can = torch.cpu.get_capabilities()
+        native = any(can.get(name) for name in ("avx512_bf16", "amx_tile"))
     return "bf16-mixed" if native else "32-true"

@@ -37,7 +37,7 @@ def _likeliest_in_tensors(boxes: Tensor, scores: Tensor, labels: Tensor, iou: fl
     """Do the same to all images at once, in tensors whose shapes do not depend on what is in them.
 
     It is for graphs, where torchvision's function does not work on a batch of any number: it takes as many steps as
-    objects are kept, and so is the slower one.
+    objects are kept, and so is the slower one. Relies on torch's `while_loop`, which has no public place yet.
     """
     from torch._higher_order_ops import while_loop
 

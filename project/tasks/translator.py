@@ -217,7 +217,10 @@ class LitTranslator(Task):
         for mean in self.means.values():
             mean.reset()
         # They stay the same from epoch to epoch, so they are measured when training is over.
-        self._compares = self._trainer is None or self._trainer.state.fn != TrainerFn.FITTING
+        try:
+            self._compares = self.trainer.state.fn != TrainerFn.FITTING
+        except RuntimeError:  # it has no Trainer
+            self._compares = True
 
     def measured(self) -> dict[str, Any]:
         values = {
