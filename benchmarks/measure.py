@@ -95,7 +95,7 @@ def _built(arguments: list[str]) -> tuple[dict[str, Any], Any, Any]:
 
 def train_repeated(arguments: list[str], images: int) -> dict[str, Any]:
     """Train on MNIST cut or repeated to so many images; the summary is in the run's folder."""
-    from engine.training import train
+    from scripts import train
 
     _register_repeated(images)
     train.main(arguments)

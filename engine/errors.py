@@ -2,6 +2,7 @@
 
 import os
 import signal
+import traceback
 
 # What torchrun, SLURM or Lightning say of this process and the others, as whole numbers.
 COUNTS = (
@@ -43,6 +44,12 @@ def one_line(error: BaseException) -> str:
     if "Original Traceback" in text:
         text = text.strip().splitlines()[-1].partition(": ")[2] or text
     return " ".join(text.split())
+
+
+def raised_by(package: str, error: BaseException) -> bool:
+    """Whether an error was raised in the code of a package, and not in that which it called."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and f"{os.sep}{package}{os.sep}" in frames[-1].filename
 
 
 def cause_in_machine(error: Exception) -> str | None:

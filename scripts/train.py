@@ -9,12 +9,29 @@ from engine.start import run_command
 
 
 def main(arguments: list[str]) -> None:
-    if answered(arguments, "project"):
+    if answered(arguments, "project"):  # --help, or a flag that there is not
         return
-    import project  # noqa: F401, it hands its tasks, backbones, heads and data to the engine
-    from engine.training import train
+    import lightning.pytorch as pl
 
-    train.main(arguments)
+    import project.callbacks  # and with it the project's tasks, backbones, heads and data, which the engine builds
+    from engine.config import command_line
+    from engine.training import runs
+
+    asked = command_line.parse(arguments)  # a flag goes before a --config file, that before the run being resumed
+    if asked is None:  # --help, --print_config, or a run that is finished
+        return
+    data, task = runs.build(asked)  # of project/data and project/tasks
+    with runs.opened(asked, data, task) as run:  # its folder, metrics.csv, Weights & Biases, signals, and a report
+        trainer = pl.Trainer(
+            **run.trainer_options,  # those of the command line: --accelerator, --precision, --max_epochs, ...
+            logger=run.loggers or False,
+            plugins=run.plugins,
+            callbacks=[*run.callbacks, *project.callbacks.own(asked.config)],
+        )
+        run.start(trainer)
+        trainer.fit(task, datamodule=data, ckpt_path=run.resume_from, weights_only=True)
+        if data.has_test:
+            trainer.test(task, datamodule=data, ckpt_path=run.best, weights_only=True, verbose=False)
 
 
 if __name__ == "__main__":

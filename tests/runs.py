@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine.resume.compare import differences
-from engine.training import train
+from scripts import train
 from tests.tiny import QUICK, at_tiny
 
 

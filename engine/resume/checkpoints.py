@@ -278,6 +278,12 @@ class AveragedWeights(WeightAveraging):
         super().on_validation_epoch_end(trainer, pl_module)
         self._swapped = False
 
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:  # else the averaged weights are those that were loaded
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:

@@ -12,7 +12,7 @@ import torch
 
 import project  # noqa: F401, it hands its parts to the engine
 from engine import start
-from engine.training import train
+from scripts import train
 from tests.tiny import QUICK, TINY_SUMS
 
 # Run in a folder that holds the stand-in for MNIST, the files that `write_bad_files` makes, and nothing else.

@@ -17,7 +17,7 @@ from pathlib import Path
 from unittest import mock
 
 from engine.resume import checkpoints, guard
-from engine.training import train
+from scripts import train
 
 
 @contextlib.contextmanager

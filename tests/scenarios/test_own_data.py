@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.contract.errors import UserError
 from engine.errors import RunError, UsageError
 from engine.files import layouts
 from engine.inference import evaluate, predict
 from engine.resume.checkpoint_file import read_checkpoint
 from engine.resume.checkpoints import RunCheckpoints
 from engine.resume.compare import differences
-from engine.training import train
 from engine.training.progress import percent_or_number
 from project import LitTranslator
+from scripts import train
 from tests.own_data import write_class_folders, write_coco, write_masks, write_pairs, write_voc
 from tests.runs import read_metrics, read_summary
 
@@ -151,7 +152,7 @@ def test_an_image_that_the_network_cannot_take_is_named(monkeypatch):
     run("translate", "--name", "a", "--data.num_workers", "0", "--max_epochs", "1")
 
     def refuse(self, images):
-        raise ValueError("only 48 x 48")
+        raise UserError("only 48 x 48")
 
     monkeypatch.setattr(LitTranslator, "translate", refuse)
     with pytest.raises(RunError, match=r"own/A/0.png, 40 x 48 pixels: only 48 x 48; try --fit"):

@@ -9,7 +9,7 @@ from engine.errors import Stopped
 from engine.resume.checkpoint_file import read_checkpoint
 from engine.resume.checkpoints import RunCheckpoints
 from engine.resume.compare import differences
-from engine.training import train
+from scripts import train
 from tests.runs import read_metrics, read_summary, run
 from tests.tiny import QUICK
 

@@ -11,8 +11,8 @@ from engine.inference import evaluate
 from engine.resume.checkpoint_file import read_checkpoint
 from engine.resume.compare import differences
 from engine.resume.guard import FiniteGuard, Question
-from engine.training import train
 from project import LitClassifier, LitTranslator, load_task
+from scripts import train
 from tests.faults.bad_input import BAD_INPUT, last_error, refused, write_bad_files
 from tests.runs import read_metrics, read_summary, run, same
 

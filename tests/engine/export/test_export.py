@@ -14,8 +14,8 @@ from engine.export import command as export
 from engine.inference import evaluate, predict
 from engine.resume import compare
 from engine.resume.checkpoint_file import read_checkpoint, write_checkpoint
-from engine.training import train
 from project.data.mnist import MNISTDataModule
+from scripts import train
 from tests.runs import run, workplace_of_a_module
 from tests.tiny import TINY_SUMS
 

@@ -10,7 +10,7 @@ from engine.inference import evaluate
 from engine.resume.checkpoint_file import read_checkpoint
 from engine.resume.checkpoints import RunCheckpoints
 from engine.resume.compare import differences
-from engine.training import train
+from scripts import train
 from tests.own_data import write_class_folders, write_masks, write_voc
 
 OPTIONS = [

@@ -11,7 +11,7 @@ import pytest
 import wandb
 
 from engine.record.tracking import MetricsCsv, Tracker, choose_mode, open_tracker, redact, redacted_command
-from engine.training import train
+from scripts import train
 from tests.tiny import QUICK
 
 TRACKED = [flag for flag in QUICK if flag not in ("--wandb", "disabled")]

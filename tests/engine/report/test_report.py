@@ -19,9 +19,9 @@ from engine.report.collect import Collect
 from engine.report.curves import read_curves
 from engine.resume.checkpoint_file import read_checkpoint
 from engine.resume.checkpoints import RunCheckpoints
-from engine.training import train
-from engine.training.run import Run
+from engine.training.runs import Run
 from project.tasks import TASKS, LitClassifier
+from scripts import train
 from tests.own_data import write_class_folders, write_masks, write_pairs, write_voc
 from tests.runs import read_metrics, read_summary, run, same
 from tests.tiny import QUICK, run_script

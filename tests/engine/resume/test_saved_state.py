@@ -11,7 +11,7 @@ import torch
 
 from engine.errors import RunError, UsageError
 from engine.resume.checkpoint_file import read_checkpoint, write_checkpoint
-from engine.training import train
+from scripts import train
 from tests.runs import run, workplace_of_a_module
 
 STATE = ("optimizer_states", 0, "state", 0)

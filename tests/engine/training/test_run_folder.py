@@ -5,14 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 
 from engine.config.config import recorded
 from engine.errors import RunError, UsageError
 from engine.inference import evaluate
 from engine.training import run_folder as folders
-from engine.training import train
-from engine.training.run import Run
+from engine.training import runs
+from project.data.mnist import MNISTDataModule
+from scripts import train
 from tests.own_data import write_class_folders
 from tests.runs import read_summary, run, same
 from tests.tiny import ROOT
@@ -71,13 +73,13 @@ def test_a_run_that_is_being_trained_is_not_gone_on_with_until_its_process_is_de
 
 def test_a_run_holds_its_folder_while_it_trains_and_no_longer(monkeypatch):
     held = []
-    fit = Run._fit
+    fit = pl.Trainer.fit
 
-    def noted(self):
+    def noted(self, *arguments, **options):
         held.append(folders.RunFolder(Path("checkpoints/a")).claim())
-        fit(self)
+        fit(self, *arguments, **options)
 
-    monkeypatch.setattr(Run, "_fit", noted)
+    monkeypatch.setattr(pl.Trainer, "fit", noted)
     run("--name", "a", "--max_epochs", 1)
     train.main(["--ckpt_path", "last", "--max_epochs", "2"])
     assert held == [False, False] and folders.RunFolder(Path("checkpoints/a")).claim()
@@ -85,15 +87,15 @@ def test_a_run_holds_its_folder_while_it_trains_and_no_longer(monkeypatch):
 
 def test_a_state_that_was_replaced_since_it_was_read_is_not_gone_on_from(monkeypatch):
     run("--name", "a", "--max_epochs", 1)
-    execute = Run.execute
+    build = runs.build
 
-    def late(self):
+    def late(asked):
         with monkeypatch.context() as patch:
-            patch.setattr(Run, "execute", execute)
+            patch.setattr(runs, "build", build)
             train.main(["--ckpt_path", "last", "--max_epochs", "2"])
-        return execute(self)
+        return build(asked)
 
-    monkeypatch.setattr(Run, "execute", late)
+    monkeypatch.setattr(runs, "build", late)
     with pytest.raises(RunError, match=r"last.ckpt was replaced while it was read"):
         train.main(["--ckpt_path", "last", "--max_epochs", "3"])
     assert read_summary("a")["epochs"] == 2
@@ -142,16 +144,20 @@ def test_a_rank_left_in_the_environment_lets_no_run_train_silently_into_the_fold
 
 
 @pytest.mark.parametrize("name", [["--name", "a"], []])
-@pytest.mark.parametrize("where", ["_announce", "_choose_recording", "_prepare_data", "_fit"])
+@pytest.mark.parametrize(
+    "where",
+    [(runs.Run, "start"), (runs, "open_tracker"), (MNISTDataModule, "prepare_data"), (pl.Trainer, "fit")],
+    ids=lambda where: where[1],
+)
 def test_a_run_that_failed_before_training_leaves_no_name_taken(monkeypatch, where, name):
-    def fail(self):
+    def fail(*arguments, **options):
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr(Run, where, fail)
+        patch.setattr(*where, fail)
         run(*name)
     left = [read_summary(path.name)["status"] for path in Path("checkpoints").glob("*")]
-    assert left == (["failed"] if where == "_fit" else [])
+    assert left == (["failed"] if where[1] == "fit" else [])
     run(*name)
 
 

@@ -1,0 +1,117 @@
+"""What a command line asks for: one configuration, checked, and the run that it goes on with."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.config.config import Source, dump, help_for, read_command_line, read_config_file, recorded, resolve
+from engine.contract.parts import parts
+from engine.errors import RunError, UsageError
+from engine.record.summary_file import read_summary
+from engine.resume.processes import is_restart
+from engine.terminal import quieten, say
+from engine.training import run_folder as folders
+from engine.training.assemble import check_same_parts
+from engine.training.run_folder import Resumed
+
+
+@dataclass
+class Asked:
+    """What a command line asks for.
+
+    Args:
+        config: the resolved configuration; see `engine.config.config`.
+        resumed: the checkpoint that the run goes on from, if any.
+        sources: where the configuration comes from, the strongest last.
+    """
+
+    config: dict[str, Any]
+    resumed: Resumed | None
+    sources: list[Source]
+    began: float = field(default_factory=time.perf_counter)  # seconds, of time.perf_counter
+
+    def change_task(self, name: str) -> bool:
+        """Resolve the configuration for the task that a folder is for; return whether nobody named another."""
+        if self.resumed is not None or any("task.name" in source.values for source in self.sources):
+            return False
+        self.config, _ = resolve([*self.sources, Source("the folder", {"task.name": name})])
+        return True
+
+
+def parse(arguments: list[str]) -> Asked | None:
+    """Return what a command line asks for: a flag goes before a --config file, that before the run that is resumed.
+
+    None is returned if there is nothing left to do: help or the configuration was printed, or the run is finished.
+
+    Raises:
+        UsageError: the command line makes no sense; nothing was started.
+    """
+    line = read_command_line(arguments)
+    if line.wants_help is not None:
+        print(help_for(line))
+        return None
+    quieten()
+    sources = [read_config_file(path) for path in line.config_files] + [Source("command line", line.flags)]
+    given = {key: value for source in sources for key, value in source.values.items()}
+    for key in ("name", "ckpt_path", "init_from"):
+        if given.get(key) is not None and not isinstance(given[key], str):
+            raise UsageError(f"{key} is text, got {given[key]!r}")
+    resumed = None
+    if given.get("ckpt_path") is not None:
+        if given.get("init_from") is not None:
+            raise UsageError("--ckpt_path continues a run and --init_from starts one: give one of them")
+        resumed = folders.find_resumed(str(given["ckpt_path"]), given.get("name"))
+        sources.insert(0, _own(resumed, given))
+    config, remarks = resolve(sources)
+    if line.print_config:
+        print(dump(config), end="")
+        return None
+    if config["resume"] == "auto" and config["name"] is None:
+        raise UsageError("--resume auto goes on with the run of a name: give --name")
+    again = is_restart() or config["resume"] == "auto"
+    if again and (own := folders.find_restarted(config)) is not None:
+        if resumed is not None:
+            del sources[0]
+        resumed = own
+        sources.insert(0, _own(own, given))
+        config, remarks = resolve(sources)
+    if resumed is not None:
+        check_same_parts(config, resumed)
+        folder = folders.folder_that_goes_on(config, resumed)
+        if folder is not None and _is_finished(folder, config, resumed):
+            say(f"run {folder.name} is finished after {config['max_epochs']} epochs: see {folder}/summary.json")
+            say("give --max_epochs N, with a larger N, to train on")
+            return None
+    for remark in remarks:
+        say(f"note: {remark}")
+    return Asked(config, resumed, sources)
+
+
+def _is_finished(folder: Path, config: Mapping[str, Any], resumed: Resumed) -> bool:
+    """Whether there is nothing left of the run that is to be continued, its test included."""
+    try:
+        finished = read_summary(folder).get("status") == "finished"
+    except RunError:  # a damaged one, which is written anew
+        finished = False
+    epochs, steps = config["max_epochs"], config["max_steps"]
+    return finished and (resumed.epochs_done >= (epochs or 0) > 0 or resumed.steps_done >= steps > 0)
+
+
+def _own(resumed: Resumed, given: Mapping[str, Any]) -> Source:
+    """Return the run's own configuration. Its folder of images may have been moved: the place given is then the run's.
+
+    Raises:
+        UsageError: the folder is not where it was, and no other place is given.
+    """
+    own = Source(f"run {resumed.name}", recorded(resumed.record["config"], resumed.path))
+    before, now = str(own.values["data.name"]), given.get("data.name")
+    if before in parts().data or now in parts().data:
+        return own
+    if now is not None:
+        own.values["data.name"] = now
+    elif not Path(before).expanduser().is_dir():
+        where = f"the folder {before}, which is not there"
+        raise UsageError(f"run {resumed.name} was trained on {where}: give --data PATH if it was moved")
+    return own
