@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from engine.config.config import CommandLine, read_command_line
 from engine.contract.registry import brief
+from engine.contract.renamed import RENAMED
 from engine.errors import UsageError
 from engine.inputs.reading import UnfitFile, regular
 
@@ -90,14 +91,20 @@ def predict_arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--invert", action="store_true", help="swap light and dark before looking")
     parser.add_argument(
-        "--fit",
+        "--letterbox",
         action="store_true",
         help="for a task that takes whole images: scale them to the size trained on, and what is made of them back",
     )
-    parser.add_argument("--least_score", type=float, metavar="NUMBER", help="leave out objects less certain than that")
+    parser.add_argument(
+        "--score_threshold", type=float, metavar="NUMBER", help="leave out objects less certain than that"
+    )
     parser.add_argument("--batch_size", type=int, default=32, metavar="INT", help="images looked at at once [32]")
     parser.add_argument("--device", default=None, help="cpu, cuda or mps; by default the best there is")
-    return parser.parse_args(arguments)
+    former = {f"--{name}": f"--{present}" for name, present in RENAMED.items()}
+    pairs = [argument.partition("=") for argument in arguments]
+    renamed = {flag: former[flag] for flag, _, _ in pairs if flag in former}
+    parser.set_defaults(renamed=renamed)  # the former and the present name of flags given
+    return parser.parse_args([f"{renamed.get(flag, flag)}{equals}{value}" for flag, equals, value in pairs])
 
 
 def export_arguments(arguments: list[str]) -> argparse.Namespace:

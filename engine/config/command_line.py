@@ -105,7 +105,7 @@ def _own(resumed: Resumed, given: Mapping[str, Any]) -> Source:
     Raises:
         UsageError: the folder is not where it was, and no other place is given.
     """
-    own = Source(f"run {resumed.name}", recorded(resumed.record["config"], resumed.path))
+    own = Source(f"run {resumed.name}", recorded(resumed.record["config"], resumed.path), is_recorded=True)
     before, now = str(own.values["data.name"]), given.get("data.name")
     if before in parts().data or now in parts().data:
         return own

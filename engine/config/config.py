@@ -6,7 +6,7 @@ each for task, data, backbone, head and optim, whose `name` says which one.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -28,6 +28,7 @@ from engine.config.options import (
 from engine.contract.errors import UserError
 from engine.contract.parts import parts
 from engine.contract.registry import brief, closest, fits, look_up
+from engine.contract.renamed import RENAMED, present_names
 from engine.errors import UsageError, one_line
 from engine.inputs.reading import MIB, read_text
 
@@ -62,6 +63,7 @@ class Source:
 
     label: str
     values: dict[str, Any] = field(default_factory=dict)
+    is_recorded: bool = False  # in a checkpoint: nobody is told to write it otherwise
 
 
 @dataclass
@@ -264,7 +266,9 @@ def resolve(sources: Sequence[Source]) -> tuple[dict[str, Any], list[str]]:
     options = {option.key: option for option in _all_options(names)}
     merged: dict[str, Any] = {}
     for source in sources:
-        for key, value in source.values.items():
+        values, renamed = _present_names(source, options)
+        remarks += renamed
+        for key, value in values.items():
             if key not in options:
                 raise UsageError(_unknown(key, source.label, options, names))
             merged[key] = _parse(options[key], value, source.label)
@@ -313,12 +317,28 @@ def _set_aside(sources: Sequence[Source]) -> tuple[list[Source], list[str]]:
             for earlier in kept:
                 stale = [k for k in earlier.values if k.startswith(f"{section}.")]
                 lost = [k for k in stale if not k.endswith(".name")]
-                if lost and earlier.label != RECIPE:
+                if lost and earlier.label != RECIPE and not earlier.is_recorded:
                     remarks.append(f"{', '.join(lost)} of {earlier.label} set aside: {section} is now {name}")
                 earlier.values = {k: v for k, v in earlier.values.items() if k not in stale}
             names[section] = name
-        kept.append(Source(source.label, dict(source.values)))
+        kept.append(replace(source, values=dict(source.values)))
     return kept, remarks
+
+
+def _present_names(source: Source, options: Mapping[str, Option]) -> tuple[dict[str, Any], list[str]]:
+    """Return a source's values under the present names of options, and a remark for each that had a former one.
+
+    Raises:
+        UsageError: an option is given under both.
+    """
+    values = present_names(source.values, options)
+    dashes = "--" if source.label == "command line" else ""
+    pairs = [(key, RENAMED[key]) for key in source.values if key not in values]
+    for former, present in pairs:
+        if present in source.values:
+            raise UsageError(f"{source.label}: {dashes}{former} is now {dashes}{present}: give that alone")
+    remarks = [f"{dashes}{former} is now {dashes}{present}" for former, present in pairs]
+    return values, [] if source.is_recorded else remarks
 
 
 def _all_options(names: Mapping[str, str]) -> Iterator[Option]:
@@ -367,7 +387,7 @@ def _unknown(key: str, label: str, options: Mapping[str, Option], names: Mapping
     known = [k for k in options if k not in DERIVED and k not in INTERNAL]
     if not option and key in ELSEWHERE:
         return f"{label}: unknown option {flag}; here it is {ELSEWHERE[key]}"
-    same = [k for k in known if k.endswith(f".{key}")]
+    same = [k for k in known if k.endswith(f".{RENAMED.get(key, key)}")]
     if same:
         return f"{label}: unknown option {flag}; here it is {' or '.join(f'--{k}' for k in same)}"
     near = closest(key, known).replace("did you mean ", f"did you mean {'--' if flag.startswith('--') else ''}")

@@ -63,7 +63,7 @@ class BoxHead(Head):
         """
         raise NotImplementedError
 
-    def decode(self, raw: Any, least_score: float = 0.3) -> dict[str, Tensor]:
+    def decode(self, raw: Any, score_threshold: float = 0.3) -> dict[str, Tensor]:
         """Return `boxes` (N, M, 4) xyxy in pixels, `scores` (N, M) in [0, 1] and `labels` (N, M) int64.
 
         M is the same for all images, whatever they show: the likeliest objects come first, and rows that are left over
@@ -71,7 +71,7 @@ class BoxHead(Head):
 
         Args:
             raw: what `forward` returned.
-            least_score: objects less certain than that are left out.
+            score_threshold: objects less certain than that are left out.
         """
         raise NotImplementedError
 

@@ -17,8 +17,9 @@ from engine.contract.backbone import Backbone
 from engine.contract.errors import UserError
 from engine.contract.mistakes import Mistake
 from engine.contract.optim import Course, build_optimiser, rate_factor
-from engine.contract.parts import build_backbone, build_head, check_gives, weights_not_fetched
+from engine.contract.parts import build_backbone, build_head, check_gives, parts, weights_not_fetched
 from engine.contract.registry import brief, check_options, options_of
+from engine.contract.renamed import present_names
 from engine.inputs.drawing import in_colour
 from engine.inputs.images import denormalise, normalise
 from engine.machine import available_memory
@@ -367,10 +368,10 @@ class Task(pl.LightningModule):
             sums = sum(own[1:], own[0]) if len(own) else torch.zeros_like(sums[0])
         self._sums = sums
         self._saved_course = checkpoint.get("course", {})
-        self.take_choices(checkpoint)
+        self.take_choices(present_names(checkpoint.get("hyper_parameters", {}), self.hparams, "task"))
 
-    def take_choices(self, checkpoint: Mapping[str, Any]) -> None:
-        """Take over from a checkpoint of this run the hyperparameters that training itself chooses."""
+    def take_choices(self, hparams: Mapping[str, Any]) -> None:
+        """Take over those hyperparameters of the resumed run that training itself chooses."""
 
     def _summed_over_processes(self) -> Tensor | None:
         if self._sums is None:
@@ -445,13 +446,17 @@ class Task(pl.LightningModule):
         """
         if not isinstance(hparams, Mapping):
             raise UserError(f"hyperparameters are a mapping, got {brief(hparams)}")
-        check_options(f"task {cls.task_name}", hparams, cls)
         parameters = options_of(cls)
+        hparams = present_names(hparams, parameters, "task")
+        check_options(f"task {cls.task_name}", hparams, cls)
         complete = {name: p.default for name, p in parameters.items() if p.default is not p.empty} | dict(hparams)
         for name in parameters:
             if name not in complete:
                 raise UserError(f"task {cls.task_name} lacks its hyperparameter {name}")
         check_described(complete)
+        head = complete.get("head")
+        if isinstance(head, Mapping) and isinstance(head.get("name"), str) and head["name"] in parts().heads:
+            complete["head"] = present_names(head, options_of(parts().heads[head["name"]]), "head")
         return complete
 
     @classmethod

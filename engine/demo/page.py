@@ -158,16 +158,17 @@ def _image(answers: Answers, examples: list[Path], folder: Path) -> None:
             if examples:
                 gr.Examples([[str(path)] for path in examples], image, label="Of its test images")
             invert = gr.Checkbox(label="Invert: swap light and dark", visible=hparams["in_channels"] == 1)
-            fit = gr.Checkbox(
-                label=f"Fit: scale it to {width} x {height} pixels, as trained on", visible=answers.task.takes_any_size
+            letterbox = gr.Checkbox(
+                label=f"Letterbox: scale it to {width} x {height} pixels, as trained on",
+                visible=answers.task.takes_any_size,
             )
-            least_score = gr.Slider(
+            score_threshold = gr.Slider(
                 LEAST,
                 MOST,
-                value=min(max(hparams.get("least_score", LEAST), LEAST), MOST),
+                value=min(max(hparams.get("score_threshold", LEAST), LEAST), MOST),
                 step=0.01,
-                label="Least score of an object",
-                visible="least_score" in hparams,
+                label="Score threshold",
+                visible="score_threshold" in hparams,
             )
         with gr.Column():
             picture = gr.Image(
@@ -181,7 +182,7 @@ def _image(answers: Answers, examples: list[Path], folder: Path) -> None:
             )
             text = gr.HTML(elem_classes="text", apply_default_css=False, padding=True)
 
-    def look(file: Any, invert: Any, fit: Any, least_score: Any) -> tuple[Image.Image | None, str]:
+    def look(file: Any, invert: Any, letterbox: Any, score_threshold: Any) -> tuple[Image.Image | None, str]:
         if file is None:
             return None, ""
         try:
@@ -191,17 +192,17 @@ def _image(answers: Answers, examples: list[Path], folder: Path) -> None:
                 raise UserError("it was not uploaded")
         except (TypeError, KeyError, AttributeError, ValueError, OSError):
             return None, note("This is no image that was dropped in here.")
-        if "least_score" not in hparams:
-            least_score = None
-        elif not isinstance(least_score, int | float) or not LEAST <= least_score <= MOST:
+        if "score_threshold" not in hparams:
+            score_threshold = None
+        elif not isinstance(score_threshold, int | float) or not LEAST <= score_threshold <= MOST:
             return None, note(f"The least score is a number from {LEAST} to {MOST}.")
-        return answers.of_file(path, name, invert is True, fit is True, least_score)
+        return answers.of_file(path, name, invert is True, letterbox is True, score_threshold)
 
     # As it was uploaded, and not through PIL first: what is wrong with a file is ours to say, in a line.
     gr.on(
-        [image.change, invert.input, fit.input, least_score.release],
+        [image.change, invert.input, letterbox.input, score_threshold.release],
         look,
-        [image, invert, fit, least_score],
+        [image, invert, letterbox, score_threshold],
         [picture, text],
         preprocess=False,
         show_progress="hidden",

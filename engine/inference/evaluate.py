@@ -20,7 +20,7 @@ from engine.resume.lightning_internals import leave_signals_to_us
 from engine.resume.processes import check_rank
 from engine.resume.stops import StopSignals
 from engine.shortcuts import settle_threads
-from engine.terminal import quieten, say
+from engine.terminal import complain, quieten, say
 from engine.training.assemble import check_values, facts_for, known_of, same_place
 from engine.training.progress import measured_rows
 
@@ -102,14 +102,16 @@ def configuration(
     """
     if "run" not in checkpoint:
         raise UsageError(f"{path} does not say what it was trained on: it was not left by a training run")
-    own = Source(path, recorded(checkpoint["run"]["config"], path))
+    own = Source(path, recorded(checkpoint["run"]["config"], path), is_recorded=True)
     # Machines, processes and limits were those of training.
     own.values = {k: v for k, v in own.values.items() if "." in k or k in KEPT}
     own.values.pop("data.num_workers", None)  # how many processes are started here, a file does not decide
     if "data.download" in own.values:  # nor whether something is fetched, and where to
         own.values["data.download"] = False
     fixed = _fixed(task, own, flags, split, known_of(checkpoint))
-    config, _ = resolve([own, Source("command line", flags), Source("the checkpoint", fixed)])
+    config, remarks = resolve([own, Source("command line", flags), Source("the checkpoint", fixed)])
+    for remark in remarks:
+        complain(f"note: {remark}")
     return config
 
 

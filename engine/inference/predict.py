@@ -47,13 +47,15 @@ def main(arguments: list[str]) -> None:
         RunError: some of the images could not be read; the others were dealt with.
     """
     given = predict_arguments(arguments)
+    for former, present in given.renamed.items():
+        complain(f"note: {former} is now {present}")
     if given.output is not None:
         _check_output(given.output)
     check_device(given.device)
     if given.batch_size < 1:
         raise UsageError(f"--batch_size is 1 or more, got {given.batch_size}")
-    if given.least_score is not None and not 0 < given.least_score < 1:
-        raise UsageError(f"--least_score is a score in (0, 1), got {given.least_score}")
+    if given.score_threshold is not None and not 0 < given.score_threshold < 1:
+        raise UsageError(f"--score_threshold is a score in (0, 1), got {given.score_threshold}")
     settle_threads(1)
     findings = Findings()
     try:
@@ -62,19 +64,21 @@ def main(arguments: list[str]) -> None:
         paths = find_images(given.images, findings)
     except (OSError, UserError) as error:
         raise UsageError(one_line(error)) from error
-    if given.least_score is not None:
-        if "least_score" not in task.hparams:
-            raise UsageError(f"--least_score is for objects, and this checkpoint's task is {task.task_name}")
-        if model.is_program and given.least_score < task.hparams["least_score"]:
+    if given.score_threshold is not None:
+        if "score_threshold" not in task.hparams:
+            raise UsageError(f"--score_threshold is for objects, and this checkpoint's task is {task.task_name}")
+        if model.is_program and given.score_threshold < task.hparams["score_threshold"]:
             raise UsageError(
-                f"--least_score {given.least_score}: {given.checkpoint} gives no objects of a score less than "
-                f"{task.hparams['least_score']}; ask the checkpoint"
+                f"--score_threshold {given.score_threshold}: {given.checkpoint} gives no objects of a score less than "
+                f"{task.hparams['score_threshold']}; ask the checkpoint"
             )
-        task.hparams["least_score"] = given.least_score
-    if given.fit and not task.takes_any_size:
-        raise UsageError(f"--fit is for tasks that take whole images; task {task.task_name} has them fitted anyway")
+        task.hparams["score_threshold"] = given.score_threshold
+    if given.letterbox and not task.takes_any_size:
+        raise UsageError(
+            f"--letterbox is for tasks that take whole images; task {task.task_name} has them fitted anyway"
+        )
 
-    predictions = Predictions(model, given.invert, given.batch_size, whole=task.takes_any_size and not given.fit)
+    predictions = Predictions(model, given.invert, given.batch_size, whole=task.takes_any_size and not given.letterbox)
     folder = None if given.output is None or _is_table(given.output) else Drawings(task, Path(given.output), paths)
     answers = []
     thrown_away = 0
@@ -228,7 +232,7 @@ class Predictions:
             if not self.whole or not isinstance(error, UserError):
                 raise
             high, wide = sizes[0]
-            raise RunError(f"{read[0][0]}, {wide} x {high} pixels: {one_line(error)}; try --fit") from error
+            raise RunError(f"{read[0][0]}, {wide} x {high} pixels: {one_line(error)}; try --letterbox") from error
         for (path, picture), answer in zip(read, answers, strict=True):
             yield Prediction(path, answer, looks_inverted(picture.pixels, self.task.hparams["mean"]))
 

@@ -13,6 +13,7 @@ from engine.config.config import Source, flatten, plain, read_config_file, resol
 from engine.config.options import SECTIONS
 from engine.contract.parts import parts
 from engine.contract.registry import printable
+from engine.contract.renamed import present_names
 from engine.errors import UsageError
 from engine.record.summary_file import read_figures, read_summary
 from engine.record.tracking import redact
@@ -169,7 +170,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
         UsageError: the file cannot be read.
     """
     path = folder / "config.yaml"
-    return dict(redact(read_config_file(str(path)).values)) if path.exists() else {}
+    settings = redact(read_config_file(str(path)).values) if path.exists() else {}
+    return present_names(settings, defaults_of(settings))
 
 
 def defaults_of(settings: Mapping[str, Any]) -> dict[str, Any]:

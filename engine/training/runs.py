@@ -21,6 +21,7 @@ from engine.config.config import NOT_SAVED, dump, flatten, plain
 from engine.contract.data import ImageDataModule
 from engine.contract.errors import UserError
 from engine.contract.parts import weights_not_fetched
+from engine.contract.renamed import present_names
 from engine.contract.task import Task
 from engine.errors import RunError, Stopped, UsageError, cause_in_machine, one_line, raised_by
 from engine.files.layouts import ForOtherTask
@@ -404,7 +405,8 @@ class Run:
 
     def _changes(self, resumed: Resumed, trainer: pl.Trainer) -> str:
         """Return what decides the numbers of a training and is not as it was when the resumed run was saved."""
-        before, now = flatten(resumed.record["config"]), flatten(self.config)
+        now = flatten(self.config)
+        before = present_names(flatten(resumed.record["config"]), now)
         decisive = [key for key in before if (key in DECISIVE or "." in key) and key not in INDIFFERENT]
         changes = {key: (before[key], now.get(key, before[key])) for key in decisive}
         position = resumed.checkpoint.get(type(self.data).__qualname__, {})

@@ -37,9 +37,9 @@ class DigitsDataModule(FromMNIST):
         num_train: scenes for training.
         num_val: scenes for validation, 0 for none.
         num_test: scenes for the test.
-        least_size: smallest height of a digit in pixels.
-        most_size: largest height of a digit in pixels.
-        most_digits: a scene has from 1 to that many digits.
+        min_size: smallest height of a digit in pixels.
+        max_size: largest height of a digit in pixels.
+        max_digits: a scene has from 1 to that many digits.
         val_digits: how many of MNIST's training images are shown in scenes for validation, and in those alone.
         scene_seed: determines the scenes.
         zoom: training scenes are seen nearer or farther by up to this share, at random.
@@ -63,9 +63,9 @@ class DigitsDataModule(FromMNIST):
         num_train: int = 12000,
         num_val: int = 500,
         num_test: int = 1000,
-        least_size: int = 20,
-        most_size: int = 48,
-        most_digits: int = 5,
+        min_size: int = 20,
+        max_size: int = 48,
+        max_digits: int = 5,
         val_digits: int = 5000,
         scene_seed: int = 0,
         zoom: float = 0.0,
@@ -75,16 +75,16 @@ class DigitsDataModule(FromMNIST):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, num_workers, seed)
-        if min(num_train, num_test, most_digits, val_digits) < 1 or num_val < 0:
+        if min(num_train, num_test, max_digits, val_digits) < 1 or num_val < 0:
             raise UserError(
                 "digits needs 1 or more scenes for training and test, 0 or more for validation, and 1 or more digits, "
-                f"got num_train {num_train}, num_val {num_val}, num_test {num_test}, most_digits {most_digits}, "
+                f"got num_train {num_train}, num_val {num_val}, num_test {num_test}, max_digits {max_digits}, "
                 f"val_digits {val_digits}"
             )
-        if not 4 <= least_size <= most_size <= image_size:
+        if not 4 <= min_size <= max_size <= image_size:
             raise UserError(
                 "a digit is at least 4 pixels high and at most as high as the image, "
-                f"got least_size {least_size}, most_size {most_size}, image_size {image_size}"
+                f"got min_size {min_size}, max_size {max_size}, image_size {image_size}"
             )
         if scene_seed < 0:
             raise UserError(f"scene_seed is 0 or more, got {scene_seed}")
@@ -96,8 +96,8 @@ class DigitsDataModule(FromMNIST):
         self.image_size = (image_size, image_size)
         self.sizes = {"train": num_train, "val": num_val, "test": num_test}
         self.has_validation = num_val > 0
-        self.digit_sizes = (least_size, most_size)
-        self.most_digits = most_digits
+        self.digit_sizes = (min_size, max_size)
+        self.max_digits = max_digits
         self.scene_seed = scene_seed
         self.zoom = zoom
         self.cache = cache
@@ -119,7 +119,7 @@ class DigitsDataModule(FromMNIST):
                 continue
             images = self._mnist.stores[split]
             assert isinstance(images, ImageStore)
-            source = Scenes(images, num, (self.scene_seed, number), self.digit_sizes, self.most_digits, self.task)
+            source = Scenes(images, num, (self.scene_seed, number), self.digit_sizes, self.max_digits, self.task)
             specs = source.specs(self.image_size)
             cache = Cache(num, specs) if wants_cache(self.cache, cache_bytes(num, specs)) else None
             varied = Varied(self.image_size, zoom=self.zoom) if split == "train" and self.zoom else None

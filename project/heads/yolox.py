@@ -49,7 +49,7 @@ class YOLOXHead(BoxHead):
         convs: 3 x 3 convolutions in each branch.
         activation: activation of the branches, by name.
         nms_iou: of two boxes of a class that overlap more than this, the likelier one is kept.
-        most: how many objects an image may have.
+        max_detections: how many objects an image may have.
     """
 
     def __init__(
@@ -62,17 +62,22 @@ class YOLOXHead(BoxHead):
         convs: int = 2,
         activation: str = "silu",
         nms_iou: float = 0.65,
-        most: int = 100,
+        max_detections: int = 100,
     ) -> None:
         super().__init__()
-        for name, value in {"num_outputs": num_outputs, "levels": levels, "width": width, "most": most}.items():
+        for name, value in {
+            "num_outputs": num_outputs,
+            "levels": levels,
+            "width": width,
+            "max_detections": max_detections,
+        }.items():
             check_positive(name, value)
         if not 0 <= convs <= MOST_LAYERS:
             raise UserError(f"convs is a number of convolutions, 0 to {MOST_LAYERS}, got {convs}")
         if not 0 < nms_iou <= 1:
             raise UserError(f"nms_iou is an overlap in (0, 1], got {nms_iou}")
         self.strides = list(strides)[-levels:]
-        self.nms_iou, self.most = nms_iou, most
+        self.nms_iou, self.max_detections = nms_iou, max_detections
         self.pyramid = FeaturePyramidNetwork(list(channels)[-levels:], width)
         self.branches = nn.ModuleList(Branches(width, num_outputs, convs, activation) for _ in self.strides)
 
@@ -106,13 +111,13 @@ class YOLOXHead(BoxHead):
             "loss_class": entropy(raw.classes[image, cell], wanted, reduction="sum") / count,
         }
 
-    def decode(self, raw: Cells, least_score: float = 0.3) -> dict[str, Tensor]:
-        """Return `boxes` (N, M, 4), `scores` (N, M) and `labels` (N, M); M is `most`."""
+    def decode(self, raw: Cells, score_threshold: float = 0.3) -> dict[str, Tensor]:
+        """Return `boxes` (N, M, 4), `scores` (N, M) and `labels` (N, M); M is `max_detections`."""
         scores, labels = (raw.classes.sigmoid() * raw.objectness.sigmoid()[..., None]).max(dim=-1)  # (N, A)
         scores, cells = scores.topk(min(MOST_LOOKED_AT, scores.shape[1]), dim=1)
         boxes, labels = raw.boxes.gather(1, cells[..., None].expand(-1, -1, 4)), labels.gather(1, cells)
-        scores = scores.where(scores >= least_score, 0.0)
-        kept = likeliest_of_each(boxes, scores, labels, self.nms_iou, self.most)  # (N, M)
+        scores = scores.where(scores >= score_threshold, 0.0)
+        kept = likeliest_of_each(boxes, scores, labels, self.nms_iou, self.max_detections)  # (N, M)
         is_object, kept = kept >= 0, kept.clamp(min=0)
         return {
             "boxes": boxes.gather(1, kept[..., None].expand(-1, -1, 4)) * is_object[..., None],

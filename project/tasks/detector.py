@@ -18,7 +18,7 @@ from engine.inputs.drawing import as_shown, draw_boxes
 from engine.inputs.letterbox import unfit_boxes
 from project.tasks.hits import Hits
 
-UNTRAINED = 0.3  # least score until a validation has chosen one
+UNTRAINED = 0.3  # score threshold until a validation has chosen one
 LEAST_MEASURED = 0.01  # score from which on an object counts in average precision, which ranks them all
 
 
@@ -37,7 +37,7 @@ class LitDetector(Task):
         backbone: `name` of a backbone and its options.
         head: `name` of a head and its options.
         optim: `name` of an optimiser, its options, and those of `training_options`.
-        least_score: objects less certain than that are not predicted, in (0, 1). By default each validation chooses the
+        score_threshold: objects that score less are not predicted, in (0, 1). By default each validation chooses the
             score of the highest F1, and the checkpoint keeps it.
     """
 
@@ -67,7 +67,7 @@ class LitDetector(Task):
         "optim.ema": 0.99,
         "max_epochs": 60,
     }
-    undecided = 0.005  # a box at the least score, or at the least overlap, may be there or not
+    undecided = 0.005  # a box at the score threshold, or at the least overlap, may be there or not
     columns: ClassVar[Mapping[str, str]] = {
         "class": "text",
         "score": "percent",
@@ -87,13 +87,13 @@ class LitDetector(Task):
         backbone: Mapping[str, Any] | None = None,
         head: Mapping[str, Any] | None = None,
         optim: Mapping[str, Any] | None = None,
-        least_score: float | None = None,
+        score_threshold: float | None = None,
     ) -> None:
         super().__init__()
-        self._chooses_score = least_score is None
-        least_score = UNTRAINED if least_score is None else least_score
-        if not 0 < least_score < 1:
-            raise UserError(f"least_score is a score in (0, 1), got {least_score}")
+        self._chooses_score = score_threshold is None
+        score_threshold = UNTRAINED if score_threshold is None else score_threshold
+        if not 0 < score_threshold < 1:
+            raise UserError(f"score_threshold is a score in (0, 1), got {score_threshold}")
         self.set_up(
             class_names=class_names,
             in_channels=in_channels,
@@ -103,7 +103,7 @@ class LitDetector(Task):
             backbone=backbone,
             head=head,
             optim=optim,
-            least_score=least_score,
+            score_threshold=score_threshold,
         )
         self.precision_of_boxes = MeanAveragePrecision(backend="faster_coco_eval", class_metrics=True)
         self.precision_of_boxes.warn_on_many_detections = False
@@ -131,12 +131,12 @@ class LitDetector(Task):
 
     def on_validation_epoch_end(self) -> None:
         if self._chooses_score and self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
-            self.hparams["least_score"] = self.hits.compute().best_score() or UNTRAINED
+            self.hparams["score_threshold"] = self.hits.compute().best_score() or UNTRAINED
         super().on_validation_epoch_end()
 
-    def take_choices(self, checkpoint: Mapping[str, Any]) -> None:
+    def take_choices(self, hparams: Mapping[str, Any]) -> None:
         if self._chooses_score:
-            self.hparams["least_score"] = checkpoint["hyper_parameters"]["least_score"]
+            self.hparams["score_threshold"] = hparams["score_threshold"]
 
     def reset_measures(self) -> None:
         self.precision_of_boxes.reset()
@@ -148,7 +148,7 @@ class LitDetector(Task):
         precision = self._computed()
         # Where there is no object to be found, it says -1: there is nothing to measure.
         values = {name: precision[name].where(precision[name] >= 0, torch.nan) for name in ("map", "map_50")}
-        right, found = self.hits.compute().from_score(self.hparams["least_score"])
+        right, found = self.hits.compute().from_score(self.hparams["score_threshold"])
         return {**values, "precision": right, "recall": found, "loss": self.loss}
 
     def measured_by_class(self) -> dict[str, Any]:
@@ -167,13 +167,13 @@ class LitDetector(Task):
 
         M is as many as the head finds at most in an image.
         """
-        return self.head.decode(self(images), self.hparams["least_score"])
+        return self.head.decode(self(images), self.hparams["score_threshold"])
 
     def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
         """Return for each image its `objects`, the likeliest first: `class`, `score`, and x0, y0, x1, y1."""
         names = self.hparams["class_names"]
         found = []
-        for objects, size in zip(objects_of(outputs, self.hparams["least_score"]), sizes, strict=True):
+        for objects, size in zip(objects_of(outputs, self.hparams["score_threshold"]), sizes, strict=True):
             boxes = unfit_boxes(objects["boxes"], size, self.hparams["image_size"]).cpu()
             listed = [
                 {
@@ -234,11 +234,11 @@ class LitDetector(Task):
         return {title: torch.stack(pictures) for title, pictures in drawn.items()}
 
 
-def objects_of(found: Mapping[str, Tensor], least_score: float = 0.0) -> list[dict[str, Tensor]]:
+def objects_of(found: Mapping[str, Tensor], score_threshold: float = 0.0) -> list[dict[str, Tensor]]:
     """Return `boxes` (M, 4), `scores` (M,) and `labels` (M,) of each image, of what `outputs` found: no unused rows.
 
-    Objects less certain than `least_score` are left out as well.
+    Objects less certain than `score_threshold` are left out as well.
     """
     each = [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
-    kept = [(image["scores"] > 0) & (image["scores"] >= least_score) for image in each]
+    kept = [(image["scores"] > 0) & (image["scores"] >= score_threshold) for image in each]
     return [{name: rows[k] for name, rows in image.items()} for image, k in zip(each, kept, strict=True)]

@@ -23,9 +23,9 @@ class Curve(NamedTuple):
     is_hit: Tensor  # (M,) bool
     num_true: int
 
-    def from_score(self, least_score: float) -> tuple[float, float]:
+    def from_score(self, score_threshold: float) -> tuple[float, float]:
         """Return precision and recall of the objects from this score on: 0 if nothing is found, nan without objects."""
-        believed = self.scores >= least_score
+        believed = self.scores >= score_threshold
         found = int((self.is_hit & believed).sum())
         return found / max(1, int(believed.sum())), found / self.num_true if self.num_true else float("nan")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engine.resume.checkpoint_file import read_checkpoint
-from scripts import predict, train
+from scripts import evaluate, predict, train
 from tests.runs import read_metrics
 from tests.tiny import ROOT
 
@@ -39,6 +39,21 @@ def test_an_old_detector_answers_as_it_did(workplace, capsys, name):
     assert "is now" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("given", [["--least_score", "0.061"], ["--least_score=0.061"]])
+def test_an_old_flag_of_predict_is_taken_with_a_note(workplace, capsys, given):
+    predict.main([str(FIXTURES / "detect.ckpt"), str(FIXTURES / "scene.png"), *given])
+    output = capsys.readouterr()
+    assert output.err == "note: --least_score is now --score_threshold\n"
+    assert "nothing found" in output.out  # it scores 0.0607
+
+
+def test_an_old_run_is_evaluated_with_old_flags(workplace, capsys):
+    evaluate.main([str(FIXTURES / "detect.ckpt"), "--data.download", "true", "--data.most_size", "26"])
+    output = capsys.readouterr()
+    assert output.err == "note: --data.most_size is now --data.max_size\n"
+    assert "4 test images" in output.out
+
+
 @pytest.mark.parametrize("name", RESUMED)
 def test_an_old_run_goes_on_as_it_would_have_then(workplace, capsys, name):
     Path("checkpoints", name).mkdir(parents=True)
@@ -50,4 +65,4 @@ def test_an_old_run_goes_on_as_it_would_have_then(workplace, capsys, name):
     last = read_checkpoint(f"checkpoints/{name}/last.ckpt")
     assert [float(row["val/loss"]) for row in read_metrics(name) if row["val/loss"]] == [pytest.approx(loss, rel=1e-3)]
     assert sum(w.abs().sum().item() for w in last["state_dict"].values()) == pytest.approx(weights, rel=1e-3)
-    assert last["hyper_parameters"].get("least_score") == (score and pytest.approx(score, rel=1e-3))
+    assert last["hyper_parameters"].get("score_threshold") == (score and pytest.approx(score, rel=1e-3))

@@ -110,7 +110,7 @@ def test_predictions_are_drawn_and_tabled(capsys, task):
     Path("some").mkdir()
     Image.fromarray(np.full((30, 90, 4), 128, np.uint8)).save("some/wide é.png")
     Image.fromarray(np.full((200, 50, 3), 90, np.uint8)).save("some/tall.jpg")
-    least = ["--least_score", "0.01"] if task == "detect" else []
+    least = ["--score_threshold", "0.01"] if task == "detect" else []
     predict.main(["checkpoints/a/best.ckpt", "some", "--output", "drawn", *least])
     for name, size in (("wide é", (90, 30)), ("tall", (50, 200))):
         assert pixels(f"drawn/{name}.png").shape == (*size[::-1], 3)
@@ -136,15 +136,17 @@ def test_images_are_translated_as_large_as_they_are_or_scaled_to_the_size_traine
     write_pairs(Path("own"))
     run("translate", "--name", "a", "--data.num_workers", "0", "--data.target_channels", "1", "--max_epochs", "4")
     predict.main(["checkpoints/a/best.ckpt", "own/A", "--output", "whole", "--batch_size", "5"])
-    predict.main(["checkpoints/a/best.ckpt", "own/A", "--output", "fitted", "--fit"])
+    predict.main(["checkpoints/a/best.ckpt", "own/A", "--output", "fitted", "--letterbox"])
     whole, fitted = (np.stack([pixels(f"{name}/{i}.png") for i in range(24)]) for name in ("whole", "fitted"))
     assert whole.shape == fitted.shape == (24, 48, 40)  # as in their files, and grey
     assert 0 < np.abs(whole.astype(float) - fitted).mean() < 25  # 40 x 48 was fitted into 48 x 48: much the same
     evaluate.main(["checkpoints/a/best.ckpt", "--data", str(write_pairs(Path("other"), num=8))])
     write_class_folders(Path("classes"))
     run("classify", "--name", "b", "--data", "classes", "--data.num_workers", "0", "--max_epochs", "1")
-    with pytest.raises(UsageError, match="--fit is for tasks that take whole images; task classify has them fitted"):
-        predict.main(["checkpoints/b/best.ckpt", "own/A", "--fit"])
+    with pytest.raises(
+        UsageError, match="--letterbox is for tasks that take whole images; task classify has them fitted"
+    ):
+        predict.main(["checkpoints/b/best.ckpt", "own/A", "--letterbox"])
 
 
 def test_an_image_that_the_network_cannot_take_is_named(monkeypatch):
@@ -155,7 +157,7 @@ def test_an_image_that_the_network_cannot_take_is_named(monkeypatch):
         raise UserError("only 48 x 48")
 
     monkeypatch.setattr(LitTranslator, "translate", refuse)
-    with pytest.raises(RunError, match=r"own/A/0.png, 40 x 48 pixels: only 48 x 48; try --fit"):
+    with pytest.raises(RunError, match=r"own/A/0.png, 40 x 48 pixels: only 48 x 48; try --letterbox"):
         predict.main(["checkpoints/a/best.ckpt", "own/A"])
 
 

@@ -5,6 +5,7 @@ import yaml
 
 from engine.config.config import Source, dump, flatten, nest, read_command_line, read_config_file, resolve
 from engine.config.options import section_options
+from engine.contract.renamed import present_names
 from engine.errors import UsageError
 from engine.training.assemble import facts_for
 from project.data import MNISTDataModule
@@ -68,7 +69,7 @@ def test_recipe_of_a_task_holds_for_its_own_backbone_only():
 def test_other_data_than_the_recipes_has_settings_of_its_own_below_what_is_asked_for():
     config, remarks = resolved("--task", "detect", "--data", ".")
     assert config["data"]["batch_size"] == 8 and config["backbone"]["widths"] == [16, 32, 64, 128, 256]
-    assert config["max_epochs"] == 60 and remarks == [] and "most_digits" not in config["data"]
+    assert config["max_epochs"] == 60 and remarks == [] and "max_digits" not in config["data"]
     given = resolved("--task", "detect", "--data", ".", "--max_epochs", "3", "--data.batch_size", "4")[0]
     assert given["max_epochs"] == 3 and given["data"]["batch_size"] == 4
     assert resolved("--task", "detect", "--data", "digits")[0] == resolved("--task", "detect")[0]
@@ -226,3 +227,39 @@ def test_flat_and_nested_are_inverses():
     config, _ = resolved()
     assert nest(flatten(config)) == config
     assert yaml.safe_load(dump(config)) == config
+
+
+def test_former_names_of_options_are_taken_with_a_note(tmp_path):
+    path = tmp_path / "old.yaml"
+    path.write_text("task: {name: detect, least_score: 0.4}\nhead: {most: 7}\n")
+    config, remarks = resolve([read_config_file(str(path)), Source("command line", {"data.most_digits": "3"})])
+    assert (config["task"]["score_threshold"], config["head"]["max_detections"]) == (0.4, 7)
+    assert config["data"]["max_digits"] == 3
+    assert remarks == [
+        "task.least_score is now task.score_threshold",
+        "head.most is now head.max_detections",
+        "--data.most_digits is now --data.max_digits",
+    ]
+
+
+def test_what_a_checkpoint_records_under_former_names_is_taken_silently():
+    recorded = Source("run a", {"task.name": "detect", "head.most": 7}, is_recorded=True)
+    config, remarks = resolve([recorded, Source("command line", {"head.max_detections": "8"})])
+    assert config["head"]["max_detections"] == 8 and remarks == []
+
+
+def test_an_option_under_both_its_names_is_an_error():
+    both = {"task.name": "detect", "head.most": "7", "head.max_detections": "8"}
+    with pytest.raises(UsageError, match="command line: --head.most is now --head.max_detections: give that alone"):
+        resolve([Source("command line", both)])
+
+
+def test_a_flag_of_predict_is_found_among_the_options_of_training():
+    with pytest.raises(UsageError, match="unknown option --least_score; here it is --task.score_threshold"):
+        resolve([Source("command line", {"task.name": "detect", "least_score": "0.4"})])
+
+
+def test_an_own_part_keeps_an_option_of_a_former_name():
+    assert present_names({"most": 3}, ["most", "max_detections"], "head") == {"most": 3}
+    assert present_names({"most": 3}, ["width"], "head") == {"most": 3}
+    assert present_names({"most": 3}, ["max_detections"], "head") == {"max_detections": 3}

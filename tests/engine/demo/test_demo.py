@@ -55,7 +55,7 @@ def small(name, channels=3, class_names=("<a>", "b", "c")):
         if hasattr(part, "box"):  # untrained, it would find nothing
             torch.nn.init.zeros_(part.box.bias)
             torch.nn.init.zeros_(part.classes.bias)
-            task.hparams["least_score"] = 0.1
+            task.hparams["score_threshold"] = 0.1
     return task
 
 
@@ -141,8 +141,8 @@ def test_a_broken_image_is_one_line_on_the_page(task, tmp_path):
 
 
 @pytest.mark.parametrize("task", ["detect"], indirect=True)
-def test_the_least_score_decides_how_many_objects_are_shown(task, photo):
-    few, many = (Answers(task).of_file(photo, "a", least_score=score)[1].count("<tr>") for score in (0.95, 0.1))
+def test_the_score_threshold_decides_how_many_objects_are_shown(task, photo):
+    few, many = (Answers(task).of_file(photo, "a", score_threshold=score)[1].count("<tr>") for score in (0.95, 0.1))
     assert few < many
 
 
@@ -363,11 +363,11 @@ def test_a_file_that_was_not_uploaded_is_not_looked_at(url, trained, photo):
 
 
 @needs_gradio
-@pytest.mark.parametrize("least_score", [-1, 0, 1, 1e300, "0.5", None, [], True])
-def test_a_least_score_that_is_none_is_a_line_on_the_page(served_detector, photo, least_score):
+@pytest.mark.parametrize("score_threshold", [-1, 0, 1, 1e300, "0.5", None, [], True])
+def test_a_score_threshold_that_is_none_is_a_line_on_the_page(served_detector, photo, score_threshold):
     (path,) = json.loads(upload(served_detector, photo.read_bytes())[2])
     assert "<table>" in look(served_detector, {"path": path}, False, False, 0.01)[1]
-    html = look(served_detector, {"path": path}, False, False, least_score)[1]
+    html = look(served_detector, {"path": path}, False, False, score_threshold)[1]
     assert html == '<p class="note">The least score is a number from 0.01 to 0.99.</p>'
 
 

@@ -52,7 +52,7 @@ def test_a_box_is_around_what_is_clearly_drawn():
 
 
 def test_digits_overlap_only_a_little():
-    data = made("detect", num_train=60, most_digits=8)
+    data = made("detect", num_train=60, max_digits=8)
     for i in range(60):
         boxes = data.stores["train"][i][1]["boxes"].as_subclass(torch.Tensor)
         assert (box_iou(boxes, boxes) - torch.eye(len(boxes))).max() < 0.3
@@ -73,7 +73,7 @@ def test_each_split_shows_digits_of_its_own():
 
 
 def test_heights_are_within_the_limits():
-    data = made("detect", least_size=20, most_size=24, num_train=40)
+    data = made("detect", min_size=20, max_size=24, num_train=40)
     for i in range(40):
         boxes = data.stores["train"][i][1]["boxes"]
         high = boxes[:, 3] - boxes[:, 1]
@@ -104,7 +104,7 @@ def test_ground_and_digits_by_hand():
     ("options", "message"),
     [
         ({"num_train": 0}, "1 or more scenes for training and test"),
-        ({"least_size": 50}, "a digit is at least 4 pixels high"),
+        ({"min_size": 50}, "a digit is at least 4 pixels high"),
         ({"zoom": 1.0}, r"zoom is a share in \[0, 1\)"),
         ({"scene_seed": -1}, "scene_seed is 0 or more"),
         ({"cache": "disk"}, "cache is auto, ram or none, got 'disk'"),

@@ -27,10 +27,10 @@ def target(*boxes, labels=()):
     return [{"boxes": torch.tensor(boxes).float().view(-1, 4), "labels": torch.tensor(labels).long()}]
 
 
-def objects_found(head, raw, least_score):
+def objects_found(head, raw, score_threshold):
     """Return what is found in the first image, without unused rows."""
-    found = head.decode(raw, least_score)
-    assert all(value.shape[1] == head.most for value in found.values())
+    found = head.decode(raw, score_threshold)
+    assert all(value.shape[1] == head.max_detections for value in found.values())
     return {name: value[0][found["scores"][0] > 0] for name, value in found.items()}
 
 
@@ -80,7 +80,7 @@ def test_duplicates_are_left_out_and_other_classes_are_not():
 
 
 def test_no_more_objects_than_asked_for():
-    head = YOLOXHead([4], [16], 2, most=2)
+    head = YOLOXHead([4], [16], 2, max_detections=2)
     boxes = [[0, 0, 9, 9], [20, 0, 29, 9], [0, 20, 9, 29], [20, 20, 29, 29]]
     found = objects_found(head, cells(boxes, [1, 2, 3, 4], [[9, OFF]] * 4), 0.1)
     assert found["boxes"].tolist() == [boxes[3], boxes[2]]  # the likeliest

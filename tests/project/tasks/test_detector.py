@@ -109,27 +109,27 @@ def test_objects_of_one_score_are_believed_together():
     assert curve.best_score() == 0.25
 
 
-@pytest.mark.parametrize("least_score", [None, 0.45])
-def test_validation_chooses_the_least_score_and_the_checkpoint_keeps_it(tmp_path, least_score):
+@pytest.mark.parametrize("score_threshold", [None, 0.45])
+def test_validation_chooses_the_score_threshold_and_the_checkpoint_keeps_it(tmp_path, score_threshold):
     torch.manual_seed(0)
     images = torch.zeros(2, 1, 64, 64)
     images[0, :, 8:30, 10:40] = 1
     images[1, :, 30:60, 4:24] = -1
     targets = [objects([10, 8, 40, 30], labels=[0]), objects([4, 30, 24, 60], labels=[1])]
-    task = built(optim={"schedule": "constant", "lr": 0.01}, least_score=least_score)
+    task = built(optim={"schedule": "constant", "lr": 0.01}, score_threshold=score_threshold)
     trainer = quiet(max_steps=60, check_val_every_n_epoch=1)
     trainer.fit(task, loader(images, targets, 60), loader(images, targets, 1))
-    chosen = task.hparams["least_score"]
-    assert chosen == (task.hits.compute().best_score() if least_score is None else 0.45)
+    chosen = task.hparams["score_threshold"]
+    assert chosen == (task.hits.compute().best_score() if score_threshold is None else 0.45)
     assert chosen != 0.3  # that of an untrained one
     trainer.save_checkpoint(tmp_path / "x.ckpt")
     loaded = LitDetector.load_from_checkpoint(tmp_path / "x.ckpt")
-    assert loaded.hparams["least_score"] == chosen
+    assert loaded.hparams["score_threshold"] == chosen
     trainer.validate(loaded, loader(images, targets, 1), verbose=False)
-    assert loaded.hparams["least_score"] == chosen  # measuring is no training
-    again = built(optim={"schedule": "constant", "lr": 0.01}, least_score=least_score)
-    again.take_choices({"hyper_parameters": dict(loaded.hparams)})
-    assert again.hparams["least_score"] == chosen
+    assert loaded.hparams["score_threshold"] == chosen  # measuring is no training
+    again = built(optim={"schedule": "constant", "lr": 0.01}, score_threshold=score_threshold)
+    again.take_choices(loaded.hparams)
+    assert again.hparams["score_threshold"] == chosen
 
 
 def test_images_without_objects_can_be_trained_on():
@@ -164,7 +164,7 @@ def test_positions_are_in_pixels_of_the_image_in_its_file():
 
 def test_what_is_less_certain_than_asked_for_is_left_out_of_an_answer():
     outputs = batch(found([[0, 0, 9, 9], [20, 0, 29, 9]], [0.9, 0.4], [1, 0]))
-    assert [o["class"] for o in built(least_score=0.5).answers(outputs, [(64, 64)])[0]["objects"]] == ["b"]
+    assert [o["class"] for o in built(score_threshold=0.5).answers(outputs, [(64, 64)])[0]["objects"]] == ["b"]
 
 
 def test_objects_of_equal_scores_are_compared_in_one_order():
@@ -184,5 +184,5 @@ def test_an_image_without_objects_has_a_row_too():
 
 
 def test_a_score_that_is_none_is_refused():
-    with pytest.raises(ValueError, match=r"least_score is a score in \(0, 1\), got 1.5"):
-        built(least_score=1.5)
+    with pytest.raises(ValueError, match=r"score_threshold is a score in \(0, 1\), got 1.5"):
+        built(score_threshold=1.5)
