@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from engine.contract.errors import UserError
 from engine.contract.registry import brief, look_up
 
-MOST_LAYERS = 64  # of one kind in a network
+MAX_LAYERS = 64  # of one kind in a network
 Padding = Literal["same", "valid"]
 
 
@@ -90,13 +90,13 @@ def check_dropout(dropout: float) -> float:
     return dropout
 
 
-def check_positive(name: str, values: int | list[int], most: int = 2**20) -> None:
-    """Raise ValueError unless there are 1 to MOST_LAYERS values, each from 1 to `most`."""
+def check_positive(name: str, values: int | list[int], largest: int = 2**20) -> None:
+    """Raise ValueError unless there are 1 to MAX_LAYERS values, each from 1 to `largest`."""
     listed = [values] if isinstance(values, int) else values
     if not listed or min(listed) < 1:
         raise UserError(f"{name} must be 1 or more, got {values}")
-    if len(listed) > MOST_LAYERS or max(listed) > most:
-        raise UserError(f"{name} is at most {most:,}, {MOST_LAYERS} of them, got {brief(values)}")
+    if len(listed) > MAX_LAYERS or max(listed) > largest:
+        raise UserError(f"{name} is at most {largest:,}, {MAX_LAYERS} of them, got {brief(values)}")
 
 
 class ConvBlock(nn.Sequential):

@@ -58,7 +58,7 @@ OWNED = {
     "inference_mode": "evaluation always runs without gradients",
 }
 HELP_TOPICS = ("run", *SECTIONS, "trainer", "all")
-MOST_USED = (  # what the short help page shows
+FREQUENT = (  # what the short help page shows
     *("max_epochs", "data.batch_size", "optim.lr", "precision", "accelerator", "devices"),
     *("name", "seed", "ckpt_path", "init_from", "wandb", "config"),
 )
@@ -221,14 +221,14 @@ def help_page(names: Mapping[str, str], recipe: Mapping[str, Any], topic: str) -
     if topic:
         return "\n".join(pages[topic])
     sections = [f"  {f'--{section} {names[section]}':<24}{_choices(section)}" for section in SECTIONS]
-    most_used = [by_key[key] for key in MOST_USED if key in by_key]
+    frequent = [by_key[key] for key in FREQUENT if key in by_key]
     return "\n".join(
         [
             "usage: python scripts/train.py [--FLAG VALUE ...]",
             "",
             "Train, test and record a model; with no flag, a small CNN on MNIST.",
             *sections,
-            *_rows(most_used, column=26, types=False),
+            *_rows(frequent, column=26, types=False),
             f"More: --help {'|'.join(HELP_TOPICS)}",
         ]
     )

@@ -76,8 +76,8 @@ class ImageDataModule(pl.LightningDataModule):
             raise UserError(f"batch_size must be 1 or more, got {batch_size}")
         if num_workers < 0:
             raise UserError(f"num_workers must be 0 or more, got {num_workers}")
-        if num_workers > (most := max(64, 8 * available_cores())):
-            raise UserError(f"num_workers {num_workers} is more than this machine can serve: use at most {most}")
+        if num_workers > (max_workers := max(64, 8 * available_cores())):
+            raise UserError(f"num_workers {num_workers} is more than this machine can serve: use at most {max_workers}")
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 KEPT = 12  # images
-MOST_CLASSES = 1000  # the counts grow with their square
+MAX_CLASSES = 1000  # the counts grow with their square
 
 
 class Mistake(NamedTuple):
@@ -31,7 +31,7 @@ def caption(true: str, predicted: str, probability: float) -> str:
 class Mistakes(Metric):
     """Counts of each true class (rows) that was given which class (columns), and the worst mistakes.
 
-    Its memory does not grow with the number of images, and no batch waits for its device. Of more than MOST_CLASSES
+    Its memory does not grow with the number of images, and no batch waits for its device. Of more than MAX_CLASSES
     classes there are no counts.
 
     Args:
@@ -48,7 +48,7 @@ class Mistakes(Metric):
     def __init__(self, num_classes: int, shape: Sequence[int]) -> None:
         super().__init__()
         self.num_classes = num_classes
-        counted = num_classes if num_classes <= MOST_CLASSES else 0
+        counted = num_classes if num_classes <= MAX_CLASSES else 0
         self.add_state("counts", torch.zeros(counted * counted, dtype=torch.int32), dist_reduce_fx="sum")
         self.add_state("surest", torch.full((KEPT,), -1.0), dist_reduce_fx="cat")
         self.add_state("classes", torch.zeros(KEPT, 2, dtype=torch.int64), dist_reduce_fx="cat")

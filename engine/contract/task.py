@@ -27,8 +27,8 @@ from engine.resume.checkpoint_file import read_checkpoint
 from engine.resume.lightning_internals import batches_begun, epochs_begun_and_ended, set_rates
 
 LONGEST_SIDE = 2**15  # pixels of an image
-MOST_PIXELS = 2**26  # of an image
-MOST_CHANNELS = 4096  # of an image
+MAX_PIXELS = 2**26  # of an image
+MAX_CHANNELS = 4096  # of an image
 LONGEST_NAME = 1000  # characters of a class's
 ABOUT_IMAGES = ("in_channels", "image_size", "mean", "std", "upscale")  # equal in a network and in its data
 SLACK = 2**28  # bytes that a network may take beyond what follows from its file
@@ -44,13 +44,13 @@ def check_described(hparams: Mapping[str, Any]) -> None:
     names, size, channels = hparams["class_names"], hparams["image_size"], hparams["in_channels"]
     if not names or len(set(names)) < len(names) or max(map(len, names)) > LONGEST_NAME:
         raise UserError(f"class_names are different names of at most {LONGEST_NAME} characters, got {brief(names)}")
-    if len(size) != 2 or min(size) < 1 or max(size) > LONGEST_SIDE or math.prod(size) > MOST_PIXELS:
+    if len(size) != 2 or min(size) < 1 or max(size) > LONGEST_SIDE or math.prod(size) > MAX_PIXELS:
         raise UserError(
-            f"image_size is height and width in pixels, 1 to {LONGEST_SIDE:,} each and {MOST_PIXELS:,} together, "
+            f"image_size is height and width in pixels, 1 to {LONGEST_SIDE:,} each and {MAX_PIXELS:,} together, "
             f"got {brief(list(size))}"
         )
-    if not 1 <= channels <= MOST_CHANNELS:
-        raise UserError(f"in_channels is 1 to {MOST_CHANNELS:,}, got {channels}")
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise UserError(f"in_channels is 1 to {MAX_CHANNELS:,}, got {channels}")
     if not len(hparams["mean"]) == len(hparams["std"]) == channels or not all(
         math.isfinite(mean) and 0 < std < math.inf for mean, std in zip(hparams["mean"], hparams["std"], strict=True)
     ):
@@ -419,9 +419,9 @@ class Task(pl.LightningModule):
         weights = checkpoint["state_dict"]
         size = sum(value.nbytes for value in weights.values())
         # Measures may keep images besides. A network that was changed on purpose may be larger than its file.
-        most = 4 * size + 64 * hparams["in_channels"] * math.prod(hparams["image_size"]) + SLACK
+        max_bytes = 4 * size + 64 * hparams["in_channels"] * math.prod(hparams["image_size"]) + SLACK
         unlike = "the network described takes {needed} GiB of memory, far more than the weights that are there for it"
-        limit = AllocationLimit(most, unlike) if strict and not changes else contextlib.nullcontext()
+        limit = AllocationLimit(max_bytes, unlike) if strict and not changes else contextlib.nullcontext()
         with weights_not_fetched(), limit:
             task = cls(**hparams)
         own = task.state_dict()

@@ -18,8 +18,8 @@ from engine.contract.data import IGNORE
 from engine.inputs.boxes import area
 
 GREY = 114  # what is laid around images: dark grey, as detectors do
-LEAST_SEEN = 0.2  # share of a box's area that has to be in sight for it to stay
-LEAST_PIXELS = 2.0  # sides of a box that is worth keeping
+MIN_SEEN = 0.2  # share of a box's area that has to be in sight for it to stay
+MIN_PIXELS = 2.0  # sides of a box that is worth keeping
 MOSAIC_OUT = 2.0  # a mosaic is that many times as wide as an image
 
 
@@ -37,19 +37,19 @@ class RandomZoom:
 
     Args:
         size: (H, W) of what comes out.
-        least, most: the side of the part, as a share of the image's, is drawn between these, evenly in its logarithm.
-            Above 1 the image is seen from farther away, with grey around it.
+        min_share, max_share: the side of the part, as a share of the image's, is drawn between these, evenly in its
+            logarithm. Above 1 the image is seen from farther away, with grey around it.
     """
 
-    def __init__(self, size: tuple[int, int], least: float, most: float) -> None:
+    def __init__(self, size: tuple[int, int], min_share: float, max_share: float) -> None:
         self.size = size
-        self.least, self.most = least, most
+        self.min_share, self.max_share = min_share, max_share
 
     def part_of(self, size: Sequence[int]) -> Part:
         """Draw the part of an image of `size` = (H, W) that is shown."""
         height, width = size
         draw = torch.rand(3).tolist()
-        share = math.exp(math.log(self.least) + draw[0] * math.log(self.most / self.least))
+        share = math.exp(math.log(self.min_share) + draw[0] * math.log(self.max_share / self.min_share))
         high, wide = max(1, round(height * share)), max(1, round(width * share))
         # Anywhere such that nothing of the image is lost that could be seen, and nothing is seen that could be image.
         return Part(round(draw[1] * (height - high)), round(draw[2] * (width - wide)), high, wide)
@@ -106,7 +106,7 @@ class Varied:
 
     def _seen(self, sample: Any, zoom: RandomZoom) -> Any:
         image, target = sample
-        if (zoom.least, zoom.most) == (1, 1) and F.get_size(image) == list(self.size):
+        if (zoom.min_share, zoom.max_share) == (1, 1) and F.get_size(image) == list(self.size):
             return sample
         part = zoom.part_of(F.get_size(image))
         seen = zoom.show(image, part)
@@ -146,7 +146,7 @@ def keep_seen(boxes: Tensor, labels: Tensor, whole: Tensor, size: Sequence[int])
     limit = torch.tensor([size[1], size[0], size[1], size[0]])
     cut = boxes.as_subclass(Tensor).clamp(min=torch.zeros(4), max=limit)
     sides = torch.minimum(cut[:, 2] - cut[:, 0], cut[:, 3] - cut[:, 1])
-    kept = (area(cut) >= LEAST_SEEN * whole) & (sides >= LEAST_PIXELS)
+    kept = (area(cut) >= MIN_SEEN * whole) & (sides >= MIN_PIXELS)
     return objects(cut[kept], labels[kept], size)
 
 

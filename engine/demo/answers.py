@@ -22,11 +22,11 @@ from engine.files.image_files import opened
 from engine.inference.predict import NOTHING, Predictions, draw
 from engine.inputs.drawing import to_image
 
-MOST_SHOWN = 5  # classes of a dropped image
-LEAST_SIDE = 400  # pixels of a picture with texts
+MAX_SHOWN = 5  # classes of a dropped image
+MIN_SIDE = 400  # pixels of a picture with texts
 WIDEST = 1200  # pixels of a picture on the page; predict.py writes it whole
-MOST_TEXT = 2**20  # characters of a drawing, which takes some thousands
-MOST_SIDE = 1024  # pixels of it
+MAX_TEXT = 2**20  # characters of a drawing, which takes some thousands
+MAX_SIDE = 1024  # pixels of it
 PNG = "data:image/png;base64,"
 
 
@@ -95,8 +95,8 @@ class Answers:
         text = note("It looks inverted, dark on light: try to invert it.") if found[0].looks_inverted else ""
         if "probabilities" in answer:
             best = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
-            return None, _bars(best[:MOST_SHOWN]) + text
-        picture = draw(self.task, found[0], LEAST_SIDE)
+            return None, _bars(best[:MAX_SHOWN]) + text
+        picture = draw(self.task, found[0], MIN_SIDE)
         picture.thumbnail((WIDEST, WIDEST))
         return picture, self._table(answer) + text
 
@@ -143,10 +143,10 @@ def _decoded(address: Any) -> torch.Tensor:
     Raises:
         UserError: it is none.
     """
-    if not isinstance(address, str) or not address.startswith(PNG) or len(address) > MOST_TEXT:
+    if not isinstance(address, str) or not address.startswith(PNG) or len(address) > MAX_TEXT:
         raise UserError("a drawing is a PNG")
     with opened(io.BytesIO(base64.b64decode(address.removeprefix(PNG), validate=True))) as image:
-        if max(image.size) > MOST_SIDE:
+        if max(image.size) > MAX_SIDE:
             raise UserError("a drawing is small")
         return torch.from_numpy(np.array(image.convert("L")))
 

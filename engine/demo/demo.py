@@ -26,8 +26,8 @@ from engine.terminal import say
 from engine.training.progress import percent_or_number
 
 EXAMPLES = 5
-MOST_DRAWN = 64  # pixels a side of images small enough to be drawn
-MOST_NAMES = 30  # classes that are named
+MAX_DRAWN = 64  # pixels a side of images small enough to be drawn
+MAX_NAMES = 30  # classes that are named
 PORTS = 100  # tried one after the other
 # Nothing is asked of anybody outside: no statistics, no look for newer versions, no way through a proxy to ourselves.
 ALONE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "NO_PROXY": "*", "no_proxy": "*"}
@@ -86,7 +86,7 @@ def make_page(task: Task, checkpoint: dict[str, Any], path: str, folder: Path) -
     from engine.demo.page import build_page, look_of
 
     size = task.hparams["image_size"]
-    draw = task.task_name == "classify" and task.hparams["in_channels"] == 1 and max(size) <= MOST_DRAWN
+    draw = task.task_name == "classify" and task.hparams["in_channels"] == 1 and max(size) <= MAX_DRAWN
     config = checkpoint.get("run", {}).get("config", {})
     data = Path(config["data"]["name"]).absolute().name if config else ""
     title = f"{task.task_name}: {data}" if data else task.task_name
@@ -98,7 +98,7 @@ def make_page(task: Task, checkpoint: dict[str, Any], path: str, folder: Path) -
 def facts(task: Task, checkpoint: Mapping[str, Any], path: str) -> list[str]:
     """Return lines on what a checkpoint is: its classes; its network, how good it is, and its file."""
     names = task.hparams["class_names"]
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     parts = [f"{task.hparams['backbone']['name']} + {task.hparams['head']['name']}"]
     height, width = task.hparams["image_size"]
     parts.append(f"{width} x {height} pixels, {'grey' if task.hparams['in_channels'] == 1 else 'colour'}")
@@ -106,7 +106,7 @@ def facts(task: Task, checkpoint: Mapping[str, Any], path: str) -> list[str]:
     if best.get("best_value") is not None:
         value = percent_or_number(best["metric"], float(best["best_value"]))
         parts.append(f"best {best['metric']} {value}, epoch {best['best_epoch'] + 1}")
-    classes = [] if task.takes == "translate" else [f"Classes: {', '.join(names[:MOST_NAMES])}{more}"]
+    classes = [] if task.takes == "translate" else [f"Classes: {', '.join(names[:MAX_NAMES])}{more}"]
     return [*classes, ", ".join([*parts, path])]
 
 

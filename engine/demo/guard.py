@@ -23,8 +23,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 HERE = ("localhost", "127.0.0.1", "::1")
 ALL = ("0.0.0.0", "::", "")  # addresses that let others in
 BIGGEST = 50 * 2**20  # bytes of an image
-MOST_STORED = 10 * BIGGEST  # bytes of all images that are kept
-MOST_ASKED = 2 * 2**20  # bytes of any other request; a drawing has some thousands
+MAX_STORED = 10 * BIGGEST  # bytes of all images that are kept
+MAX_ASKED = 2 * 2**20  # bytes of any other request; a drawing has some thousands
 KEPT_SECONDS = 600  # how long a visitor's image stays, to be looked at again with another setting
 API = "/gradio_api"
 UPLOAD, JOIN = f"{API}/upload", f"{API}/queue/join"
@@ -91,9 +91,9 @@ class Guard:
             return 404, "There is no such page."
         if "transfer-encoding" in headers:
             return 411, "A request says how long it is."
-        if size > (BIGGEST if path == UPLOAD else MOST_ASKED):
+        if size > (BIGGEST if path == UPLOAD else MAX_ASKED):
             return 413, f"This is too large: an image takes up to {BIGGEST // 2**20} MB."
-        if path == UPLOAD and stored(self.folder) + self.under_way + size > MOST_STORED:
+        if path == UPLOAD and stored(self.folder) + self.under_way + size > MAX_STORED:
             return 507, f"Too many images are kept at the moment; they are deleted after {KEPT_SECONDS // 60} minutes."
         return 200, ""
 

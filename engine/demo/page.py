@@ -14,7 +14,7 @@ from engine.contract.errors import UserError
 from engine.demo.answers import Answers, note
 
 CANVAS = 280  # pixels a side; thinner lines than 24 of them would be thinner than MNIST's
-LEAST, MOST = 0.01, 0.99  # score of an object
+MIN_SCORE, MAX_SCORE = 0.01, 0.99  # score of an object
 FONTS = ["system-ui", "sans-serif"]  # none that would be fetched from elsewhere
 DRAW = """
 const canvas = element.querySelector("canvas"), pen = canvas.getContext("2d");
@@ -163,9 +163,9 @@ def _image(answers: Answers, examples: list[Path], folder: Path) -> None:
                 visible=answers.task.takes_any_size,
             )
             score_threshold = gr.Slider(
-                LEAST,
-                MOST,
-                value=min(max(hparams.get("score_threshold", LEAST), LEAST), MOST),
+                MIN_SCORE,
+                MAX_SCORE,
+                value=min(max(hparams.get("score_threshold", MIN_SCORE), MIN_SCORE), MAX_SCORE),
                 step=0.01,
                 label="Score threshold",
                 visible="score_threshold" in hparams,
@@ -194,8 +194,8 @@ def _image(answers: Answers, examples: list[Path], folder: Path) -> None:
             return None, note("This is no image that was dropped in here.")
         if "score_threshold" not in hparams:
             score_threshold = None
-        elif not isinstance(score_threshold, int | float) or not LEAST <= score_threshold <= MOST:
-            return None, note(f"The least score is a number from {LEAST} to {MOST}.")
+        elif not isinstance(score_threshold, int | float) or not MIN_SCORE <= score_threshold <= MAX_SCORE:
+            return None, note(f"The score threshold is a number from {MIN_SCORE} to {MAX_SCORE}.")
         return answers.of_file(path, name, invert is True, letterbox is True, score_threshold)
 
     # As it was uploaded, and not through PIL first: what is wrong with a file is ours to say, in a line.

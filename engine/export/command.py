@@ -72,7 +72,9 @@ def main(arguments: list[str]) -> None:
         say(f"use it          python scripts/predict.py {target} IMAGES")
 
 
-def _images(path: str, checkpoint: dict[str, Any], task: Task, most: int, flags: dict[str, Any]) -> Iterator[Tensor]:
+def _images(
+    path: str, checkpoint: dict[str, Any], task: Task, max_images: int, flags: dict[str, Any]
+) -> Iterator[Tensor]:
     """Yield batches of uint8 images (N, C, H, W): test images of what a checkpoint was trained on, or random ones.
 
     Raises:
@@ -83,14 +85,14 @@ def _images(path: str, checkpoint: dict[str, Any], task: Task, most: int, flags:
     except (RunError, OSError, UserError) as error:
         if flags:
             raise UsageError(one_line(error)) from error
-        number = min(most, RANDOM)
+        number = min(max_images, RANDOM)
         say(f"compared on     {number} random images: {one_line(error)}")
         size = (number, task.hparams["in_channels"], *task.hparams["image_size"])
         yield from torch.randint(0, 256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).split(
             BATCH
         )
         return
-    number = max(2, min(most, len(store)))
+    number = max(2, min(max_images, len(store)))
     say(f"compared on     {number:,} of {len(store):,} {which} images")
     chosen = torch.linspace(0, len(store) - 1, number).round().long()  # from all over it, as classes may be in order
     for batch in chosen.split(BATCH):

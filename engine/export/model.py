@@ -130,7 +130,7 @@ def capture(task: Task, images: Tensor) -> torch.export.ExportedProgram:
         multiple = size_multiple(task)
         free |= {2: multiple * torch.export.Dim("height"), 3: multiple * torch.export.Dim("width")}
         # Of several cells each way, and not square: a graph is laid out for what holds for these.
-        high, wide = (max(least, -(-side // multiple)) for least, side in zip((3, 4), images.shape[-2:], strict=True))
+        high, wide = (max(cells, -(-side // multiple)) for cells, side in zip((3, 4), images.shape[-2:], strict=True))
         images = images.new_zeros(len(images), images.shape[1], high * multiple, (wide + (wide == high)) * multiple)
     images = images.clone()  # it is written, too, and with it whatever it is a part of
     whole = Whole(task).eval()

@@ -121,10 +121,10 @@ def _looks(checked: Checked) -> Iterator[str]:
         return
     sizes = [look.size for look in checked.looks.elements()]
     areas = {size: size[0] * size[1] for size in sizes}
-    least, most = min(sizes, key=areas.__getitem__), max(sizes, key=areas.__getitem__)
+    smallest, largest = min(sizes, key=areas.__getitem__), max(sizes, key=areas.__getitem__)
     high, wide = _median_size(checked)
-    shown = " to ".join(dict.fromkeys(f"{size[1]} x {size[0]}" for size in (least, most)))
-    yield f"sizes  {shown} pixels, wide by high" + (f"; median {wide} x {high}" if least != most else "")
+    shown = " to ".join(dict.fromkeys(f"{size[1]} x {size[0]}" for size in (smallest, largest)))
+    yield f"sizes  {shown} pixels, wide by high" + (f"; median {wide} x {high}" if smallest != largest else "")
     modes: Counter[str] = Counter()
     for look, count in checked.looks.items():
         modes[look.mode] += count

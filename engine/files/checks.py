@@ -28,7 +28,7 @@ from engine.machine import available_cores
 
 SMALL = (16, 16)  # what pairs are fitted into, only to see whether they can be
 NEAR = 0.9  # overlap of two boxes of a class that may be of one object
-MOST_COMPARED = 2000  # boxes of an image, each with all others
+MAX_COMPARED = 2000  # boxes of an image, each with all others
 UNEVEN = 10  # a class seen so many times as often as another is worth saying
 
 
@@ -136,7 +136,7 @@ def _read_all(layout: Layout, split: str, source: Source) -> Iterator[_Read]:
 
 def _near(boxes: Tensor) -> int:
     """Return how many boxes (M, 5) with classes there are that overlap an earlier one of their class by NEAR."""
-    if len(boxes) > MOST_COMPARED:
+    if len(boxes) > MAX_COMPARED:
         return 0
     overlap = paired_iou(boxes[:, None, :4], boxes[:, :4]).triu(diagonal=1)
     return int(((overlap > NEAR) & (boxes[:, None, 4] == boxes[:, 4])).any(dim=0).sum())
@@ -218,7 +218,8 @@ def _look_at_classes(checked: Checked) -> None:
         findings.add("warning", f"mirroring turns class {sides[0]} into {sides[1]}: train with --data.flip false")
     seen = {name: int(count) for name, count in zip(names, train, strict=True) if count}
     if seen and max(seen.values()) > UNEVEN * min(seen.values()):
-        most, least = max(seen, key=lambda name: seen[name]), min(seen, key=lambda name: seen[name])
+        commonest, rarest = max(seen, key=lambda name: seen[name]), min(seen, key=lambda name: seen[name])
         findings.add(
-            "warning", f"classes are uneven: {seen[most]:,} training images show {most}, and {seen[least]:,} {least}"
+            "warning",
+            f"classes are uneven: {seen[commonest]:,} training images show {commonest}, and {seen[rarest]:,} {rarest}",
         )

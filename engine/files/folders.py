@@ -27,7 +27,7 @@ from engine.inputs.images import vary_colour
 from engine.machine import available_cores
 
 SPLIT_SEED = 0  # which images are held out; never changes, so that runs compare
-MOST_WORKERS = 8  # loading processes of each training process
+MAX_WORKERS = 8  # loading processes of each training process
 STATISTICS = {  # ImageNet's mean and std, which pretrained networks expect, by the number of channels
     1: ((0.449,), (0.226,)),
     3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -199,7 +199,7 @@ class FolderDataModule(ImageDataModule):
         # Only now is it known with how many other processes cores and memory are shared.
         processes = self.trainer.num_devices if self.trainer is not None else 1
         if self._chooses_workers:
-            self.num_workers = min(MOST_WORKERS, max(1, available_cores() // processes))
+            self.num_workers = min(MAX_WORKERS, max(1, available_cores() // processes))
         if not self._caches_made:
             self._make_caches(processes)
         return super()._loader(stage, sampler)
@@ -268,8 +268,8 @@ def _draw(train: Listing, shares: Mapping[str, float]) -> dict[str, list[int]]:
     for split, share in reversed(list(shares.items())):
         wanted = round(share * len(train))
         if not 0 < wanted <= len(rest):
-            least = "none for it" if not wanted else "too few for training, which needs one of each class"
-            raise UserError(f"{split}_size {share} of {len(train)} images leaves {least}: choose another share, or 0")
+            too_few = "none for it" if not wanted else "too few for training, which needs one of each class"
+            raise UserError(f"{split}_size {share} of {len(train)} images leaves {too_few}: choose another share, or 0")
         drawn[split], rest = _spread(rest, wanted)
     return drawn
 

@@ -33,9 +33,9 @@ EXPECTED = SUFFIXES | {
     *(".py", ".ipynb", ".ini", ".db"),
 }
 UNREAD = "files left out: their format is not read"
-MOST_ADDED = 40  # characters that masks' names have before or after those of their images
+MAX_ADDED = 40  # characters that masks' names have before or after those of their images
 TRIED = 50  # names that tell which these are
-MOST_WAYS = 100  # by which a folder is looked into: links that branch lead through it a million times
+MAX_WAYS = 100  # by which a folder is looked into: links that branch lead through it a million times
 DEEPEST = 100  # folders within folders
 SHOWN = 5  # files that a finding names
 
@@ -197,8 +197,8 @@ class Folder:
     def _inside(self) -> tuple[dict[str, None], dict[str, "Folder"]]:
         files, folders = [], {}
         self._ways[self._ancestors[-1]] += 1
-        if self._ways[self._ancestors[-1]] > MOST_WAYS or len(self._ancestors) > DEEPEST:
-            raise UserError(f"folder {self.path} lies deeper than {DEEPEST}, or {MOST_WAYS} links lead to it: move it")
+        if self._ways[self._ancestors[-1]] > MAX_WAYS or len(self._ancestors) > DEEPEST:
+            raise UserError(f"folder {self.path} lies deeper than {DEEPEST}, or {MAX_WAYS} links lead to it: move it")
         try:
             with os.scandir(self.path) as entries:
                 for entry in entries:
@@ -458,14 +458,14 @@ def _added(ones: Sequence[str], twos: Sequence[str]) -> tuple[tuple[str, str], t
     """
     before, after = _common(twos)
     tried = twos[:TRIED]
-    most, found = len(tried) / 2, ("", "")
+    best, found = len(tried) / 2, ("", "")
     within = set(ones)
     for i in range(len(before) + 1):
         for j in range(len(after) + 1):
             pair = before[:i], after[len(after) - j :]
             hits = sum(_stripped(stem, *pair) in within for stem in tried)
-            if hits > most and any(map(str.isalpha, "".join(pair))):
-                most, found = hits, pair
+            if hits > best and any(map(str.isalpha, "".join(pair))):
+                best, found = hits, pair
     if any(found):
         return ("", ""), found
     own, others = _common(ones), (before, after)
@@ -486,7 +486,7 @@ def _common(stems: Sequence[str]) -> tuple[str, str]:
     for names in (last, [name[::-1] for name in last]):
         low, high = min(names), max(names)
         differ = (i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b)
-        ends.append(low[: min(next(differ, len(low)), MOST_ADDED)])
+        ends.append(low[: min(next(differ, len(low)), MAX_ADDED)])
     return ends[0], ends[1][::-1]
 
 

@@ -150,16 +150,16 @@ class Prediction(NamedTuple):
     looks_inverted: bool
 
 
-def draw(task: Any, prediction: Prediction, least_side: int = 0) -> Image.Image:
+def draw(task: Any, prediction: Prediction, min_side: int = 0) -> Image.Image:
     """Return the picture of an answer: the image that was made, or the file's with the answer drawn in.
 
-    A smaller image with objects is enlarged to about `least_side` pixels, so that what is written there can be read.
+    A smaller image with objects is enlarged to about `min_side` pixels, so that what is written there can be read.
     """
     answer = prediction.answer
     if "image" in answer:
         return to_image(answer["image"])
     image = torch.from_numpy(np.array(read_image(prediction.path, 3))).permute(2, 0, 1).contiguous()
-    factor = least_side // max(image.shape)
+    factor = min_side // max(image.shape)
     if factor > 1 and "objects" in answer:
         image = image.repeat_interleave(factor, dim=1).repeat_interleave(factor, dim=2)
         sides = ("x0", "y0", "x1", "y1")
@@ -197,7 +197,7 @@ class Predictions:
     def _batches(self, paths: list[Path]) -> Iterator[list[tuple[Path, Picture]]]:
         """Yield images of one size, as many as are looked at at once."""
         hparams = self.task.hparams
-        most = self.batch_size * math.prod(hparams["image_size"])  # pixels
+        max_pixels = self.batch_size * math.prod(hparams["image_size"])  # pixels
         batch: list[tuple[Path, Picture]] = []
         for path in paths:
             try:
@@ -206,7 +206,7 @@ class Predictions:
                 self.unreadable.append(str(error))
                 continue
             shape = picture.pixels.shape
-            if batch and (shape != batch[0][1].pixels.shape or (len(batch) + 1) * shape[1] * shape[2] > most):
+            if batch and (shape != batch[0][1].pixels.shape or (len(batch) + 1) * shape[1] * shape[2] > max_pixels):
                 yield batch
                 batch = []
             batch.append((path, picture._replace(pixels=255 - picture.pixels) if self.invert else picture))

@@ -15,13 +15,13 @@ from torchvision.utils import draw_segmentation_masks
 
 from engine.contract.registry import printable
 
-LEAST_SHOWN = 192  # pixels of the longer side of an image on a contact sheet, where a whole factor gets it there
+MIN_SHOWN = 192  # pixels of the longer side of an image on a contact sheet, where a whole factor gets it there
 WIDEST = 1700  # pixels of a contact sheet, if two images do not take more
 GAP, LABEL = 4, 80  # pixels between its images, and for the titles of its rows
 TEXT = 16  # pixels of the height of its texts
-MOST_COVERED = 0.15  # share of an image that the texts at its boxes cover
+MAX_COVERED = 0.15  # share of an image that the texts at its boxes cover
 Place = tuple[int, int, int, int]  # xyxy in pixels
-MOST_LINES = 3  # of a caption
+MAX_LINES = 3  # of a caption
 # Colours that are told apart in most kinds of colour blindness. Source: Okabe and Ito 2008, jfly.uni-koeln.de/color.
 COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
 # More, each as far in CIELAB from all before it as a colour can be that shows on dark and on light.
@@ -51,12 +51,12 @@ def in_colour(images: Tensor) -> Tensor:
 
 def as_shown(images: Tensor) -> Tensor:
     """Return images (N, 3, H, W) as large as they are shown: small ones by a whole factor, without smoothing."""
-    factor = max(1, LEAST_SHOWN // max(images.shape[-2:]))
+    factor = max(1, MIN_SHOWN // max(images.shape[-2:]))
     return images.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
 
 
 def captioned(images: Tensor, texts: Sequence[str]) -> Tensor:
-    """Return uint8 images (N, 3, H, W) as large as they are shown, and under each a text, in up to MOST_LINES lines."""
+    """Return uint8 images (N, 3, H, W) as large as they are shown, and under each a text, in up to MAX_LINES lines."""
     shown = as_shown(images)
     lines = [_wrapped(printable(text), shown.shape[3] - 4) for text in texts]
     high = max(map(len, lines)) * (TEXT + 4) + 4
@@ -75,9 +75,9 @@ def _wrapped(text: str, width: int) -> list[str]:
     """Return lines of a text, no wider than `width` pixels, broken between words or, within a long one, anywhere."""
     font = ImageFont.load_default(TEXT)
     lines: list[str] = []
-    while text and len(lines) < MOST_LINES:
+    while text and len(lines) < MAX_LINES:
         fits = next((i for i in range(len(text), 1, -1) if font.getlength(text[:i]) <= width), 1)
-        if fits < len(text) and len(lines) == MOST_LINES - 1:
+        if fits < len(text) and len(lines) == MAX_LINES - 1:
             return [*lines, f"{text[: fits - 1]}…"]
         space = text.rfind(" ", 1, fits + 1) if fits < len(text) else -1
         cut = space if space > 0 else fits
@@ -109,8 +109,8 @@ def contact_sheet(
         (images,) = rows.values()
         lines = [_line("", part, 0) for part in images.split(columns)]
     else:
-        most = max(2, (WIDEST - LABEL) // next(iter(rows.values())).shape[-1])
-        lines = [_line(title, images[:most], LABEL) for title, images in rows.items()]
+        fitting = max(2, (WIDEST - LABEL) // next(iter(rows.values())).shape[-1])
+        lines = [_line(title, images[:fitting], LABEL) for title, images in rows.items()]
     width = max(line.shape[2] for line in lines)
     lines = [F.pad(line, (0, width - line.shape[2]), value=255) for line in lines]
     if legend:
@@ -167,7 +167,7 @@ def draw_boxes(image: Tensor, boxes: Tensor, labels: Sequence[int], texts: Seque
         if not any(_meet(caption, other) for other in taken):
             taken.append(caption)
             _write(pen, text, caption, (height, width), class_colour(label))
-        if sum(map(_pixels, taken)) > MOST_COVERED * height * width:
+        if sum(map(_pixels, taken)) > MAX_COVERED * height * width:
             break
     return _to_tensor(picture)
 

@@ -21,7 +21,7 @@ from engine.inputs.drawing import contact_sheet, joined, to_image
 from engine.resume.checkpoints import RunCheckpoints
 from engine.terminal import say
 
-MOST = 8  # images whose answers are shown beside the truth
+MAX_IMAGES = 8  # images whose answers are shown beside the truth
 
 
 @dataclass
@@ -97,10 +97,10 @@ class Collect(Callback):
             self._samples = {}
         images, targets = batch
         total = sum(batches)
-        places = [(i + 0.5) / MOST * total - number for i in range(MOST)] if math.isfinite(total) else []
+        places = [(i + 0.5) / MAX_IMAGES * total - number for i in range(MAX_IMAGES)] if math.isfinite(total) else []
         chosen = [int(place * len(images)) for place in places if 0 <= place < 1]
         if number == 0 and not places:  # nobody knows how many there will be
-            chosen = list(range(min(MOST, len(images))))
+            chosen = list(range(min(MAX_IMAGES, len(images))))
         if not chosen:
             return
         # A compiled network would be compiled again for that many images.

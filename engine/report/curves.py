@@ -14,11 +14,11 @@ from engine.inputs.reading import MIB, read_text
 
 Curve = list[tuple[float, float]]  # (epochs trained, value), in that order
 
-LEAST_EPOCHS = 4  # with fewer there is no course to speak of
+MIN_EPOCHS = 4  # with fewer there is no course to speak of
 RISE = 0.03  # of the loss: more than validation wobbles from epoch to epoch
 FALL = 0.01
 CLOSE = 0.1
-MOST = 1e100  # a number that can still be drawn
+MAX_DRAWN = 1e100  # a number that can still be drawn
 LARGEST = 512 * MIB  # of a metrics.csv
 # What validation's loss is compared with, the first that there is: against a discriminator, the loss of training is a
 # sum over two networks, and that of validation the reconstruction alone.
@@ -72,7 +72,7 @@ def _number(text: object) -> float | None:
         value = float(str(text))
     except ValueError:
         return None
-    return value if abs(value) < MOST else None
+    return value if abs(value) < MAX_DRAWN else None
 
 
 def train_loss(curves: Mapping[str, Curve]) -> Curve:
@@ -86,7 +86,7 @@ def verdict(train: Curve, val: Curve) -> str:
     Of an epoch its last validation counts; 'the end' is the mean of the last fifth of the epochs, two at least. In this
     order, with v for the loss of validation and t for that of training:
 
-    1. fewer than LEAST_EPOCHS epochs with both: too few to say;
+    1. fewer than MIN_EPOCHS epochs with both: too few to say;
     2. v is at the end more than RISE above its lowest, two epochs or more after it, while t is lower than it was then:
        overfitting, since the epoch of the lowest;
     3. the lowest v is that of the last epoch, and more than FALL below the v of a quarter of the epochs before:
@@ -97,9 +97,9 @@ def verdict(train: Curve, val: Curve) -> str:
     pairs = _pairs(train, val)
     if not val:
         return "Nothing was validated, so nothing can be said about over- or underfitting."
-    if len(pairs) < LEAST_EPOCHS:
+    if len(pairs) < MIN_EPOCHS:
         many = f"{len(pairs)} epoch{'s' * (len(pairs) != 1)}"
-        return f"Too few epochs to say whether it over- or underfits: {many} with both losses, {LEAST_EPOCHS} needed."
+        return f"Too few epochs to say whether it over- or underfits: {many} with both losses, {MIN_EPOCHS} needed."
     epochs, t, v = ([pair[i] for pair in pairs] for i in range(3))
     end = max(2, len(pairs) // 5)
     t_end, v_end = _mean(t[-end:]), _mean(v[-end:])

@@ -17,7 +17,7 @@ from engine.resume.checkpoint_file import write_text
 
 FOLDER = "plots"
 NUMBERS = "figures.json"
-MOST_CONFUSED = 10  # pairs of classes in the table
+MAX_CONFUSED = 10  # pairs of classes in the table
 COLUMNS = 4  # of mistakes
 # The pictures that there can be, in the order of the page.
 NAMES = ("loss", "metric", "learning_rate", "samples", "confusion", "mistakes")
@@ -63,7 +63,7 @@ def write_findings(folder: Path, findings: Findings) -> None:
     numbers = {
         "measured": findings.measured,
         "classes": [] if findings.confusion is None else _by_class(findings.confusion, names),
-        "confused": [] if findings.confusion is None else _most_confused(findings.confusion, names),
+        "confused": [] if findings.confusion is None else _confused(findings.confusion, names),
         "mistakes": [
             {"true": m.true, "predicted": m.predicted, "probability": round(m.probability, 6)}
             for m in findings.mistakes
@@ -87,9 +87,9 @@ def _by_class(counts: Tensor, names: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _most_confused(counts: Tensor, names: list[str]) -> list[dict[str, Any]]:
+def _confused(counts: Tensor, names: list[str]) -> list[dict[str, Any]]:
     wrong = counts.clone().fill_diagonal_(0)
-    amounts, places = wrong.flatten().topk(min(MOST_CONFUSED, wrong.numel()))
+    amounts, places = wrong.flatten().topk(min(MAX_CONFUSED, wrong.numel()))
     return [
         {"true": names[place // len(names)], "predicted": names[place % len(names)], "count": amount}
         for amount, place in zip(amounts.tolist(), places.tolist(), strict=True)

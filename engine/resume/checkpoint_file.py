@@ -25,7 +25,7 @@ from engine.contract.registry import brief
 from engine.inputs.reading import regular
 
 TEMPORARY = ".writing-"  # prefix of files that are not yet whole
-MOST_VALUES, MOST_DEEP = 10_000_000, 100  # in a checkpoint, counted as often as they are found in it
+MAX_VALUES, MAX_DEPTH = 10_000_000, 100  # in a checkpoint, counted as often as they are found in it
 
 
 def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None = None) -> None:
@@ -170,10 +170,10 @@ def _check_values(content: Any) -> None:
         if id(value) not in seen:
             count, depth = 1, 0
             for inner in value.values() if isinstance(value, dict) else value:
-                more, deeper = (1, 0) if above == MOST_DEEP else measure(inner, above + 1)
+                more, deeper = (1, 0) if above == MAX_DEPTH else measure(inner, above + 1)
                 count, depth = count + more, max(depth, deeper + 1)
             seen[id(value)] = count, depth
-            if count > MOST_VALUES or above + depth > MOST_DEEP:
+            if count > MAX_VALUES or above + depth > MAX_DEPTH:
                 raise UserError("its values lie in each other without end")
         return seen[id(value)]
 

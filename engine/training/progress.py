@@ -117,7 +117,7 @@ class EpochLines(Callback):
             values = {name: value for name, value in values.items() if not name.startswith("val/")}
         self._validated = False
         margin = len(f"epoch {total}/{total}" if total else "epoch 1,000")
-        columns = fitting(most_telling(values, str(pl_module.best_metric)), margin)
+        columns = fitting(by_importance(values, str(pl_module.best_metric)), margin)
         if not set(columns) <= set(self._columns):  # the first line, or the first with a validation
             self._columns = columns
             say("  ".join([" " * margin, *(f"{name:>{_width(name)}}" for name in columns), "seconds"]))
@@ -126,7 +126,7 @@ class EpochLines(Callback):
         say("  ".join([f"{count:<{margin}}", *cells, f"{seconds:>7.1f}"]))
 
 
-def most_telling(names: Iterable[str], best: str) -> list[str]:
+def by_importance(names: Iterable[str], best: str) -> list[str]:
     """Return metrics in the order in which a person looks at them: losses, the best metric, the rest."""
     first = ["train/loss", "val/loss", best]
     rest = sorted(names, key=lambda name: not name.startswith("val/"))  # else as they were logged

@@ -19,7 +19,7 @@ from engine.resume.checkpoint_file import write_text
 from engine.training.progress import is_of_a_class, measured_rows, percent_or_number
 
 NO_BREAK = "\u00a0"
-MOST_CLASSES = 24  # of which each is on the screen; summary.json has all
+MAX_CLASSES = 24  # of which each is on the screen; summary.json has all
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "wandb")
 
 
@@ -136,8 +136,8 @@ def _by_class(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
     measure = measured[0][1].split("/")[1]
     # A class and its number stay together where a line ends.
     each = [f"{name.split('/', 2)[2]} {100 * value:.1f} %".replace(" ", NO_BREAK) for value, name in measured]
-    if len(each) > MOST_CLASSES:
-        half = MOST_CLASSES // 2
+    if len(each) > MAX_CLASSES:
+        half = MAX_CLASSES // 2
         each = [*each[:half], "...", *each[-half:]]
     lines = textwrap.wrap(", ".join(each), 66)
     return [(f"{measure}, each" if i == 0 else "", line.replace(NO_BREAK, " ")) for i, line in enumerate(lines)]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from engine.contract.backbone import Backbone
 from engine.contract.errors import UserError
-from project.layers import MOST_LAYERS, ConvBlock, Padding, check_positive
+from project.layers import MAX_LAYERS, ConvBlock, Padding, check_positive
 
 CNNPadding = Literal["same", "valid", "stem"]
 
@@ -47,7 +47,7 @@ class CNN(Backbone):
     ) -> None:
         super().__init__()
         check_positive("widths", list(widths))
-        check_positive("convs", convs, most=MOST_LAYERS)
+        check_positive("convs", convs, largest=MAX_LAYERS)
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise UserError(f"kernel_size is an odd number of pixels, got {kernel_size}")
         if padding not in get_args(CNNPadding):

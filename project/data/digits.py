@@ -18,7 +18,7 @@ from engine.data.store import ImageStore
 from project.data.mnist import FromMNIST, MNISTDataModule
 
 INK = 128  # brightness from which on a pixel of a digit is part of it, in its box and its mask
-MOST_COVERED = 0.15  # share of the smaller of two boxes that they may have in common
+MAX_COVERED = 0.15  # share of the smaller of two boxes that they may have in common
 TRIES = 20  # to find room for a digit, which is left out after that
 
 
@@ -139,18 +139,18 @@ class Scenes:
         num: number of scenes.
         seed: with its index, determines a scene.
         sizes: smallest and largest height of a digit in pixels.
-        most: largest number of digits in a scene.
+        max_digits: largest number of digits in a scene.
         task: detect or segment.
     """
 
     def __init__(
-        self, digits: ImageStore, num: int, seed: tuple[int, ...], sizes: tuple[int, int], most: int, task: str
+        self, digits: ImageStore, num: int, seed: tuple[int, ...], sizes: tuple[int, int], max_digits: int, task: str
     ) -> None:
         self.digits = digits
         self.num = num
         self.seed = seed
         self.sizes = sizes
-        self.most = most
+        self.max_digits = max_digits
         self.task = task
 
     def __len__(self) -> int:
@@ -158,7 +158,7 @@ class Scenes:
 
     def specs(self, size: Size) -> list[Spec]:
         """Return shape and type of a scene's image (1, H, W), mask (H, W), and rows of box and label, -1 for none."""
-        return [((1, *size), torch.uint8), (size, torch.uint8), ((self.most, 5), torch.float32)]
+        return [((1, *size), torch.uint8), (size, torch.uint8), ((self.max_digits, 5), torch.float32)]
 
     def sample(self, index: int, planes: Planes, size: Size) -> Sample:
         image, mask, rows = planes
@@ -173,7 +173,7 @@ class Scenes:
         mask = np.zeros(size, np.uint8)
         boxes: list[list[float]] = []
         labels: list[int] = []
-        for _ in range(int(generator.integers(1, self.most + 1))):
+        for _ in range(int(generator.integers(1, self.max_digits + 1))):
             number = int(generator.integers(len(self.digits)))
             ink = trimmed(self.digits.images[number, 0].numpy())
             high = int(generator.integers(self.sizes[0], self.sizes[1] + 1))
@@ -193,7 +193,7 @@ class Scenes:
                 continue
             boxes.append([left + columns[0], top + rows[0], left + columns[-1] + 1.0, top + rows[-1] + 1.0])
             labels.append(label)
-        table = np.full((self.most, 5), -1, np.float32)
+        table = np.full((self.max_digits, 5), -1, np.float32)
         if boxes:
             table[: len(boxes), :4], table[: len(boxes), 4] = boxes, labels
         image = scene.clip(0, 255).round().astype(np.uint8)
@@ -208,7 +208,7 @@ class Scenes:
         for _ in range(TRIES):
             top = int(generator.integers(size[0] - high + 1))
             left = int(generator.integers(size[1] - wide + 1))
-            if all(_covered((left, top, left + wide, top + high), box) <= MOST_COVERED for box in boxes):
+            if all(_covered((left, top, left + wide, top + high), box) <= MAX_COVERED for box in boxes):
                 return top, left
         return None
 

@@ -15,13 +15,13 @@ from torchvision.ops import FeaturePyramidNetwork
 from engine.contract.errors import UserError
 from engine.contract.heads import BoxHead, check_grid
 from engine.inputs.boxes import cell_centres, offsets_to_boxes, paired_iou
-from project.layers import MOST_LAYERS, ConvBlock, check_positive
+from project.layers import MAX_LAYERS, ConvBlock, check_positive
 from project.ops.assignment import assign_cells, pad_objects
 from project.ops.suppression import likeliest_of_each
 
 BOX_WEIGHT = 5.0  # of the overlap against objectness and class in the loss
 PRIOR = 0.01  # probability of an object that every cell starts out with
-MOST_LOOKED_AT = 1000  # boxes of an image, the likeliest, among which duplicates are looked for
+MAX_CANDIDATES = 1000  # boxes of an image, the likeliest, among which duplicates are looked for
 
 
 class Cells(NamedTuple):
@@ -72,8 +72,8 @@ class YOLOXHead(BoxHead):
             "max_detections": max_detections,
         }.items():
             check_positive(name, value)
-        if not 0 <= convs <= MOST_LAYERS:
-            raise UserError(f"convs is a number of convolutions, 0 to {MOST_LAYERS}, got {convs}")
+        if not 0 <= convs <= MAX_LAYERS:
+            raise UserError(f"convs is a number of convolutions, 0 to {MAX_LAYERS}, got {convs}")
         if not 0 < nms_iou <= 1:
             raise UserError(f"nms_iou is an overlap in (0, 1], got {nms_iou}")
         self.strides = list(strides)[-levels:]
@@ -114,7 +114,7 @@ class YOLOXHead(BoxHead):
     def decode(self, raw: Cells, score_threshold: float = 0.3) -> dict[str, Tensor]:
         """Return `boxes` (N, M, 4), `scores` (N, M) and `labels` (N, M); M is `max_detections`."""
         scores, labels = (raw.classes.sigmoid() * raw.objectness.sigmoid()[..., None]).max(dim=-1)  # (N, A)
-        scores, cells = scores.topk(min(MOST_LOOKED_AT, scores.shape[1]), dim=1)
+        scores, cells = scores.topk(min(MAX_CANDIDATES, scores.shape[1]), dim=1)
         boxes, labels = raw.boxes.gather(1, cells[..., None].expand(-1, -1, 4)), labels.gather(1, cells)
         scores = scores.where(scores >= score_threshold, 0.0)
         kept = likeliest_of_each(boxes, scores, labels, self.nms_iou, self.max_detections)  # (N, M)

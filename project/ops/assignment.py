@@ -14,8 +14,8 @@ from engine.inputs.boxes import paired_iou
 CENTRE_RADIUS = 1.5  # in strides: how far from an object's middle the cells that may answer for it lie
 IOU_WEIGHT = 3.0  # of the overlap against the class in what an assignment costs
 FAR = 1e6  # what a cell costs that is not near the object, but near another
-MOST_CELLS = 10  # that answer for one object
-MOST_PAIRS = 2**26  # of an object and a cell that are compared at once: 256 MiB in each of several tensors
+MAX_CELLS = 10  # that answer for one object
+MAX_PAIRS = 2**26  # of an object and a cell that are compared at once: 256 MiB in each of several tensors
 
 
 class Objects(NamedTuple):
@@ -28,10 +28,10 @@ class Objects(NamedTuple):
 
 def pad_objects(targets: list[dict[str, Tensor]], like: Tensor) -> Objects:
     """Put the `boxes` (m, 4) and `labels` (m,) of each image into one tensor each, on the device of `like`."""
-    most = max([1, *(len(target["labels"]) for target in targets)])
-    boxes = like.new_zeros(len(targets), most, 4, dtype=torch.float32)
-    labels = like.new_zeros(len(targets), most, dtype=torch.int64)
-    real = like.new_zeros(len(targets), most, dtype=torch.bool)
+    max_objects = max([1, *(len(target["labels"]) for target in targets)])
+    boxes = like.new_zeros(len(targets), max_objects, 4, dtype=torch.float32)
+    labels = like.new_zeros(len(targets), max_objects, dtype=torch.int64)
+    real = like.new_zeros(len(targets), max_objects, dtype=torch.bool)
     for i, target in enumerate(targets):
         count = len(target["labels"])
         boxes[i, :count], labels[i, :count], real[i, :count] = target["boxes"], target["labels"], True
@@ -59,11 +59,11 @@ def assign_cells(
     Returns:
         For each cell the number of its object (N, A) int64, -1 for none, and its overlap with that (N, A), in [0, 1].
     """
-    if len(boxes) > 1 and objects.real.numel() * len(centres) > MOST_PAIRS:
+    if len(boxes) > 1 and objects.real.numel() * len(centres) > MAX_PAIRS:
         # One image with thousands of objects would have all others filled up to as many.
         each = []
-        for i, most in enumerate(objects.real.sum(dim=1).clamp(min=1).tolist()):
-            own = Objects(*(part[i : i + 1, :most] for part in objects))
+        for i, count in enumerate(objects.real.sum(dim=1).clamp(min=1).tolist()):
+            own = Objects(*(part[i : i + 1, :count] for part in objects))
             one = slice(i, i + 1)
             each.append(assign_cells(boxes[one], objectness[one], classes[one], centres, strides, own))
         numbers, overlaps = zip(*each, strict=True)
@@ -76,10 +76,10 @@ def assign_cells(
     cost = _class_cost(objectness, classes, objects.labels) - IOU_WEIGHT * (overlap + 1e-8).log() + FAR * ~near
     cost = cost.masked_fill(~candidate, torch.inf)
 
-    most = min(MOST_CELLS, cost.shape[-1])
-    wanted = overlap.topk(most, dim=-1).values.sum(dim=-1).int().clamp(min=1)  # (N, M)
-    cheapest = cost.topk(most, dim=-1, largest=False)
-    chosen = (torch.arange(most, device=cost.device) < wanted[..., None]) & cheapest.values.isfinite()
+    num_cells = min(MAX_CELLS, cost.shape[-1])
+    wanted = overlap.topk(num_cells, dim=-1).values.sum(dim=-1).int().clamp(min=1)  # (N, M)
+    cheapest = cost.topk(num_cells, dim=-1, largest=False)
+    chosen = (torch.arange(num_cells, device=cost.device) < wanted[..., None]) & cheapest.values.isfinite()
     match = torch.zeros_like(near).scatter_(-1, cheapest.indices, chosen)  # (N, M, A)
 
     several = match.sum(dim=1) > 1

@@ -12,8 +12,8 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from engine.inputs.images import grey
 
-LEAST_ERROR = 1e-10  # a mean squared error below this counts as this: 100 dB for images that are equal
-LEAST_SIDE = 11  # pixels of an image that SSIM's window fits into
+MIN_ERROR = 1e-10  # a mean squared error below this counts as this: 100 dB for images that are equal
+MIN_SIDE = 11  # pixels of an image that SSIM's window fits into
 
 # Scalar, of (output, target, source): a loss may look at the source as well, as that of a physical model would.
 Reconstruction = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -35,7 +35,7 @@ RECONSTRUCTIONS: dict[str, Reconstruction] = {"l1": l1, "l2": l2}
 def psnr(output: Tensor, target: Tensor) -> Tensor:
     """Return the peak signal-to-noise ratio in dB: 10 log10(1 / mean squared error), at most 100."""
     error = (output - target).square().mean(dim=(1, 2, 3))
-    return -10 * error.clamp(min=LEAST_ERROR).log10()
+    return -10 * error.clamp(min=MIN_ERROR).log10()
 
 
 def ssim(output: Tensor, target: Tensor) -> Tensor:

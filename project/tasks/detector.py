@@ -19,7 +19,7 @@ from engine.inputs.letterbox import unfit_boxes
 from project.tasks.hits import Hits
 
 UNTRAINED = 0.3  # score threshold until a validation has chosen one
-LEAST_MEASURED = 0.01  # score from which on an object counts in average precision, which ranks them all
+MIN_MEASURED = 0.01  # score from which on an object counts in average precision, which ranks them all
 
 
 class LitDetector(Task):
@@ -125,7 +125,7 @@ class LitDetector(Task):
         raw = self(images)
         parts = self.head.loss(raw, targets)
         self.loss.update(torch.stack(list(parts.values())).sum(), len(images))
-        found = objects_of(self.head.decode(raw, LEAST_MEASURED))
+        found = objects_of(self.head.decode(raw, MIN_MEASURED))
         self.precision_of_boxes.update(found, targets)
         self.hits.update(found, targets)
 

@@ -13,7 +13,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from engine.inputs.boxes import paired_iou
 
-LEAST_IOU = 0.5  # overlap from which on a box is that of an object
+MIN_IOU = 0.5  # overlap from which on a box is that of an object
 
 
 class Curve(NamedTuple):
@@ -44,7 +44,7 @@ class Curve(NamedTuple):
 
 
 class Hits(Metric):
-    """Objects found, each with its score and whether it is there: of its class, and overlapping by LEAST_IOU."""
+    """Objects found, each with its score and whether it is there: of its class, and overlapping by MIN_IOU."""
 
     full_state_update = False
     scores: list[Tensor]
@@ -75,9 +75,9 @@ def hits(found: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
     is_same = found["labels"][:, None] == target["labels"]
     overlap = (paired_iou(found["boxes"][:, None].float(), target["boxes"].float()) * is_same).cpu()  # (M, T)
     is_hit = torch.zeros(len(overlap), dtype=torch.bool)
-    for i in (overlap >= LEAST_IOU).any(dim=1).nonzero()[:, 0].tolist():
+    for i in (overlap >= MIN_IOU).any(dim=1).nonzero()[:, 0].tolist():
         best, which = overlap[i].max(dim=0)
-        if best >= LEAST_IOU:
+        if best >= MIN_IOU:
             is_hit[i] = True
             overlap[:, which] = 0.0
     return is_hit

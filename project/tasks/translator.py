@@ -107,9 +107,9 @@ class LitTranslator(Task):
         super().__init__()
         if not 0 < adversary_weight < float("inf"):
             raise UserError(f"adversary_weight is above 0, got {adversary_weight}; use adversary none for no adversary")
-        if min(image_size) < fidelity.LEAST_SIDE:
+        if min(image_size) < fidelity.MIN_SIDE:
             raise UserError(
-                f"translation needs images of at least {fidelity.LEAST_SIDE} pixels a side, got {list(image_size)}"
+                f"translation needs images of at least {fidelity.MIN_SIDE} pixels a side, got {list(image_size)}"
             )
         self.set_up(
             class_names=class_names,

@@ -1,6 +1,6 @@
 import torch
 
-from engine.contract.mistakes import KEPT, MOST_CLASSES, Mistakes
+from engine.contract.mistakes import KEPT, MAX_CLASSES, Mistakes
 
 
 def logits_for(predicted, sureness):
@@ -45,7 +45,7 @@ def test_what_is_right_is_no_mistake_and_a_reset_forgets():
 
 
 def test_of_very_many_classes_there_are_no_counts():
-    mistakes = Mistakes(MOST_CLASSES + 1, (1, 2, 2))
-    mistakes.update(torch.eye(MOST_CLASSES + 1)[:2], torch.tensor([0, 5]), images_of([0, 1]))
+    mistakes = Mistakes(MAX_CLASSES + 1, (1, 2, 2))
+    mistakes.update(torch.eye(MAX_CLASSES + 1)[:2], torch.tensor([0, 5]), images_of([0, 1]))
     counts, found = mistakes.compute()
     assert counts is None and len(found) == 1

@@ -368,7 +368,7 @@ def test_a_score_threshold_that_is_none_is_a_line_on_the_page(served_detector, p
     (path,) = json.loads(upload(served_detector, photo.read_bytes())[2])
     assert "<table>" in look(served_detector, {"path": path}, False, False, 0.01)[1]
     html = look(served_detector, {"path": path}, False, False, score_threshold)[1]
-    assert html == '<p class="note">The least score is a number from 0.01 to 0.99.</p>'
+    assert html == '<p class="note">The score threshold is a number from 0.01 to 0.99.</p>'
 
 
 @needs_gradio
@@ -407,7 +407,7 @@ def guarded(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo_guard, "BIGGEST", 1000)
-        patch.setattr(demo_guard, "MOST_STORED", 3000)
+        patch.setattr(demo_guard, "MAX_STORED", 3000)
         yield client
 
 

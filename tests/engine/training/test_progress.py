@@ -1,6 +1,6 @@
 import pytest
 
-from engine.training.progress import EpochLines, fitting, measured_rows, most_telling, percent_or_number
+from engine.training.progress import EpochLines, by_importance, fitting, measured_rows, percent_or_number
 
 MANY = ["train/adversary", "train/loss", "val/l1", "val/loss", "val/psnr", "val/ssim"]
 
@@ -11,16 +11,16 @@ def test_only_shares_are_percentages():
 
 
 def test_what_a_person_looks_at_first_stands_first():
-    assert most_telling(MANY, "val/psnr") == [
+    assert by_importance(MANY, "val/psnr") == [
         *("train/loss", "val/loss", "val/psnr", "val/l1", "val/ssim", "train/adversary")
     ]
-    assert most_telling(["train/loss", "train/acc"], "val/acc") == ["train/loss", "train/acc"]
+    assert by_importance(["train/loss", "train/acc"], "val/acc") == ["train/loss", "train/acc"]
 
 
 @pytest.mark.parametrize(("width", "count"), [("200", 6), ("80", 5), ("40", 1), ("10", 1)])
 def test_as_many_columns_are_kept_as_fit(monkeypatch, width, count):
     monkeypatch.setenv("COLUMNS", width)
-    assert fitting(most_telling(MANY, "val/psnr"), 11) == most_telling(MANY, "val/psnr")[:count]
+    assert fitting(by_importance(MANY, "val/psnr"), 11) == by_importance(MANY, "val/psnr")[:count]
 
 
 class Trainer:

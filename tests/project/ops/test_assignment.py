@@ -99,7 +99,7 @@ def test_a_batch_with_a_crowded_image_is_assigned_one_image_at_a_time_with_the_s
     objects = pad_objects([target(), target(*crowd), target([4, 4, 20, 30], [0, 0, 9, 9], labels=[1, 0])], boxes)
     arguments = boxes, objectness, classes, CENTRES, STRIDES, objects
     together = assign_cells(*arguments)
-    monkeypatch.setattr(assignment, "MOST_PAIRS", 100)
+    monkeypatch.setattr(assignment, "MAX_PAIRS", 100)
     shapes = []
     paired = assignment.paired_iou
     monkeypatch.setattr(assignment, "paired_iou", lambda a, b: shapes.append(a.shape[:2]) or paired(a, b))
