@@ -1,11 +1,11 @@
-"""What a head is, and the three kinds of answers that the tasks take.
+"""What a head is, and the three kinds that the tasks take: a task names the class as its `head_kind`.
 
 N images, K outputs, M boxes, (H, W) size in pixels.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,6 @@ from engine.contract.errors import UserError
 
 class Head(nn.Module):
     """Turns a backbone's maps into the task's output, asking only for their channels and strides."""
-
-    gives: ClassVar[str]  # what a task asks for: 'one class an image', 'a map of the image's size' or 'boxes'
 
     def forward(self, features: Sequence[Tensor], image_size: tuple[int, int]) -> Any:
         """Return raw outputs for the maps, fine to coarse, of images of `image_size` = (H, W) pixels."""
@@ -30,8 +28,6 @@ class Head(nn.Module):
 class ClassHead(Head):
     """A head whose raw output is logits (N, K)."""
 
-    gives = "one class an image"
-
     def decode(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Return the likeliest class (N,) int64 and the probabilities (N, K), which sum to 1, for logits (N, K)."""
         probabilities = raw.float().softmax(dim=1)
@@ -41,8 +37,6 @@ class ClassHead(Head):
 class MapHead(Head):
     """A head whose raw output is a map (N, K, H, W) of the image's size: scores of each pixel, or an image."""
 
-    gives = "a map of the image's size"
-
     def decode(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Return the likeliest class of each pixel (N, H, W) int64 and its probability (N, H, W), for logits."""
         probability, classes = raw.float().softmax(dim=1).max(dim=1)
@@ -51,8 +45,6 @@ class MapHead(Head):
 
 class BoxHead(Head):
     """A head that finds objects. Its raw output is its own affair, and so is what it learns from."""
-
-    gives = "boxes"
 
     def loss(self, raw: Any, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return the parts of the loss by name, each a scalar, to be added up.

@@ -100,17 +100,20 @@ def build_head(name: str, channels: Sequence[int], strides: Sequence[int], num_o
     return builder(channels=channels, strides=strides, num_outputs=num_outputs, **options)
 
 
-def check_gives(name: str, needed: str, task: str) -> None:
-    """Refuse a head that does not give what a task needs.
+def check_head_kind(name: str, needed: type["Head"], task: str) -> None:
+    """Refuse a head that is not of the kind that a task needs: `ClassHead`, `MapHead`, `BoxHead` or another.
 
     Raises:
         UserError: no such head, or one of another kind; names those that would do.
     """
     heads = parts().heads
     head = look_up("head", name, heads)
-    if head.gives != needed:
-        fitting = [other for other, kind in heads.items() if kind.gives == needed]
-        raise UserError(f"head {name} gives {head.gives}, and task {task} needs {needed}: use {' or '.join(fitting)}")
+    if not issubclass(head, needed):
+        kind = head.__bases__[0].__name__
+        others = [other for other, known in heads.items() if issubclass(known, needed)]
+        raise UserError(
+            f"head {name} is a {kind}, and task {task} needs a {needed.__name__}: use {' or '.join(others)}"
+        )
 
 
 # ---- tasks ----

@@ -15,9 +15,10 @@ from torchmetrics import Metric
 from engine.contract.allocation import AllocationLimit
 from engine.contract.backbone import Backbone
 from engine.contract.errors import UserError
+from engine.contract.heads import Head
 from engine.contract.mistakes import Mistake
 from engine.contract.optim import Course, build_optimiser, rate_factor
-from engine.contract.parts import build_backbone, build_head, check_gives, parts, weights_not_fetched
+from engine.contract.parts import build_backbone, build_head, check_head_kind, parts, weights_not_fetched
 from engine.contract.registry import brief, check_options, options_of
 from engine.contract.renamed import present_names
 from engine.inputs.drawing import in_colour
@@ -84,7 +85,7 @@ class Task(pl.LightningModule):
 
     task_name: ClassVar[str]
     takes: ClassVar[str]  # which batches: those of classify, segment, detect or translate, see engine.contract.data
-    needs: ClassVar[str]  # what its head has to give, see engine.contract.heads
+    head_kind: ClassVar[type[Head]]  # the class of engine.contract.heads that its head has to be of
     best_metric: ClassVar[str]  # the metric by which the best weights are chosen ...
     best_is_highest: ClassVar[bool]  # ... and which way is up
     # Why that metric is not a number, where it is not one.
@@ -127,7 +128,7 @@ class Task(pl.LightningModule):
         """Save the hyperparameters, plain values by name, and build the backbone and the head that they describe.
 
         Raises:
-            UserError: a name, an option or a value that does not exist, or a head that gives something else.
+            UserError: a name, an option or a value that does not exist, or a head of another kind.
         """
         backbone, head = self.default_parts()
         if plain["backbone"] is None and plain["head"] is None:
@@ -140,7 +141,7 @@ class Task(pl.LightningModule):
         check_described(plain)
         # Plain values only, so that a checkpoint can be read without running anything it contains.
         self.save_hyperparameters(plain, logger=False)
-        check_gives(plain["head"]["name"], self.needs, self.task_name)
+        check_head_kind(plain["head"]["name"], self.head_kind, self.task_name)
         body, top = build_parts(plain)
         # Pixel by pixel with all channels together: what convolutions run fastest on.
         self.backbone = body.to(memory_format=torch.channels_last)

@@ -12,6 +12,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from engine.contract.errors import UserError
+from engine.contract.heads import ClassHead
 from engine.contract.mistakes import Mistake, Mistakes, caption
 from engine.contract.task import Task
 from engine.inputs.drawing import captioned, draw_caption
@@ -36,7 +37,7 @@ class LitClassifier(Task):
 
     task_name = "classify"
     takes = "classify"
-    needs = "one class an image"
+    head_kind = ClassHead
     best_metric = "val/acc"
     best_is_highest = True
     recipe: ClassVar[Mapping[str, Any]] = {

@@ -13,6 +13,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.detection import MeanAveragePrecision
 
 from engine.contract.errors import UserError
+from engine.contract.heads import BoxHead
 from engine.contract.task import Task
 from engine.inputs.drawing import as_shown, draw_boxes
 from engine.inputs.letterbox import unfit_boxes
@@ -43,7 +44,7 @@ class LitDetector(Task):
 
     task_name = "detect"
     takes = "detect"
-    needs = "boxes"
+    head_kind = BoxHead
     best_metric = "val/map"
     best_is_highest = True
     unmeasured = "none of them has an object"

@@ -14,6 +14,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from engine.contract.data import IGNORE
 from engine.contract.errors import UserError
+from engine.contract.heads import MapHead
 from engine.contract.task import Task
 from engine.inputs.drawing import class_colour, draw_masks
 from engine.inputs.letterbox import unfit_map
@@ -43,7 +44,7 @@ class LitSegmenter(Task):
 
     task_name = "segment"
     takes = "segment"
-    needs = "a map of the image's size"
+    head_kind = MapHead
     best_metric = "val/miou"
     best_is_highest = True
     unmeasured = "no pixel of their masks has a class"

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
 from engine.contract.errors import UserError
+from engine.contract.heads import MapHead
 from engine.contract.registry import look_up
 from engine.contract.task import Task
 from engine.inputs.drawing import in_colour
@@ -63,7 +64,7 @@ class LitTranslator(Task):
 
     task_name = "translate"
     takes = "translate"
-    needs = "a map of the image's size"
+    head_kind = MapHead
     best_metric = "val/psnr"
     best_is_highest = True
     recipe: ClassVar[Mapping[str, Any]] = {

@@ -72,7 +72,7 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["--ckpt_path", "last", "--name"], 2, "name is text, got True"),
     (["--data.root", "nowhere", "--data.download", "false"], 1, "train-images-idx3-ubyte"),
     (["--task", "detect", "--data", "mnist"], 2, "data mnist is for task classify, not detect"),
-    (["--head", "yolox"], 2, "head yolox gives boxes, and task classify needs one class an image: use dense"),
+    (["--head", "yolox"], 2, "head yolox is a BoxHead, and task classify needs a ClassHead: use dense"),
     (["--backbone", "test_resnet", "--backbone.pretrained", "maybe"], 2, "backbone.pretrained is true|false, got"),
 ]
 CONFIGURATIONS = {

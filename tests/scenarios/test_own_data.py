@@ -296,7 +296,7 @@ def test_a_file_that_breaks_while_training_is_named_in_one_line(workers):
         (["--data.mosaic", "0.5"], "mosaic is for detect, and the task is classify"),
         (["--data.imagesize", "64"], "unknown option --data.imagesize for data own; did you mean --data.image_size"),
         (["--data.path", "other"], "unknown option --data.path"),
-        (["--head", "fcn"], "head fcn gives a map of the image's size, and task classify needs one class an image"),
+        (["--head", "fcn"], "head fcn is a MapHead, and task classify needs a ClassHead: use dense"),
         (["--task.class_names", "a,b,c"], r"task.class_names \['a', 'b', 'c'\]: it is \['blue', 'green', 'red'\]"),
     ],
 )
