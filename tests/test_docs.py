@@ -15,7 +15,7 @@ from PIL import Image
 
 from engine.export import command as export
 from engine.export import load_model
-from engine.files.image_files import read_fitted
+from engine.files.image_files import read_letterboxed
 from engine.inference.predict import Predictions
 from engine.resume.checkpoint_file import read_checkpoint, write_checkpoint
 from project import LitClassifier
@@ -203,5 +203,5 @@ def test_an_exported_file_is_run_without_the_project(tmp_path, monkeypatch, caps
     expected = next(iter(Predictions(load_model("checkpoints/a/best.ckpt")).of(paths))).answer
     assert found[0] == expected["class"] and float(found[1]) == pytest.approx(expected["probability"], abs=0.01)
     for path in paths:
-        pixels = read_fitted(path, 3, (32, 24)).pixels.numpy()[None].astype(int)
+        pixels = read_letterboxed(path, 3, (32, 24)).pixels.numpy()[None].astype(int)
         assert pixels.std() > 20 and np.abs(names["fitted"](path) - pixels).max() <= 2

@@ -16,11 +16,11 @@ from engine.data.augment import objects
 from engine.data.cache import Planes, Spec
 from engine.data.samples import Sample, Size, Source
 from engine.files.box_lists import exchanged, is_as_stored
-from engine.files.image_files import TURNS, fit_image, fit_mask, read_fitted, read_halves, read_image
+from engine.files.image_files import TURNS, letterbox_image, letterbox_mask, read_halves, read_image, read_letterboxed
 from engine.files.listing import Layout, Listing
 from engine.files.mask_files import MaskCode, read_mask
 from engine.inputs.boxes import area
-from engine.inputs.letterbox import fit_boxes
+from engine.inputs.letterbox import letterbox_boxes
 
 ALIKE = 0.02  # how far the proportions of two images that belong together may differ
 
@@ -46,7 +46,7 @@ class ClassFiles:
         return [((self.channels, *size), torch.uint8)]
 
     def read(self, index: int, size: Size) -> Planes:
-        return [read_fitted(self.listing.image(index), self.channels, size).pixels]
+        return [read_letterboxed(self.listing.image(index), self.channels, size).pixels]
 
     def sample(self, index: int, planes: Planes, size: Size) -> Sample:
         return tv_tensors.Image(planes[0]), int(self.labels[index])
@@ -73,9 +73,9 @@ class MaskFiles:
         return [((self.channels, *size), torch.uint8), (size, torch.uint8)]
 
     def read(self, index: int, size: Size) -> Planes:
-        picture = read_fitted(self.listing.image(index), self.channels, size)
+        picture = read_letterboxed(self.listing.image(index), self.channels, size)
         mask = self.upright(index, self.mask(index), picture.size, picture.orientation)
-        return [picture.pixels, fit_mask(mask, size)]
+        return [picture.pixels, letterbox_mask(mask, size)]
 
     def mask(self, index: int) -> np.ndarray:
         """Return the classes in a mask, as its file has them.
@@ -126,7 +126,7 @@ class BoxFiles:
         return [((self.channels, *size), torch.uint8), ((3,), torch.int32)]
 
     def read(self, index: int, size: Size) -> Planes:
-        picture = read_fitted(self.listing.image(index), self.channels, size)
+        picture = read_letterboxed(self.listing.image(index), self.channels, size)
         self.check_size(index, picture.size, picture.orientation)
         return [picture.pixels, torch.tensor([*picture.size, picture.orientation], dtype=torch.int32)]
 
@@ -156,7 +156,9 @@ class BoxFiles:
     def sample(self, index: int, planes: Planes, size: Size) -> Sample:
         *original, orientation = planes[1].tolist()
         rows = self.upright(index, original, orientation)
-        return tv_tensors.Image(planes[0]), objects(fit_boxes(rows[:, :4], original, size), rows[:, 4].long(), size)
+        return tv_tensors.Image(planes[0]), objects(
+            letterbox_boxes(rows[:, :4], original, size), rows[:, 4].long(), size
+        )
 
 
 class PairFiles:
@@ -182,11 +184,11 @@ class PairFiles:
     def read(self, index: int, size: Size) -> Planes:
         path = self.listing.image(index)
         if self.listing.partners is None:
-            return [fit_image(half, size) for half in read_halves(path, (self.channels, self.target_channels))]
-        source = read_fitted(path, self.channels, size)
+            return [letterbox_image(half, size) for half in read_halves(path, (self.channels, self.target_channels))]
+        source = read_letterboxed(path, self.channels, size)
         target = read_image(self.listing.partner(index), self.target_channels)
         self.check_sizes(index, source.size, (target.height, target.width))
-        return [source.pixels, fit_image(target, size, source.size)]
+        return [source.pixels, letterbox_image(target, size, source.size)]
 
     def check_sizes(self, index: int, source: Sequence[int], target: Sequence[int]) -> None:
         """Refuse a pair of images of other proportions, by their (H, W).

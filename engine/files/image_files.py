@@ -99,8 +99,8 @@ def read_halves(path: Path, channels: Sequence[int]) -> tuple[Image.Image, Image
     return _with_channels(left, channels[0]), _with_channels(right, channels[1])
 
 
-def read_fitted(path: Path, channels: int, size: Sequence[int] | None) -> Picture:
-    """Read an image and fit it into `size` = (H, W), as `read_image` and `fit_image` do; None is its own size.
+def read_letterboxed(path: Path, channels: int, size: Sequence[int] | None) -> Picture:
+    """Read an image and letterbox it to `size` = (H, W), like `read_image` and `letterbox_image`; None is its own size.
 
     A JPEG is decoded no larger than need be, at a half, a quarter or an eighth of its size, which is several times as
     fast for a large photograph.
@@ -115,7 +115,7 @@ def read_fitted(path: Path, channels: int, size: Sequence[int] | None) -> Pictur
         needed, _ = placed((high, wide), size)
         file.draft(None, needed if orientation >= 5 else needed[::-1])
         image = _upright(file, channels)
-    return Picture(fit_image(image, size, (high, wide)), (high, wide), orientation)
+    return Picture(letterbox_image(image, size, (high, wide)), (high, wide), orientation)
 
 
 @contextlib.contextmanager
@@ -168,7 +168,7 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(values * (255 / top), 0, 255).round().astype(np.uint8))
 
 
-def fit_image(image: Image.Image, size: Sequence[int], original: Sequence[int] | None = None) -> Tensor:
+def letterbox_image(image: Image.Image, size: Sequence[int], original: Sequence[int] | None = None) -> Tensor:
     """Scale an image to `size` = (H, W), keeping its proportions, and return its bytes (C, H, W).
 
     What is left on two sides of an image of other proportions is filled with the middle tone of its own border.
@@ -187,8 +187,8 @@ def fit_image(image: Image.Image, size: Sequence[int], original: Sequence[int] |
     return canvas
 
 
-def fit_mask(ids: np.ndarray, size: Sequence[int]) -> Tensor:
-    """Scale class numbers (h, w) of uint8 to `size` = (H, W) as `fit_image` does an image; 255 is laid around them."""
+def letterbox_mask(ids: np.ndarray, size: Sequence[int]) -> Tensor:
+    """Scale class numbers (h, w) of uint8 to `size` = (H, W), like `letterbox_image`; 255 is laid around them."""
     (high, wide), (top, left) = placed(ids.shape, size)
     if ids.shape != (high, wide):
         ids = np.asarray(Image.fromarray(ids).resize((wide, high), Image.Resampling.NEAREST))

@@ -21,7 +21,7 @@ from engine.contract.registry import brief, printable
 from engine.errors import RunError, UsageError, one_line
 from engine.export import is_program, load_model
 from engine.export.model import Model
-from engine.files.image_files import Picture, looks_inverted, read_fitted, read_image
+from engine.files.image_files import Picture, looks_inverted, read_image, read_letterboxed
 from engine.files.listing import Findings, find_images
 from engine.inputs.drawing import to_image
 from engine.inputs.reading import read_text
@@ -201,7 +201,7 @@ class Predictions:
         batch: list[tuple[Path, Picture]] = []
         for path in paths:
             try:
-                picture = read_fitted(path, hparams["in_channels"], None if self.whole else hparams["image_size"])
+                picture = read_letterboxed(path, hparams["in_channels"], None if self.whole else hparams["image_size"])
             except UserError as error:
                 self.unreadable.append(str(error))
                 continue

@@ -1,4 +1,4 @@
-"""Fitting images of any size into one: where an image goes, and where that puts its boxes.
+"""Letterboxing: where an image of any size goes within another size, and where that puts its boxes.
 
 (H, W) is a size in pixels, M boxes are (M, 4) xyxy in pixels.
 """
@@ -19,15 +19,15 @@ def placed(original: Sequence[int], size: Sequence[int]) -> tuple[tuple[int, int
     return (high, wide), ((size[0] - high) // 2, (size[1] - wide) // 2)
 
 
-def fit_boxes(boxes: Tensor, original: Sequence[int], size: Sequence[int]) -> Tensor:
-    """Turn boxes (M, 4) of an image of `original` = (H, W) into those of the image fitted into `size`."""
+def letterbox_boxes(boxes: Tensor, original: Sequence[int], size: Sequence[int]) -> Tensor:
+    """Turn boxes (M, 4) of an image of `original` = (H, W) into those of the image letterboxed to `size`."""
     (high, wide), (top, left) = placed(original, size)
     scale = boxes.new_tensor([wide / original[1], high / original[0]]).repeat(2)
     return boxes * scale + boxes.new_tensor([left, top, left, top])
 
 
-def unfit_boxes(boxes: Tensor, original: Sequence[int], size: Sequence[int]) -> Tensor:
-    """Turn boxes (M, 4) of an image fitted into `size` back into those of the original, cut off at its border."""
+def unletterbox_boxes(boxes: Tensor, original: Sequence[int], size: Sequence[int]) -> Tensor:
+    """Turn boxes (M, 4) of an image letterboxed to `size` back into those of the original, cut off at its border."""
     (high, wide), (top, left) = placed(original, size)
     scale = boxes.new_tensor([original[1] / wide, original[0] / high]).repeat(2)
     limit = boxes.new_tensor([original[1], original[0]]).repeat(2)
@@ -46,10 +46,10 @@ def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
     return F.pad(values, (0, right, 0, below), mode="replicate").to(images.dtype)
 
 
-def unfit_map(values: Tensor, original: Sequence[int]) -> Tensor:
-    """Cut what lies around an image out of maps (..., H, W) in its fitted size; the proportions left are the image's.
+def unletterbox_map(values: Tensor, original: Sequence[int]) -> Tensor:
+    """Cut what lies around an image out of maps (..., H, W) of its letterbox; the proportions left are the image's.
 
-    `original` = (H, W) is the size before fitting.
+    `original` = (H, W) is the size before letterboxing.
     """
     (high, wide), (top, left) = placed(original, values.shape[-2:])
     return values[..., top : top + high, left : left + wide]

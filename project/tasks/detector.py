@@ -16,7 +16,7 @@ from engine.contract.errors import UserError
 from engine.contract.heads import BoxHead
 from engine.contract.task import Task
 from engine.inputs.drawing import as_shown, draw_boxes
-from engine.inputs.letterbox import unfit_boxes
+from engine.inputs.letterbox import unletterbox_boxes
 from project.tasks.hits import Hits
 
 UNTRAINED = 0.3  # score threshold until a validation has chosen one
@@ -175,7 +175,7 @@ class LitDetector(Task):
         names = self.hparams["class_names"]
         found = []
         for objects, size in zip(objects_of(outputs, self.hparams["score_threshold"]), sizes, strict=True):
-            boxes = unfit_boxes(objects["boxes"], size, self.hparams["image_size"]).cpu()
+            boxes = unletterbox_boxes(objects["boxes"], size, self.hparams["image_size"]).cpu()
             listed = [
                 {
                     "class": names[k],

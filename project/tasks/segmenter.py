@@ -17,7 +17,7 @@ from engine.contract.errors import UserError
 from engine.contract.heads import MapHead
 from engine.contract.task import Task
 from engine.inputs.drawing import class_colour, draw_masks
-from engine.inputs.letterbox import unfit_map
+from engine.inputs.letterbox import unletterbox_map
 from project.ops.segmentation import dice_loss, iou_of_counts, mask_cross_entropy
 
 GROUND = ("ground", "background", "bg", "void", "unlabelled", "unlabeled", "other", "none")
@@ -154,7 +154,7 @@ class LitSegmenter(Task):
         for probabilities, size in zip(outputs["probabilities"], sizes, strict=True):
             # Probabilities are scaled, not classes: edges are then as fine as the image.
             scaled = F.interpolate(
-                unfit_map(probabilities, size)[None], size=size, mode="bilinear", align_corners=False
+                unletterbox_map(probabilities, size)[None], size=size, mode="bilinear", align_corners=False
             )
             mask = scaled[0].argmax(dim=0).to(torch.uint8).cpu()
             shares = torch.bincount(mask.flatten(), minlength=len(names)) / mask.numel()

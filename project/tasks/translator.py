@@ -19,7 +19,7 @@ from engine.contract.heads import MapHead
 from engine.contract.registry import look_up
 from engine.contract.task import Task
 from engine.inputs.drawing import in_colour
-from engine.inputs.letterbox import pad_to_multiple, unfit_map
+from engine.inputs.letterbox import pad_to_multiple, unletterbox_map
 from project.ops import fidelity
 from project.ops.adversarial import ADVERSARIES, discriminator_accuracy
 from project.tasks.discriminator import PatchDiscriminator
@@ -241,7 +241,7 @@ class LitTranslator(Task):
         found = []
         for output, size in zip(outputs["image"], sizes, strict=True):
             if output.shape[-2:] != size:
-                fitted = unfit_map(output, size)[None]
+                fitted = unletterbox_map(output, size)[None]
                 output = F.interpolate(fitted, size=size, mode="bilinear", antialias=True)[0]
             made = (255 * output).round().to(torch.uint8).cpu()
             found.append({"width": size[1], "height": size[0], "image": made})

@@ -3,7 +3,15 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.files.image_files import fit_image, fit_mask, look_at, looks_inverted, read_fitted, read_halves, read_image
+from engine.files.image_files import (
+    letterbox_image,
+    letterbox_mask,
+    look_at,
+    looks_inverted,
+    read_halves,
+    read_image,
+    read_letterboxed,
+)
 
 GREY = (np.arange(64, dtype=np.uint8) * 3).reshape(8, 8)
 
@@ -73,14 +81,14 @@ def test_values_that_are_no_numbers_and_modes_without_a_way_to_grey_are_named(tm
             read_image(tmp_path / f"{name}.tiff", 1)
 
 
-def test_fitting_keeps_bytes_of_the_right_size_and_proportions_of_others():
-    assert np.array_equal(fit_image(Image.fromarray(GREY), (8, 8)).numpy(), GREY[None])
+def test_letterboxing_keeps_bytes_of_the_right_size_and_proportions_of_others():
+    assert np.array_equal(letterbox_image(Image.fromarray(GREY), (8, 8)).numpy(), GREY[None])
     tall = Image.new("L", (10, 40), 30)
     tall.paste(200, (4, 10, 6, 30))
-    fitted = fit_image(tall, (40, 40))
+    fitted = letterbox_image(tall, (40, 40))
     assert fitted.shape == (1, 40, 40) and fitted.dtype == torch.uint8
     assert (fitted[0, :, :15] == 30).all() and (fitted[0, 10:30, 19:21] == 200).all()
-    assert fit_image(Image.new("RGB", (50, 20), (9, 8, 7)), (28, 28)).flatten(1).unique(dim=1).tolist() == [
+    assert letterbox_image(Image.new("RGB", (50, 20), (9, 8, 7)), (28, 28)).flatten(1).unique(dim=1).tolist() == [
         [9],
         [8],
         [7],
@@ -107,10 +115,10 @@ def photograph(path, size=(480, 640), orientation=None):
     return path
 
 
-def test_reading_and_fitting_at_once_gives_what_the_two_do(tmp_path):
+def test_reading_and_letterboxing_at_once_gives_what_the_two_do(tmp_path):
     path = photograph(tmp_path / "a.jpg", (60, 80))
-    picture = read_fitted(path, 3, (60, 90))
-    assert torch.equal(picture.pixels, fit_image(read_image(path, 3), (60, 90)))
+    picture = read_letterboxed(path, 3, (60, 90))
+    assert torch.equal(picture.pixels, letterbox_image(read_image(path, 3), (60, 90)))
     assert picture.size == (60, 80) and picture.orientation == 1
 
 
@@ -119,25 +127,25 @@ def test_a_large_jpeg_is_decoded_small_and_looks_the_same(tmp_path, monkeypatch)
     decoded = []
     load = Image.Image.convert
     monkeypatch.setattr(Image.Image, "convert", lambda self, *rest: decoded.append(self.size) or load(self, *rest))
-    picture = read_fitted(path, 3, (60, 80))
+    picture = read_letterboxed(path, 3, (60, 80))
     assert decoded == [(80, 60)] and picture.size == (480, 640)
-    difference = picture.pixels.int() - fit_image(read_image(path, 3), (60, 80)).int()
+    difference = picture.pixels.int() - letterbox_image(read_image(path, 3), (60, 80)).int()
     assert difference.abs().float().mean() < 2
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_picture_is_upright_and_says_how_it_lay(tmp_path, orientation):
     path = photograph(tmp_path / "a.jpg", orientation=orientation)
-    picture = read_fitted(path, 1, (64, 64))
+    picture = read_letterboxed(path, 1, (64, 64))
     assert picture.size == ((480, 640) if orientation < 5 else (640, 480)) and picture.orientation == orientation
     assert look_at(path) == (picture.size, "RGB", orientation)
-    expected = fit_image(read_image(path, 1), (64, 64))
+    expected = letterbox_image(read_image(path, 1), (64, 64))
     assert (picture.pixels.int() - expected.int()).abs().float().mean() < 2
 
 
 def test_a_file_that_is_no_image_is_named_by_each_way_to_read_it(tmp_path):
     (tmp_path / "a.jpg").write_text("text")
-    for read in (lambda p: read_fitted(p, 3, (8, 8)), look_at, lambda p: read_halves(p, (3, 3))):
+    for read in (lambda p: read_letterboxed(p, 3, (8, 8)), look_at, lambda p: read_halves(p, (3, 3))):
         with pytest.raises(ValueError, match=r"a.jpg cannot be read as an image"):
             read(tmp_path / "a.jpg")
 
@@ -145,12 +153,12 @@ def test_a_file_that_is_no_image_is_named_by_each_way_to_read_it(tmp_path):
 def test_masks_are_fitted_like_images_and_keep_their_numbers():
     mask = np.zeros((20, 40), np.uint8)
     mask[5:15, 10:30] = 7
-    fitted = fit_mask(mask, (30, 20))  # to 10 x 20, with ten rows above and ten below
+    fitted = letterbox_mask(mask, (30, 20))  # to 10 x 20, with ten rows above and ten below
     assert fitted.dtype == torch.uint8 and (fitted[:10] == 255).all() and (fitted[20:] == 255).all()
     expected = torch.zeros(10, 20, dtype=torch.uint8)
     expected[2:8, 5:15] = 7
     assert (fitted[10:20] == expected).float().mean() > 0.85 and set(fitted.unique().tolist()) == {0, 7, 255}
-    assert np.array_equal(fit_mask(mask, (20, 40)), mask)
+    assert np.array_equal(letterbox_mask(mask, (20, 40)), mask)
 
 
 def test_halves_are_left_and_right(tmp_path):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from engine.inputs.letterbox import fit_boxes, pad_to_multiple, placed, unfit_boxes, unfit_map
+from engine.inputs.letterbox import letterbox_boxes, pad_to_multiple, placed, unletterbox_boxes, unletterbox_map
 
 
 @pytest.mark.parametrize(
@@ -21,21 +21,23 @@ def test_an_image_keeps_its_proportions_and_is_put_in_the_middle(original, size,
 
 def test_boxes_go_where_their_image_goes():
     boxes = torch.tensor([[0.0, 0, 100, 50], [10, 20, 40, 50]])
-    torch.testing.assert_close(fit_boxes(boxes, (50, 100), (40, 60)), torch.tensor([[0.0, 5, 60, 35], [6, 17, 24, 35]]))
-    assert fit_boxes(boxes[:0], (50, 100), (40, 60)).shape == (0, 4)
+    torch.testing.assert_close(
+        letterbox_boxes(boxes, (50, 100), (40, 60)), torch.tensor([[0.0, 5, 60, 35], [6, 17, 24, 35]])
+    )
+    assert letterbox_boxes(boxes[:0], (50, 100), (40, 60)).shape == (0, 4)
 
 
 @pytest.mark.parametrize("original", [(50, 100), (333, 97), (48, 64)])
 def test_unfitting_boxes_is_the_way_back_and_cuts_off_what_is_beyond_the_image(original):
     boxes = torch.tensor([[1.0, 2, 30, 40], [5, 5, 60, 48]])
-    torch.testing.assert_close(unfit_boxes(fit_boxes(boxes, original, (48, 64)), original, (48, 64)), boxes)
-    whole = unfit_boxes(torch.tensor([[-9.0, -9, 99, 99]]), original, (48, 64))
+    torch.testing.assert_close(unletterbox_boxes(letterbox_boxes(boxes, original, (48, 64)), original, (48, 64)), boxes)
+    whole = unletterbox_boxes(torch.tensor([[-9.0, -9, 99, 99]]), original, (48, 64))
     torch.testing.assert_close(whole, torch.tensor([[0.0, 0, original[1], original[0]]]))
 
 
 def test_unfitting_a_map_takes_out_what_lies_around_the_image():
     values = torch.arange(40 * 60).view(1, 40, 60)
-    assert torch.equal(unfit_map(values, (50, 100)), values[:, 5:35])
+    assert torch.equal(unletterbox_map(values, (50, 100)), values[:, 5:35])
 
 
 def test_images_are_padded_with_their_last_row_and_column_in_their_own_type():
