@@ -20,7 +20,7 @@ Augment = Callable[[Callable[[int], Sample], int, int], Sample]  # see SampleSto
 Index = int | tuple[int, int]  # of a sample; or the epoch, for which it is varied, and that
 
 
-class Source(Protocol):
+class SampleSource(Protocol):
     """Where samples come from: what is slow to get, and may be kept, apart from what is made of it.
 
     A sample is an image (C, H, W) of uint8 and a target, in the types of torchvision's tv_tensors, which say to
@@ -54,7 +54,7 @@ class SampleStore(Dataset[Any]):
 
     def __init__(
         self,
-        source: Source,
+        source: SampleSource,
         size: Size,
         cache: Cache | None = None,
         augment: Augment | None = None,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from engine.contract.data import IGNORE
 from engine.contract.registry import options_of
-from engine.data.samples import Source
+from engine.data.samples import SampleSource
 from engine.files.box_lists import EXCHANGED, OUTSIDE, UNTOLD, check_boxes, is_as_stored
 from engine.files.file_sources import BoxFiles, MaskFiles, PairFiles, file_source
 from engine.files.folders import FolderDataModule, held_out, told_by_side
@@ -95,7 +95,7 @@ def check_folder(path: Path, ignore: int | str | None = None) -> Checked:
     return checked
 
 
-def _read_all(layout: Layout, split: str, source: Source) -> Iterator[_Read]:
+def _read_all(layout: Layout, split: str, source: SampleSource) -> Iterator[_Read]:
     def read(index: int) -> _Read:
         one = _Read(listing.images[index])
         what = "images that cannot be read"

@@ -1,4 +1,4 @@
-"""Samples from a person's files: images with a class, a mask, boxes, or another image; see `Source`.
+"""Samples from a person's files: images with a class, a mask, boxes, or another image; see `SampleSource`.
 
 C channels, (H, W) size in pixels, M boxes of (M, 4) xyxy in pixels.
 """
@@ -14,7 +14,7 @@ from torchvision import tv_tensors
 from engine.contract.errors import UserError
 from engine.data.augment import objects
 from engine.data.cache import Planes, Spec
-from engine.data.samples import Sample, Size, Source
+from engine.data.samples import Sample, SampleSource, Size
 from engine.files.box_lists import exchanged, is_as_stored
 from engine.files.image_files import TURNS, letterbox_image, letterbox_mask, read_halves, read_image, read_letterboxed
 from engine.files.listing import Layout, Listing
@@ -206,7 +206,7 @@ class PairFiles:
         return tv_tensors.Image(planes[0]), tv_tensors.Image(planes[1])
 
 
-def file_source(layout: Layout, listing: Listing, channels: int, target_channels: int | None = None) -> Source:
+def file_source(layout: Layout, listing: Listing, channels: int, target_channels: int | None = None) -> SampleSource:
     """Return the source of a layout's images, with 1 channel or 3; `target_channels` is that of a pair's second one."""
     if layout.mask_code is not None:
         return MaskFiles(listing, channels, layout.mask_code)

@@ -25,7 +25,7 @@ MAX_IMAGES = 8  # images whose answers are shown beside the truth
 
 
 @dataclass
-class Findings:
+class Measurement:
     """What one measurement showed."""
 
     measured: str  # on what, in words
@@ -52,7 +52,7 @@ class Collect(Callback):
         self.folder = folder / "samples"
         self.checkpoints = checkpoints
         checkpoints.when_best = self.keep_validated
-        self.findings: Findings | None = None
+        self.measurement: Measurement | None = None
         self._samples: dict[str, Tensor] = {}
         self._said = False
 
@@ -118,12 +118,12 @@ class Collect(Callback):
         """Keep what was just measured. All processes come here: what they counted is joined."""
         assert isinstance(pl_module, Task)
         names = [str(name) for name in pl_module.hparams["class_names"]]
-        self.findings = Findings(measured, names, self._samples)
+        self.measurement = Measurement(measured, names, self._samples)
         try:
             confusion = pl_module.confusion()
-            self.findings.confusion = None if confusion is None else confusion.cpu()
-            self.findings.mistakes = pl_module.worst_mistakes()
-            self.findings.legend = pl_module.legend()
+            self.measurement.confusion = None if confusion is None else confusion.cpu()
+            self.measurement.mistakes = pl_module.worst_mistakes()
+            self.measurement.legend = pl_module.legend()
         except Exception as error:
             self._fail(error)
 

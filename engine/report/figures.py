@@ -11,7 +11,7 @@ from torch import Tensor
 from engine.contract.mistakes import caption
 from engine.inputs.drawing import as_shown, captioned, contact_sheet, to_image
 from engine.report import plots
-from engine.report.collect import Findings
+from engine.report.collect import Measurement
 from engine.report.curves import Curve
 from engine.resume.checkpoint_file import write_text
 
@@ -41,7 +41,7 @@ def write_curves(folder: Path, curves: Mapping[str, Curve], best: Mapping[str, A
             (folder / FOLDER / f"{name}.png").write_bytes(content)
 
 
-def write_findings(folder: Path, findings: Findings) -> None:
+def write_measurement(folder: Path, measurement: Measurement) -> None:
     """Draw what a measurement showed, in place of what an earlier one did; `folder` is the run's.
 
     Raises:
@@ -51,22 +51,22 @@ def write_findings(folder: Path, findings: Findings) -> None:
     place.mkdir(exist_ok=True)
     for name in ("samples", "confusion", "mistakes"):
         (place / f"{name}.png").unlink(missing_ok=True)
-    names = findings.class_names
-    if findings.samples:
-        to_image(contact_sheet(findings.samples, findings.legend)).save(place / "samples.png")
-    if findings.confusion is not None:
-        (place / "confusion.png").write_bytes(plots.confusion(findings.confusion.numpy(), names))
-    if findings.mistakes:
-        images = as_shown(torch.stack([mistake.image for mistake in findings.mistakes]))
-        texts = [caption(m.true, m.predicted, m.probability) for m in findings.mistakes]
+    names = measurement.class_names
+    if measurement.samples:
+        to_image(contact_sheet(measurement.samples, measurement.legend)).save(place / "samples.png")
+    if measurement.confusion is not None:
+        (place / "confusion.png").write_bytes(plots.confusion(measurement.confusion.numpy(), names))
+    if measurement.mistakes:
+        images = as_shown(torch.stack([mistake.image for mistake in measurement.mistakes]))
+        texts = [caption(m.true, m.predicted, m.probability) for m in measurement.mistakes]
         to_image(contact_sheet({"": captioned(images, texts)}, columns=COLUMNS)).save(place / "mistakes.png")
     numbers = {
-        "measured": findings.measured,
-        "classes": [] if findings.confusion is None else _by_class(findings.confusion, names),
-        "confused": [] if findings.confusion is None else _confused(findings.confusion, names),
+        "measured": measurement.measured,
+        "classes": [] if measurement.confusion is None else _by_class(measurement.confusion, names),
+        "confused": [] if measurement.confusion is None else _confused(measurement.confusion, names),
         "mistakes": [
             {"true": m.true, "predicted": m.predicted, "probability": round(m.probability, 6)}
-            for m in findings.mistakes
+            for m in measurement.mistakes
         ],
     }
     write_text(json.dumps(numbers, ensure_ascii=False, indent=1) + "\n", place / NUMBERS)

@@ -6,23 +6,23 @@ from typing import Any
 from engine.record.summary_file import read_figures, read_summary
 from engine.record.tracking import Tracker
 from engine.report import figures
-from engine.report.collect import Findings
+from engine.report.collect import Measurement
 from engine.report.curves import read_curves
 from engine.report.page import by_class, write_page
 
 
-def write_report(folder: Path, findings: Findings | None = None, tracker: Tracker | None = None) -> Path:
+def write_report(folder: Path, measurement: Measurement | None = None, tracker: Tracker | None = None) -> Path:
     """Write plots/ and report.html of the run in `folder`, show the same to a tracker, and return the page's path.
 
-    Without findings, what plots/ holds of earlier ones stays.
+    Without a measurement, what plots/ holds of an earlier one stays.
 
     Raises:
         OSError: the folder cannot be written.
     """
     curves, summary = read_curves(folder / "metrics.csv"), read_summary(folder)
     figures.write_curves(folder, curves, summary.get("best") or {})
-    if findings is not None:
-        figures.write_findings(folder, findings)
+    if measurement is not None:
+        figures.write_measurement(folder, measurement)
     if tracker is not None:
         numbers = read_figures(folder)
         tables = {

@@ -500,7 +500,7 @@ class Run:
             from engine.report.write import write_report
 
             self.csv.save()
-            return write_report(self.folder, self.collected.findings, self.tracker)
+            return write_report(self.folder, self.collected.measurement, self.tracker)
         except Exception as error:
             say(f"note: no report ({one_line(error) or type(error).__name__})")
             return None
