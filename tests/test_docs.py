@@ -1,6 +1,7 @@
 """README.md and docs/: their Python is run as written, their links and the paths they name lead somewhere."""
 
 import ast
+import math
 import os
 import re
 import shutil
@@ -18,8 +19,9 @@ from engine.export import load_model
 from engine.files.image_files import read_letterboxed
 from engine.inference.predict import Predictions
 from engine.resume.checkpoint_file import read_checkpoint, write_checkpoint
-from project import LitClassifier
+from project import LitClassifier, load_task
 from project.ops import fidelity
+from project.tasks import TASKS
 from tests.runs import run
 from tests.test_houses import JOINS, PUBLIC
 from tests.tiny import ROOT
@@ -129,7 +131,7 @@ def test_functions_that_take_liberties_are_on_the_page_and_tested(file, test):
 
 def test_every_block_is_run_by_a_test_below():
     with_python = {page.name for page in PAGES if blocks(page)}
-    assert with_python == {"export.md", "translate.md", *(guide.name for guide in GUIDES)}
+    assert with_python == {"export.md", "tasks.md", "translate.md", *(guide.name for guide in GUIDES)}
     assert all(name for guide in GUIDES for name, _ in blocks(guide))
     assert [len(blocks(ROOT / "docs" / name)) for name in ("export.md", "translate.md")] == [2, 1]
 
@@ -172,6 +174,18 @@ def test_a_loss_of_ones_own_is_a_plain_function():
     loss = names["lithography"](image, image.detach(), image.detach())
     loss.backward()
     assert loss.shape == fidelity.RECONSTRUCTIONS["l2"](image, image, image).shape and image.grad.any()
+
+
+def test_a_classifier_with_a_loss_of_ones_own_has_its_flag_and_is_rebuilt_from_its_checkpoint(workplace, monkeypatch):
+    names = {"LitClassifier": LitClassifier, "Any": object, "Tensor": torch.Tensor, "F": torch.nn.functional}
+    ((_, text),) = blocks(ROOT / "docs" / "tasks.md")
+    exec(text, names)
+    monkeypatch.setitem(TASKS, "focal", names["LitFocal"])
+    run("--task", "focal", "--data", "mnist", "--task.gamma", 3, "--name", "a", "--max_epochs", 1)
+    task = load_task("checkpoints/a/best.ckpt")
+    assert type(task).__name__ == "LitFocal" and task.hparams["gamma"] == 3
+    logits, labels = torch.tensor([[0.0, 0.0]]), torch.tensor([0])
+    assert task.criterion(logits, labels).item() == pytest.approx(math.log(2) / 8)
 
 
 def test_an_exported_file_is_run_without_the_project(tmp_path, monkeypatch, capsys):

@@ -123,6 +123,9 @@ class ImageDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         return self._loader("val", self._sampler("val")) if self.has_validation else []
 
+    def predict_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        return self.test_dataloader() if self.has_test else self.val_dataloader()
+
     def test_dataloader(self) -> DataLoader[Batch] | list[Any]:
         return self._loader("test", self._sampler("test")) if self.has_test else []
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from torch.optim.lr_scheduler import LRScheduler
 
 from engine.contract.errors import UserError
 from engine.contract.registry import check_options, look_up
@@ -131,6 +132,26 @@ class Course:
     def share_at(self, step: int) -> float:
         """Return the share done after `step` optimiser steps, 0 to 1."""
         return self.share + (1 - self.share) * (step - self.since) / max(1, self.until - self.since)
+
+
+class Scheduled(LRScheduler):
+    """Sets each learning rate to a multiple of its top value, by the optimiser steps taken.
+
+    Groups that are added later, as Lightning's BackboneFinetuning does, keep the rate that they are given.
+    """
+
+    def __init__(self, optimizer: Optimizer, factor: Callable[[int], float]) -> None:
+        self.factor = factor
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float | Tensor]:
+        return [
+            group["initial_lr"] * self.factor(self.last_epoch) if "initial_lr" in group else group["lr"]
+            for group in self.optimizer.param_groups
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {key: value for key, value in super().state_dict().items() if key != "factor"}
 
 
 def rate_factor(schedule: Schedule, warmup: float, progress: float) -> float:

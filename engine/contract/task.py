@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Self
 
 import lightning.pytorch as pl
 import torch
+from PIL import Image
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 
 from engine.contract.allocation import AllocationLimit
@@ -17,15 +17,16 @@ from engine.contract.backbone import Backbone
 from engine.contract.errors import UserError
 from engine.contract.heads import Head
 from engine.contract.mistakes import Mistake
-from engine.contract.optim import Course, build_optimiser, rate_factor
+from engine.contract.optim import Course, Scheduled, build_optimiser, rate_factor
 from engine.contract.parts import build_backbone, build_head, check_head_kind, parts, weights_not_fetched
 from engine.contract.registry import brief, check_options, options_of
 from engine.contract.renamed import present_names
+from engine.files.image_files import letterboxed
 from engine.inputs.drawing import in_colour
 from engine.inputs.images import denormalise, normalise
 from engine.machine import available_memory
 from engine.resume.checkpoint_file import read_checkpoint
-from engine.resume.lightning_internals import batches_begun, epochs_begun_and_ended, set_rates
+from engine.resume.lightning_internals import batches_begun, epochs_begun_and_ended, set_rates, share_images_ourselves
 
 LONGEST_SIDE = 2**15  # pixels of an image
 MAX_PIXELS = 2**26  # of an image
@@ -112,6 +113,7 @@ class Task(pl.LightningModule):
         self._accumulated = 0  # batches whose gradients were added up since the last step
         self._course = Course(until=0)
         self._rate_changes = True  # so that a run that goes on needs its course
+        self._optimiser_values: list[dict[str, Any]] = []  # of this configuration; none where a subclass has its own
         self._saved_course: Mapping[str, Any] | None = None  # in the checkpoint that this fit resumes
 
     @classmethod
@@ -154,6 +156,7 @@ class Task(pl.LightningModule):
         Raises:
             UserError: names what differs.
         """
+        share_images_ourselves(self.trainer)
         data = getattr(self.trainer, "datamodule", None)
         published = {name: getattr(data, name, None) for name in ("tasks", "class_names", *ABOUT_IMAGES)}
         kinds, names = published.pop("tasks"), published.pop("class_names")
@@ -224,13 +227,25 @@ class Task(pl.LightningModule):
         def factor(step: int) -> float:
             return rate_factor(schedule, warmup, self._course.share_at(step))
 
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": LambdaLR(optimiser, factor), "interval": "step"}}
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": Scheduled(optimiser, factor), "interval": "step"}}
+
+    @property
+    def lr(self) -> float:
+        """The learning rate, as Lightning's `Tuner.lr_find` reads and sets it."""
+        optimiser, _ = build_optimiser(self, **self.hparams["optim"])
+        return float(optimiser.defaults["lr"])
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self.hparams["optim"] = {**self.hparams["optim"], "lr": value}
 
     def on_train_start(self) -> None:
         """Have the optimiser's own settings hold, where a run is resumed with others than those it was saved with."""
-        if self._saved_course is not None and self.trainer.lr_scheduler_configs and self._rate_changes:
-            self._course = self._resumed_course(self._saved_course)
-        self._saved_course = None
+        saved, self._saved_course = self._saved_course, None
+        if saved is None or not self._optimiser_values:
+            return
+        if self.trainer.lr_scheduler_configs and self._rate_changes:
+            self._course = self._resumed_course(saved)
         optimiser = self.trainer.optimizers[0]
         for group, values in zip(optimiser.param_groups, self._optimiser_values, strict=True):
             group.update({**values, "initial_lr": values["lr"]})
@@ -314,6 +329,23 @@ class Task(pl.LightningModule):
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self.validation_step(batch, batch_idx)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
+        """Return what predict.py says of each image of a batch."""
+        images = batch[0]
+        return self.answers(self.outputs(images), [(images.shape[2], images.shape[3])] * len(images))
+
+    @torch.inference_mode()
+    def predict_image(self, image: Image.Image) -> dict[str, Any]:
+        """Return what predict.py says of an image: see `answers`."""
+        training = self.training
+        size = None if self.takes_any_size else self.hparams["image_size"]
+        picture = letterboxed(image, self.hparams["in_channels"], size)
+        try:
+            outputs = self.eval().outputs(self.preprocess(picture.pixels[None].to(self.device)))
+        finally:
+            self.train(training)
+        return self.answers(outputs, [picture.size])[0]
 
     def on_validation_epoch_start(self) -> None:
         self.reset_measures()

@@ -109,13 +109,17 @@ def read_letterboxed(path: Path, channels: int, size: Sequence[int] | None) -> P
         UserError: the file is not a whole image; names it.
     """
     with opened(path) as file:
-        orientation = _orientation(file)
-        wide, high = file.size[::-1] if orientation >= 5 else file.size
-        size = (high, wide) if size is None else size
-        needed, _ = placed((high, wide), size)
-        file.draft(None, needed if orientation >= 5 else needed[::-1])
-        image = _upright(file, channels)
-    return Picture(letterbox_image(image, size, (high, wide)), (high, wide), orientation)
+        return letterboxed(file, channels, size)
+
+
+def letterboxed(file: Image.Image, channels: int, size: Sequence[int] | None) -> Picture:
+    """Return an image upright, of so many channels, and letterboxed into `size` = (H, W); None is its own size."""
+    orientation = _orientation(file)
+    wide, high = file.size[::-1] if orientation >= 5 else file.size
+    size = (high, wide) if size is None else size
+    needed, _ = placed((high, wide), size)
+    file.draft(None, needed if orientation >= 5 else needed[::-1])
+    return Picture(letterbox_image(_upright(file, channels), size, (high, wide)), (high, wide), orientation)
 
 
 @contextlib.contextmanager

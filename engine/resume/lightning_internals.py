@@ -110,13 +110,14 @@ def set_validation_batches(trainer: pl.Trainer, seen: int) -> None:
 
 
 def set_rates(scheduler: Any, rates: Sequence[float]) -> None:
-    """Have a LambdaLR go on from other learning rates than those it was saved with, at the step where it stands.
+    """Have a `Scheduled` go on from other learning rates than those it was saved with, at the step where it stands.
 
-    Relies on torch's `base_lrs`, which its rates are multiples of, and `_last_lr`, which it saves and tells.
+    Relies on torch's `base_lrs`, which it saves and tells, as it does `_last_lr`.
     """
     scheduler.base_lrs = list(rates)
-    for group, rate, factor in zip(scheduler.optimizer.param_groups, rates, scheduler.lr_lambdas, strict=True):
-        group["lr"] = rate * factor(scheduler.last_epoch)
+    for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+        group["initial_lr"] = rate
+        group["lr"] = rate * scheduler.factor(scheduler.last_epoch)
     scheduler._last_lr = [group["lr"] for group in scheduler.optimizer.param_groups]
 
 
@@ -140,6 +141,15 @@ class BarFromOne(RichProgressBar):
 
 
 # ---- signals and processes ----
+
+
+def share_images_ourselves(trainer: pl.Trainer) -> None:
+    """Keep Lightning from putting samplers of its own into loaders whose samplers share the images out already.
+
+    Relies on `trainer._accelerator_connector.use_distributed_sampler`, which `Trainer(use_distributed_sampler=...)`
+    sets, and Lightning reads when it asks for a loader.
+    """
+    trainer._accelerator_connector.use_distributed_sampler = False
 
 
 def leave_signals_to_us(trainer: pl.Trainer) -> None:

@@ -100,17 +100,21 @@ class LitClassifier(Task):
         """Return class (N,) and probabilities (N, K) for normalised images (N, C, H, W)."""
         return self.head.decode(self(images))
 
+    def criterion(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of a batch, a scalar, for logits (N, K) and labels (N,)."""
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
         logits = self(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        loss = self.criterion(logits, labels)
         self.track(len(labels), loss=loss, acc=(logits.detach().argmax(dim=1) == labels).float().mean())
         return loss
 
     def measure(self, images: Tensor, targets: Tensor) -> None:
         logits = self(images)
         self.accuracy.update(logits, targets)
-        self.loss.update(F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing, reduction="none"))
+        self.loss.update(self.criterion(logits, targets).expand(len(targets)))
         self.mistakes.update(logits, targets, images)
 
     def reset_measures(self) -> None:

@@ -14,8 +14,11 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.trainer.states import RunningStage
 from torch.utils.data import DataLoader
 
+from engine.contract.optim import Scheduled
+from engine.data.sampler import EpochBatchSampler
 from engine.resume import lightning_internals as internals
 
 TRAIN, VAL = 4, 3  # batches
@@ -36,7 +39,7 @@ class Line(pl.LightningModule):
 
     def configure_optimizers(self):
         optimiser = torch.optim.SGD(self.parameters(), lr=0.1)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 / (1 + step))
+        schedule = Scheduled(optimiser, lambda step: 1 / (1 + step))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -153,7 +156,7 @@ def test_start_with_validation_and_set_validation_batches(trainer, tmp_path):
 
 def test_set_rates():
     optimiser = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 / (1 + step))
+    schedule = Scheduled(optimiser, lambda step: 1 / (1 + step))
     optimiser.step()
     schedule.step()
     internals.set_rates(schedule, [0.8])
@@ -181,6 +184,16 @@ def test_bar_from_one(trainer):
     labels = []
     fit(trainer(Bar(), enable_progress_bar=True))
     assert labels == ["Epoch 1/2", "Epoch 2/2"]
+
+
+def test_share_images_ourselves():
+    """A loader whose batch sampler is not PyTorch's own is an error, unless Lightning leaves it alone."""
+    shared = pl.Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False, enable_checkpointing=False)
+    loader = DataLoader(range(4), batch_sampler=EpochBatchSampler(4, 2))
+    with pytest.raises(TypeError, match="batch sampler"):
+        shared._data_connector._prepare_dataloader(loader, False, RunningStage.TRAINING)
+    internals.share_images_ourselves(shared)
+    assert shared._data_connector._prepare_dataloader(loader, False, RunningStage.TRAINING) is loader
 
 
 def test_leave_signals_to_us(trainer):

@@ -84,7 +84,7 @@ def test_what_is_not_a_state_is_refused_before_anything_is_made_of_it(saved, cha
         (put(torch.tensor(1), *STATE, "step"), r"state.0.step is \(\)"),
         (put([], "lr_schedulers"), "without a schedule"),
         (put("x", "lr_schedulers", 0, "last_epoch"), "lr_schedulers.last_epoch is 'x'"),
-        (put(["x", "x"], "lr_schedulers", 0, "lr_lambdas"), "lr_lambdas.0 is 'x'"),
+        (put(["x", "x"], "lr_schedulers", 0, "base_lrs"), "base_lrs.0 is 'x'"),
         (put([], "MNISTDataModule"), "it has no position in the data"),
         (put("x", "MNISTDataModule", "batches"), "its position in the data has batches 'x'"),
     ],
