@@ -204,9 +204,18 @@ def recorded(config: Mapping[str, Any], path: Any) -> dict[str, Any]:
 
     Relative paths of data are relative to the folder that the run was started in, which holds its checkpoints/NAME;
     where they do not lead to anything from there, to the current folder.
+
+    Raises:
+        UsageError: it is no configuration, or a section of it has no name.
     """
     from engine.training.run_folder import folder_around  # it imports torch, which --help does without
 
+    if not isinstance(config, Mapping):
+        raise UsageError(f"{path}: its configuration is {brief(config)}")
+    for section in SECTIONS:
+        part = config.get(section)
+        if part is not None and not (isinstance(part, Mapping) and isinstance(part.get("name"), str)):
+            raise UsageError(f"{path}: the {section} of its configuration is {brief(part)}, and has no name")
     flat = flatten(config)
     folder = folder_around(path)
     if folder is not None and folder.is_absolute():

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from engine.errors import RunError, UsageError
+from engine.inference import evaluate
 from engine.resume.checkpoint_file import read_checkpoint, write_checkpoint
 from scripts import train
 from tests.runs import run, workplace_of_a_module
@@ -65,6 +66,17 @@ def test_what_is_not_a_state_is_refused_before_anything_is_made_of_it(saved, cha
     with pytest.raises(UsageError, match=f"--ckpt_path: changed.ckpt cannot be gone on from: .*{words}"):
         train.main(["--ckpt_path", "changed.ckpt", "--max_epochs", "2", "--name", "other"])
     assert not Path("checkpoints/other").exists()
+
+
+@pytest.mark.parametrize("config", ["text", {"data": "mnist"}, {"backbone": {}}, {"optim": {"name": 3}}])
+def test_a_configuration_that_is_none_is_refused(saved, config):
+    content = read_checkpoint(saved)
+    content["run"]["config"] = config if isinstance(config, str) else content["run"]["config"] | config
+    write_checkpoint(content, Path("changed.ckpt"))
+    with pytest.raises(UsageError, match="its configuration is|of its configuration is|run.config is"):
+        train.main(["--ckpt_path", "changed.ckpt", "--max_epochs", "2", "--name", "other"])
+    with pytest.raises(UsageError, match="its configuration is|of its configuration is"):
+        evaluate.main(["changed.ckpt"])
 
 
 @pytest.mark.parametrize(
