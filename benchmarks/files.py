@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+import project  # noqa: F401, it hands its tasks, backbones, heads and data to the engine
 from engine.contract.parts import build_data
 from engine.files.listing import find_images
 from engine.training.summary import peak_memory_mb

@@ -84,6 +84,7 @@ def _built(arguments: list[str]) -> tuple[dict[str, Any], Any, Any]:
     """Return configuration, data module and task as scripts/train.py would have them with these arguments."""
     import torch
 
+    import project  # noqa: F401, it hands its tasks, backbones, heads and data to the engine
     from engine.config.config import Source, read_command_line, resolve
     from engine.training.assemble import build, trainer_arguments
 
@@ -157,6 +158,7 @@ def predict(checkpoint: str, root: str, batch_size: int, plain: bool) -> dict[st
 
 def write_onnx(checkpoint: str, root: str) -> dict[str, str]:
     """Export a checkpoint of MNIST; return the file's name."""
+    import project  # noqa: F401, it hands its tasks, backbones, heads and data to the engine
     from engine.export import command as export
 
     export.main([checkpoint, "--format", "onnx", "--data.root", root])

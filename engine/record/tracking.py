@@ -297,10 +297,24 @@ def open_tracker(
     """Return the tracker that --wandb asks for, if it can be had, and a few words on which it is."""
     try:
         mode, reason = choose_mode(wanted)
+        if mode != "disabled":
+            _choose_staging(folder)
         tracker = None if mode == "disabled" else Tracker(folder, run_id, name, mode == "online", options)
     except Exception as error:  # of wandb's settings, say, which environment variables may spoil
         return None, f"disabled, as it cannot be set up ({_brief(error)})"
     return tracker, f"{mode} ({reason})" if reason else mode
+
+
+def _choose_staging(folder: Path) -> None:
+    """Have W&B prepare files in the run's folder, where the user's own data folder cannot be written: no HOME, say."""
+    import wandb
+
+    if "WANDB_DATA_DIR" in os.environ:
+        return
+    try:
+        Path(wandb.env.get_data_dir(), "artifacts", "staging").mkdir(parents=True, exist_ok=True)
+    except OSError:
+        os.environ["WANDB_DATA_DIR"] = str((folder / "wandb").absolute())
 
 
 def choose_mode(wanted: str) -> tuple[str, str]:

@@ -283,3 +283,11 @@ def test_a_report_is_shown_with_the_same_pictures_and_its_tables_and_a_failure_t
     train.main([*short, "--name", "b"])
     assert "Weights & Biases failed (no luck)" in capsys.readouterr().err
     assert "confusion matrix" in Path("checkpoints/b/report.html").read_text()
+
+
+def test_without_a_data_folder_of_the_users_own_the_report_is_shown_all_the_same(workplace, monkeypatch, capsys):
+    (workplace / "file").touch()
+    monkeypatch.setenv("XDG_DATA_HOME", str(workplace / "file"))
+    train.main([*TRACKED, "--name", "a", "--max_epochs", "1", "--wandb", "offline"])
+    assert "wandb leet checkpoints/a/wandb/offline-run-" in capsys.readouterr().out
+    assert list((workplace / "checkpoints" / "a" / "wandb").glob("offline-run-*/*.wandb"))
