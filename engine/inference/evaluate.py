@@ -12,7 +12,7 @@ from engine.contract.errors import UserError
 from engine.contract.parts import build_data, find_data, task_of
 from engine.contract.registry import options_of
 from engine.contract.task import Task
-from engine.errors import RunError, UsageError, one_line
+from engine.errors import RunError, UsageError, one_line, raised_by
 from engine.files.folders import FolderDataModule
 from engine.files.known_files import Known, changes
 from engine.resume.checkpoint_file import read_checkpoint
@@ -77,6 +77,10 @@ def main(arguments: list[str]) -> None:
             metrics = measure(task, datamodule=data, verbose=False)[0]
     except (UserError, MisconfigurationException) as error:
         raise UsageError(one_line(error)) from error
+    except (ValueError, TypeError, ImportError) as error:
+        if raised_by("lightning", error):  # a value that the Trainer does not take
+            raise UsageError(one_line(error)) from error
+        raise
     except OSError as error:
         raise RunError(one_line(error)) from error
     for note in data.notes:

@@ -126,13 +126,19 @@ def _check_output(output: str) -> None:
 
 
 def check_device(device: str | None) -> None:
-    """Refuse a --device that is none.
+    """Refuse a --device that is none, or that this machine does not have.
 
     Raises:
         UsageError: says what was expected.
     """
-    if device is not None and device.partition(":")[0] not in ("cpu", "cuda", "mps"):
+    if device is None:
+        return
+    if device.partition(":")[0] not in ("cpu", "cuda", "mps"):
         raise UsageError(f"--device {device}: expected cpu, cuda or mps")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {device}: {one_line(error)}") from error
 
 
 def best_device() -> str:

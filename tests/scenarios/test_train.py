@@ -320,6 +320,8 @@ def test_evaluation_repeats_the_runs_numbers_from_the_file_alone(workplace, caps
         evaluate.main(["alone.ckpt", "--optim.lr", "1"])
     with pytest.raises(UsageError, match="expected one checkpoint, got 0"):
         evaluate.main([])
+    with pytest.raises(UsageError, match="Precision 'abc' is invalid"):
+        evaluate.main(["alone.ckpt", "--data.root", "moved", "--precision", "abc"])
 
 
 @pytest.mark.parametrize(("adversary", "kept"), [("none", 2), ("hinge", 3)])

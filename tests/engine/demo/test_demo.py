@@ -213,6 +213,7 @@ def test_the_page_says_what_the_checkpoint_is(trained):
         ([], "the following arguments are required: checkpoint"),
         (["nowhere.ckpt"], "there is no checkpoint nowhere.ckpt"),
         (["a.ckpt", "--device", "meta"], "--device meta: expected cpu, cuda or mps"),
+        (["a.ckpt", "--device", "cuda:99"], "--device cuda:99: "),
         (["a.ckpt", "--port", "0"], "--port is a number from 1 to 65535, got 0"),
     ],
 )

@@ -121,6 +121,7 @@ def test_unreadable_files_are_named_and_the_others_dealt_with(tmp_path, capsys):
         ([CKPT, "images", "--output", CKPT], "expected a name that ends in .csv or .json, or that of a folder"),
         ([CKPT, "images", "--output", "images"], "a 0.png and 9 more there would be replaced"),
         ([CKPT, "images", "--device", "meta"], "--device meta: expected cpu, cuda or mps"),
+        ([CKPT, "images", "--device", "cuda:99"], "--device cuda:99: "),
         ([CKPT, ""], "an empty name is no image"),
         ([CKPT, "images", "--batch_size", "0"], "--batch_size is 1 or more"),
         ([CKPT, "images", "--batch_size", "x"], "invalid int value"),
