@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from engine.contract.errors import UserError
-from engine.contract.registry import brief
+from engine.contract.registry import brief, is_count
 from engine.data import workers
 from engine.data.sampler import EpochBatchSampler, mix
 from engine.data.samples import SampleStore
@@ -182,8 +182,8 @@ class ImageDataModule(pl.LightningDataModule):
             UserError: the numbers differ: a step has other images, by another batch size or number of processes.
         """
         for name in ("epoch", "batches", "of"):
-            if not isinstance(value := state_dict.get(name), int) or isinstance(value, bool) or not 0 <= value < 2**62:
-                raise UserError(f"its position in the data has {name} {brief(value)}")
+            if not is_count(state_dict.get(name)):
+                raise UserError(f"its position in the data has {name} {brief(state_dict.get(name))}")
         whole = len(self._sampler_of(world_size))
         now = whole if limit is None else min(limit, whole) if isinstance(limit, int) else int(whole * limit)
         images = len(self.stores["train"])

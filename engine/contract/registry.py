@@ -36,6 +36,11 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(text))
 
 
+def is_count(value: Any) -> bool:
+    """Return whether a value read from a file is a number of things: whole, and from 0 to below 2^62."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62
+
+
 def brief(value: object, limit: int = 80) -> str:
     """Return the representation of a value, cut off after `limit` characters."""
     try:

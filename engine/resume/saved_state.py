@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from engine.contract.errors import UserError
 from engine.contract.optim import OPTIMISERS, Course
-from engine.contract.registry import brief
+from engine.contract.registry import brief, is_count
 
 # What every checkpoint has that a run can go on from, by dotted name.
 KINDS: dict[str, type | tuple[type, ...]] = {
@@ -33,6 +33,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "epoch_means.sums": (Tensor, type(None)),
 }
 AVERAGED = "current_model_state"  # the weights that train, in a run that averages them
+PROBE = torch.Size((3, 2))  # a shape that no counter has
 
 
 def check_kinds(checkpoint: Mapping[str, Any]) -> None:
@@ -47,7 +48,7 @@ def check_kinds(checkpoint: Mapping[str, Any]) -> None:
             if not isinstance(value, Mapping) or part not in value:
                 raise UserError(f"its state has no {dotted}")
             value = value[part]
-        if not isinstance(value, kind) or (isinstance(value, int) and not _is_count(value)):
+        if not isinstance(value, kind) or (isinstance(value, int) and not is_count(value)):
             raise UserError(f"its {dotted} is {brief(value)}")
     if "course" in checkpoint:  # older files have none
         _check_like("course", dataclasses.asdict(Course(until=0)), checkpoint["course"])
@@ -90,20 +91,18 @@ def _check_optimiser(optimiser: Optimizer, saved: Any, steps: int) -> None:
         raise UserError(f"its {name} is {brief(saved)}")
     groups = [{"params": group["params"]} for group in optimiser.state_dict()["param_groups"]]
     _check_like(f"{name}.param_groups", groups, saved.get("param_groups"))
-    if steps and not saved["state"] and _kept_each_step(optimiser):
+    kept = _kept_each_step(optimiser)
+    if steps and kept and not saved["state"]:
         raise UserError(f"its {name} are empty after {steps:,} steps")
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     for number, state in saved["state"].items():
         if not isinstance(number, int) or not 0 <= number < len(parameters):
             raise UserError(f"its {name} are of a parameter {brief(number)}, of {len(parameters)}")
         expected = {
-            key: torch.empty(parameters[number].shape if value.shape == PROBE else value.shape)
-            for key, value in _kept_each_step(optimiser).items()
+            key: torch.empty(parameters[number].shape if value.shape == PROBE else value.shape, device="meta")
+            for key, value in kept.items()
         }
         _check_like(f"{name}.state.{number}", expected, state)
-
-
-PROBE = torch.Size((3, 2))  # a shape that no counter has
 
 
 def _kept_each_step(optimiser: Optimizer) -> dict[str, Tensor]:
@@ -131,7 +130,7 @@ def _check_like(name: str, expected: Any, saved: Any) -> None:
     elif isinstance(expected, bool):
         like = isinstance(saved, bool)
     elif isinstance(expected, int):
-        like = _is_count(saved)
+        like = is_count(saved)
     elif isinstance(expected, float):
         like = isinstance(saved, (int, float)) and not isinstance(saved, bool)
     if not like:
@@ -140,7 +139,3 @@ def _check_like(name: str, expected: Any, saved: Any) -> None:
     if isinstance(expected, (Mapping, list, tuple)):
         for key in expected if isinstance(expected, Mapping) else range(len(expected)):
             _check_like(f"{name}.{key}", expected[key], saved[key])
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62

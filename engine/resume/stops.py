@@ -20,7 +20,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, *REQUEUE)
 class StopSignals:
     """Catches the signals that ask for an end.
 
-    While training, a signal is only noted, in `received`; whoever saves the run's state looks there at each step. At
+    While `training`, a signal is only noted, in `received`; whoever saves the run's state looks there at each step. At
     other times there is nothing to save, and the signal ends the run at once. So does a SIGINT after any other, always.
     """
 
@@ -43,15 +43,6 @@ class StopSignals:
             set_loader_patience()
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-    @contextlib.contextmanager
-    def noted_only(self) -> Iterator[None]:
-        """Within, the run looks at `received` itself."""
-        self.training = True
-        try:
-            yield
-        finally:
-            self.training = False
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         again = bool(self.received) and number == signal.SIGINT
