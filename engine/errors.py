@@ -47,7 +47,7 @@ def one_line(error: BaseException) -> str:
 
 
 def raised_by(package: str, error: BaseException) -> bool:
-    """Whether an error was raised in the code of a package, and not in that which it called."""
+    """Whether a package's own code raised an error, and not code that it called."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and f"{os.sep}{package}{os.sep}" in frames[-1].filename
 

@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> None:
     from engine.config import command_line
     from engine.training import runs
 
-    asked = command_line.parse(arguments)  # a flag goes before a --config file, that before the run being resumed
+    asked = command_line.parse(arguments)  # a flag wins over a --config file, and that over the run being resumed
     if asked is None:  # --help, --print_config, or a run that is finished
         return
     data, task = runs.build(asked)  # of project/data and project/tasks

@@ -41,9 +41,9 @@ class Asked:
 
 
 def parse(arguments: list[str]) -> Asked | None:
-    """Return what a command line asks for: a flag goes before a --config file, that before the run that is resumed.
+    """Return what a command line asks for: a flag wins over a --config file, and that over the run being resumed.
 
-    None is returned if there is nothing left to do: help or the configuration was printed, or the run is finished.
+    Return None if nothing is left to do: help or the configuration was printed, or the run is finished.
 
     Raises:
         UsageError: the command line makes no sense; nothing was started.

@@ -37,7 +37,7 @@ def printable(text: object) -> str:
 
 
 def is_count(value: Any) -> bool:
-    """Return whether a value read from a file is a number of things: whole, and from 0 to below 2^62."""
+    """Return whether a value read from a file is a count: a whole number from 0 to below 2^62."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62
 
 

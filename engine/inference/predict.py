@@ -126,7 +126,7 @@ def _check_output(output: str) -> None:
 
 
 def check_device(device: str | None) -> None:
-    """Refuse a --device that is none, or that this machine does not have.
+    """Refuse a --device of an unknown kind, or one that this machine lacks.
 
     Raises:
         UsageError: says what was expected.

@@ -37,10 +37,10 @@ PROBE = torch.Size((3, 2))  # a shape that no counter has
 
 
 def check_kinds(checkpoint: Mapping[str, Any]) -> None:
-    """Refuse a state that lacks something, or has something else in its place.
+    """Refuse a state in which an entry is missing or of the wrong type.
 
     Raises:
-        UserError: names it.
+        UserError: names the entry.
     """
     for dotted, kind in KINDS.items():
         value: Any = checkpoint
@@ -118,7 +118,7 @@ def _kept_each_step(optimiser: Optimizer) -> dict[str, Tensor]:
 
 
 def _check_like(name: str, expected: Any, saved: Any) -> None:
-    """Refuse what is not of the kind, the keys, the length and the shape that are expected; None may be any number."""
+    """Refuse a saved value of another type, length, shape or with keys missing; for None any number will do."""
     like = expected is None and (saved is None or isinstance(saved, (int, float, Tensor)))
     if isinstance(expected, Mapping):
         like = isinstance(saved, Mapping) and expected.keys() <= saved.keys()
