@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import project  # noqa: F401, it hands its tasks, backbones, heads and data to the engine
 from engine.contract.parts import build_data
-from engine.files.listing import find_images
+from engine.inputs.folder import find_images
 from engine.training.summary import peak_memory_mb
 
 PHOTOGRAPH = (375, 500)  # (H, W), as most of ImageNet's

@@ -16,8 +16,8 @@ from PIL import Image
 
 from engine.export import command as export
 from engine.export import load_model
-from engine.files.image_files import read_letterboxed
 from engine.inference.predict import Predictions
+from engine.inputs.image_files import read_letterboxed
 from engine.resume.checkpoint_file import read_checkpoint, write_checkpoint
 from project import LitClassifier, load_task
 from project.ops import fidelity

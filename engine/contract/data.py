@@ -17,10 +17,10 @@ from engine.data.sampler import EpochBatchSampler, mix
 from engine.data.samples import SampleStore
 from engine.data.store import collate
 from engine.inputs.images import normalise
+from engine.inputs.letterbox import IGNORE as IGNORE
 from engine.machine import available_cores
 from engine.resume.lightning_internals import batches_begun, batches_begun_in_all, epochs_begun_and_ended
 
-IGNORE = 255  # in a mask: no class, not counted
 Batch = tuple[Tensor, Any]
 
 

@@ -21,8 +21,8 @@ from engine.contract.optim import Course, Scheduled, build_optimiser, rate_facto
 from engine.contract.parts import build_backbone, build_head, check_head_kind, parts, weights_not_fetched
 from engine.contract.registry import brief, check_options, options_of
 from engine.contract.renamed import present_names
-from engine.files.image_files import letterboxed
 from engine.inputs.drawing import in_colour
+from engine.inputs.image_files import letterboxed
 from engine.inputs.images import denormalise, normalise
 from engine.machine import available_memory
 from engine.resume.checkpoint_file import read_checkpoint

@@ -14,8 +14,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from engine.contract.data import IGNORE
 from engine.inputs.boxes import area
+from engine.inputs.letterbox import IGNORE
 
 GREY = 114  # what is laid around images: dark grey, as detectors do
 MIN_SEEN = 0.2  # share of a box's area that has to be in sight for it to stay

@@ -18,9 +18,9 @@ from engine.contract.task import Task
 from engine.demo.scribble import like_mnist, scaled
 from engine.errors import RunError
 from engine.export.model import of_task
-from engine.files.image_files import opened
 from engine.inference.predict import NOTHING, Predictions, draw
 from engine.inputs.drawing import to_image
+from engine.inputs.image_files import opened
 
 MAX_SHOWN = 5  # classes of a dropped image
 MIN_SIDE = 400  # pixels of a picture with texts

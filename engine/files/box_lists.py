@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from engine.contract.errors import UserError
-from engine.files.image_files import size_of
-from engine.files.listing import Findings, Layout, Listing
+from engine.files.listing import Layout, Listing
 from engine.files.packed import Rows, Strings
+from engine.inputs.folder import Findings
+from engine.inputs.image_files import size_of
 
 LARGEST_SIDE = 10**6  # pixels; a larger image is a slip
 WORTH_SAYING = 1.0  # pixels that a box may reach over the border by rounding alone

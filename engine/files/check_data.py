@@ -13,7 +13,7 @@ from engine.contract.parts import build_data, own_data
 from engine.errors import RunError, UsageError
 from engine.files.checks import Checked, check_folder
 from engine.files.folders import FolderDataModule, told_by_side
-from engine.files.listing import Finding
+from engine.inputs.folder import Finding
 from engine.terminal import say
 
 WIDTH = 80

@@ -13,16 +13,17 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from engine.contract.data import IGNORE
 from engine.contract.registry import options_of
 from engine.data.samples import SampleSource
 from engine.files.box_lists import EXCHANGED, OUTSIDE, UNTOLD, check_boxes, is_as_stored
 from engine.files.file_sources import BoxFiles, MaskFiles, PairFiles, file_source
 from engine.files.folders import FolderDataModule, held_out, told_by_side
-from engine.files.image_files import Look, look_at
 from engine.files.layouts import recognise
-from engine.files.listing import Findings, Layout, Severity
+from engine.files.listing import Layout
 from engine.inputs.boxes import paired_iou
+from engine.inputs.folder import Findings, Severity
+from engine.inputs.image_files import Look, look_at
+from engine.inputs.letterbox import IGNORE
 from engine.inputs.reading import regular
 from engine.machine import available_cores
 

@@ -16,7 +16,8 @@ from engine.contract.errors import UserError
 from engine.contract.registry import brief, closest
 from engine.files.box_lists import Box, BoxList
 from engine.files.coco_entries import Entry
-from engine.files.listing import SPLITS, Findings, Folder, Layout, Listing, nfc
+from engine.files.listing import SPLITS, Layout, Listing
+from engine.inputs.folder import Findings, Folder, nfc
 from engine.inputs.reading import regular
 
 KEYS = {"images", "annotations", "categories"}

@@ -16,10 +16,10 @@ from engine.data.augment import objects
 from engine.data.cache import Planes, Spec
 from engine.data.samples import Sample, SampleSource, Size
 from engine.files.box_lists import exchanged, is_as_stored
-from engine.files.image_files import TURNS, letterbox_image, letterbox_mask, read_halves, read_image, read_letterboxed
 from engine.files.listing import Layout, Listing
 from engine.files.mask_files import MaskCode, read_mask
 from engine.inputs.boxes import area
+from engine.inputs.image_files import TURNS, letterbox_image, letterbox_mask, read_halves, read_image, read_letterboxed
 from engine.inputs.letterbox import letterbox_boxes
 
 ALIKE = 0.02  # how far the proportions of two images that belong together may differ

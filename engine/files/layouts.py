@@ -12,29 +12,25 @@ from pathlib import Path
 
 import torch
 
-from engine.contract.data import IGNORE
 from engine.contract.errors import UserError
 from engine.files.coco import coco_layout
-from engine.files.image_files import SUFFIXES, opened
 from engine.files.listing import (
     SPLITS,
-    Findings,
-    Folder,
     Layout,
     Listing,
     natural_order,
-    nfc,
-    note_unread,
     partners,
     side_by_side,
     split_folders,
     split_in_names,
-    what_is_read,
 )
 from engine.files.mask_files import JPEG, LOSSY, MaskCode, read_class_file, survey
 from engine.files.other_tools import TOOLS, refuse_other_tools
 from engine.files.packed import Strings
 from engine.files.voc import CLASSES, voc_layout
+from engine.inputs.folder import Findings, Folder, nfc, note_unread, what_is_read
+from engine.inputs.image_files import SUFFIXES, opened
+from engine.inputs.letterbox import IGNORE
 
 IMAGES = ("images", "image", "imgs", "jpegimages")
 MASKS = ("masks", "mask", "labels", "annotations", "segmentationclass", "segmentations", "groundtruth")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.contract.data import IGNORE
 from engine.contract.errors import UserError
-from engine.files.image_files import opened
+from engine.inputs.image_files import opened
+from engine.inputs.letterbox import IGNORE
 from engine.inputs.reading import read_text
 from engine.machine import available_cores
 

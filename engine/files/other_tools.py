@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from engine.contract.errors import UserError
-from engine.files.listing import SPLITS, Folder
+from engine.files.listing import SPLITS
+from engine.inputs.folder import Folder
 from engine.inputs.reading import regular
 
 LOOKED_AT = 5  # files of one kind in a folder

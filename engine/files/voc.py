@@ -17,9 +17,10 @@ from xml.etree import ElementTree
 from engine.contract.errors import UserError
 from engine.contract.registry import brief, closest
 from engine.files.box_lists import Box, BoxList
-from engine.files.image_files import SUFFIXES
-from engine.files.listing import Findings, Folder, Layout, natural_order, nfc, partners, side_by_side, split_folders
+from engine.files.listing import Layout, natural_order, partners, side_by_side, split_folders
 from engine.files.mask_files import read_class_file
+from engine.inputs.folder import Findings, Folder, nfc
+from engine.inputs.image_files import SUFFIXES
 from engine.inputs.reading import read_bytes, read_text
 
 XML = {".xml"}

@@ -21,9 +21,9 @@ from engine.contract.registry import brief, printable
 from engine.errors import RunError, UsageError, one_line
 from engine.export import is_program, load_model
 from engine.export.model import Model
-from engine.files.image_files import Picture, looks_inverted, read_image, read_letterboxed
-from engine.files.listing import Findings, find_images
 from engine.inputs.drawing import to_image
+from engine.inputs.folder import Findings, find_images
+from engine.inputs.image_files import Picture, looks_inverted, read_image, read_letterboxed
 from engine.inputs.reading import read_text
 from engine.resume.checkpoint_file import write_text
 from engine.shortcuts import settle_threads

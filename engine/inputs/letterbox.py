@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
+IGNORE = 255  # in a mask: no class, not counted
+
 
 def placed(original: Sequence[int], size: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return the (H, W) that an image of `original` = (H, W) is scaled to within `size`, and its (top, left) there.

@@ -6,7 +6,7 @@ N images, K classes, (H, W) size in pixels. A mask holds the class of each pixel
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.contract.data import IGNORE
+from engine.inputs.letterbox import IGNORE
 
 
 def mask_cross_entropy(logits: Tensor, masks: Tensor) -> Tensor:

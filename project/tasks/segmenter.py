@@ -12,12 +12,11 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from engine.contract.data import IGNORE
 from engine.contract.errors import UserError
 from engine.contract.heads import MapHead
 from engine.contract.task import Task
 from engine.inputs.drawing import class_colour, draw_masks
-from engine.inputs.letterbox import unletterbox_map
+from engine.inputs.letterbox import IGNORE, unletterbox_map
 from project.ops.segmentation import dice_loss, iou_of_counts, mask_cross_entropy
 
 GROUND = ("ground", "background", "bg", "void", "unlabelled", "unlabeled", "other", "none")

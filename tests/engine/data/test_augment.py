@@ -2,8 +2,8 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from engine.contract.data import IGNORE
 from engine.data.augment import GREY, RandomZoom, Varied, join_four, keep_seen, objects
+from engine.inputs.letterbox import IGNORE
 
 SIZE = (48, 40)
 COLOURS = torch.tensor([[250, 0, 0], [0, 250, 0], [0, 0, 250], [250, 250, 0]], dtype=torch.uint8)

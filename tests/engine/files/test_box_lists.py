@@ -9,7 +9,7 @@ from engine.files.checks import check_folder
 from engine.files.file_sources import file_source
 from engine.files.folders import FolderDataModule
 from engine.files.layouts import recognise
-from engine.files.listing import Findings
+from engine.inputs.folder import Findings
 from tests.own_data import voc_xml, write_coco, write_voc
 
 

@@ -5,7 +5,7 @@ from PIL import Image
 
 from engine.files.checks import check_folder
 from engine.files.layouts import recognise
-from engine.files.listing import Findings
+from engine.inputs.folder import Findings
 from tests.own_data import write_coco
 
 BOX = [5.0, 6.0, 10.0, 12.0]

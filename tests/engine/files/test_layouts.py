@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from engine.files.layouts import recognise
-from engine.files.listing import Findings
 from engine.files.mask_files import read_mask
+from engine.inputs.folder import Findings
 from tests.own_data import voc_xml, write_class_folders, write_coco, write_masks, write_pairs, write_voc
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from engine.contract.data import IGNORE
+from engine.inputs.letterbox import IGNORE
 from project.ops.segmentation import dice_loss, iou_of_counts, mask_cross_entropy
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from engine.contract.data import IGNORE
+from engine.inputs.letterbox import IGNORE
 from project import LitSegmenter
 from tests.project.tasks.test_contract import quiet
 

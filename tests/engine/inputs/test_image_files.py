@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.files.image_files import (
+from engine.inputs.image_files import (
     letterbox_image,
     letterbox_mask,
     look_at,

@@ -3,8 +3,8 @@ import unicodedata
 
 import pytest
 
-from engine.files.image_files import SUFFIXES
-from engine.files.listing import Findings, Folder, find_images
+from engine.inputs.folder import Findings, Folder, find_images
+from engine.inputs.image_files import SUFFIXES
 from tests.engine.files.test_layouts import touch
 
 

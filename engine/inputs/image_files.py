@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from engine.contract.data import IGNORE
 from engine.contract.errors import UserError
-from engine.inputs.letterbox import placed
+from engine.inputs.letterbox import IGNORE, placed
 from engine.inputs.reading import regular
 
 ORIENTATION = 0x0112  # EXIF's tag
