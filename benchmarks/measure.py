@@ -85,7 +85,8 @@ def _built(arguments: list[str]) -> tuple[dict[str, Any], Any, Any]:
     import torch
 
     import project  # noqa: F401, it hands its tasks, backbones, heads and data to the engine
-    from engine.config.config import Source, read_command_line, resolve
+    from engine.config.config import read_command_line, resolve
+    from engine.config.yaml_files import Source
     from engine.training.assemble import build, trainer_arguments
 
     config, _ = resolve([Source("command line", read_command_line(arguments).flags)])

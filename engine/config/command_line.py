@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.config.config import Source, dump, help_for, read_command_line, read_config_file, recorded, resolve
+from engine.config.config import help_for, read_command_line, recorded, resolve
+from engine.config.yaml_files import Source, dump, read_config_file
 from engine.contract.parts import parts
 from engine.errors import RunError, UsageError
 from engine.record.summary_file import read_summary

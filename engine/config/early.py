@@ -3,9 +3,10 @@
 import sys
 from collections.abc import Sequence
 
-from engine.config.config import Source, help_for, read_command_line, read_config_file, resolve
+from engine.config.config import help_for, read_command_line, resolve
 from engine.config.options import RUN_OPTIONS, trainer_options
 from engine.config.outlines import parts_in_source
+from engine.config.yaml_files import Source, read_config_file
 from engine.contract.parts import hand_over
 from engine.errors import UsageError
 

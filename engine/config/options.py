@@ -17,11 +17,11 @@ from typing import Any, Literal
 import docstring_parser
 
 from engine.config.trainer_flags import FLAGS
+from engine.config.yaml_files import SECTIONS
 from engine.contract.errors import UserError
 from engine.contract.parts import find_data, parts
 from engine.contract.registry import closest, look_up, options_of
 
-SECTIONS = ("task", "data", "backbone", "head", "optim")
 DEFAULT_TASK = "classify"
 
 # Parameters that a run fills in itself. Given and equal they do no harm, given and different they are an error.

@@ -6,7 +6,8 @@ import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from engine.config.arguments import evaluate_arguments
-from engine.config.config import Source, plain, recorded, resolve
+from engine.config.config import recorded, resolve
+from engine.config.yaml_files import Source, plain
 from engine.contract.data import ImageDataModule
 from engine.contract.errors import UserError
 from engine.contract.parts import build_data, find_data, task_of

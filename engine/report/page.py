@@ -9,8 +9,8 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from engine.config.config import Source, flatten, plain, read_config_file, resolve
-from engine.config.options import SECTIONS
+from engine.config.config import resolve
+from engine.config.yaml_files import SECTIONS, Source, flatten, plain, read_config_file
 from engine.contract.parts import parts
 from engine.contract.registry import printable
 from engine.contract.renamed import present_names

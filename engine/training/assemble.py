@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from engine.config.config import check_derived
-from engine.config.options import SECTIONS, trainer_options
+from engine.config.options import trainer_options
+from engine.config.yaml_files import SECTIONS
 from engine.contract.data import ImageDataModule
 from engine.contract.errors import UserError
 from engine.contract.parts import build_data, find_data, is_path, parts

@@ -17,7 +17,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from engine.config.command_line import Asked
-from engine.config.config import NOT_SAVED, dump, flatten, plain
+from engine.config.config import NOT_SAVED
+from engine.config.yaml_files import dump, flatten, plain
 from engine.contract.data import ImageDataModule
 from engine.contract.errors import UserError
 from engine.contract.parts import weights_not_fetched

@@ -4,7 +4,8 @@ import torch
 from benchmarks.loops import LectureNet, bare_fit
 from benchmarks.main import main
 from benchmarks.table import Row, line
-from engine.config.config import Source, read_command_line, resolve
+from engine.config.config import read_command_line, resolve
+from engine.config.yaml_files import Source
 from engine.errors import UsageError
 from engine.resume.checkpoint_file import read_checkpoint
 from engine.training.assemble import build, trainer_arguments

@@ -3,8 +3,9 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.config.config import Source, dump, flatten, nest, read_command_line, read_config_file, resolve
+from engine.config.config import read_command_line, resolve
 from engine.config.options import section_options
+from engine.config.yaml_files import Source, dump, flatten, nest, read_config_file
 from engine.contract.renamed import present_names
 from engine.errors import UsageError
 from engine.training.assemble import facts_for

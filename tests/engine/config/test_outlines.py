@@ -7,7 +7,8 @@ import pytest
 
 from engine.config import outlines
 from engine.config.config import help_for, read_command_line
-from engine.config.options import SECTIONS, named, section_options
+from engine.config.options import named, section_options
+from engine.config.yaml_files import SECTIONS
 from engine.contract.parts import hand_over, parts
 from tests.tiny import ROOT
 

@@ -1,0 +1,132 @@
+"""Options in YAML files, and their two forms: nested as in a file, flat by dotted key such as backbone.widths."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from engine.contract.errors import UserError
+from engine.contract.registry import brief
+from engine.errors import UsageError, one_line
+from engine.inputs.reading import MIB, read_text
+
+SECTIONS = ("task", "data", "backbone", "head", "optim")
+LARGEST = MIB  # bytes of a configuration file
+
+
+@dataclass
+class Source:
+    """One place that sets options: flat, dotted keys, and what to call it in an error."""
+
+    label: str
+    values: dict[str, Any] = field(default_factory=dict)
+    is_recorded: bool = False  # in a checkpoint: nobody is told to write it otherwise
+
+
+class _Refused(yaml.constructor.ConstructorError):
+    """Something in a YAML file is not taken, or makes no sense."""
+
+    def __init__(self, what: str, where: yaml.Mark) -> None:
+        super().__init__(None, None, what, where)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML of plain values: no Python objects, no key twice, no aliases, and 1e-3 is a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                raise _Refused("merge keys (<<) are not taken", key_node.start_mark)
+            key = self.construct_object(key_node)
+            if key in seen:
+                raise _Refused(f"key {brief(key)} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):  # a few lines of them can unfold to more than any memory holds
+            raise _Refused("aliases (*NAME) are not taken: write the value out", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, AttributeError) as error:  # what PyYAML raises for 2024-13-45, or !!timestamp abc
+            if not isinstance(node, yaml.ScalarNode):
+                raise
+            raise _Refused(f"{brief(node.value)} is no {node.tag.rpartition(':')[2]}", node.start_mark) from error
+
+
+def read_config_file(path: str) -> Source:
+    """Read a YAML file of options.
+
+    Raises:
+        UsageError: there is no such file, or it is not a mapping of plain values.
+    """
+    try:
+        content = yaml.load(read_text(path, LARGEST), Loader=_Loader)
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no configuration file {path}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"configuration file {path} cannot be read ({error})") from error
+    except RecursionError as error:
+        raise UsageError(f"configuration file {path} is nested too deeply") from error
+    except (yaml.YAMLError, TypeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = path if mark is None else f"{path}, line {mark.line + 1}"
+        raise UsageError(f"configuration file {where}: {getattr(error, 'problem', None) or one_line(error)}") from error
+    if not isinstance(content, dict) or not content:
+        found = "is empty" if content is None or content == {} else f"holds a {type(content).__name__}"
+        raise UsageError(f"configuration file {path} {found}; expected options, one 'key: value' a line")
+    try:
+        return Source(path, flatten(content))
+    except ValueError as error:
+        raise UsageError(f"configuration file {path}: {error}") from error
+
+
+def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a nested configuration into dotted keys; a section that is only a name becomes its `.name`.
+
+    Raises:
+        UserError: an option is given twice, in two spellings.
+    """
+    pairs: list[tuple[str, Any]] = []
+    for key, value in config.items():
+        key = str(key).replace("-", "_")
+        if key in SECTIONS and isinstance(value, Mapping):
+            pairs += [(f"{key}.{str(option).replace('-', '_')}", v) for option, v in value.items()]
+        else:
+            pairs.append((f"{key}.name" if key in SECTIONS else key, value))
+    flat = dict(pairs)
+    if len(flat) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise UserError(f"{next(key for key in keys if keys.count(key) > 1)} is given twice")
+    return flat
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn dotted keys into a nested configuration; the inverse of `flatten`."""
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        section, _, option = key.partition(".")
+        if option:
+            nested.setdefault(section, {})[option] = value
+        else:
+            nested[section] = value
+    return nested
+
+
+def dump(config: Mapping[str, Any]) -> str:
+    """Write a configuration as YAML, in its own order."""
+    return yaml.safe_dump(plain(config), sort_keys=False, default_flow_style=None, width=100)
+
+
+def plain(value: Any) -> Any:
+    """Turn tuples into lists and jsonargparse's mappings into dictionaries, all the way down."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return value
