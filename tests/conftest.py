@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.tiny import at_tiny
+from engine.report import main, write
+from tests.tiny import at_tiny, no_report
 
 torch.set_num_threads(1)  # tiny networks: more threads only wait for each other
 
@@ -50,6 +51,20 @@ def nothing_left_behind() -> Iterator[None]:
     os.environ.update(environment)
     left = {name: (before[name], value) for name, value in process_state().items() if value != before[name]}
     assert not left, f"left behind, as (before, after): {left}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_reports() -> Iterator[None]:
+    """Runs draw no report, which takes longer than all else in a tiny run; tests that look at one take `reports`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(write, "write_report", no_report)
+        yield
+
+
+@pytest.fixture
+def reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs write their report, as they do elsewhere."""
+    monkeypatch.setattr(write, "write_report", main.write_report)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import numpy as np
 if sys.path[0] == os.path.dirname(os.path.abspath(__file__)):  # run as a program: tests/project is not the project
     sys.path[0] = os.path.dirname(sys.path[0])
 
+from engine.report import write
 from project.data.mnist import MNISTDataModule
 from project.data.mnist_files import idx_bytes
 
@@ -62,6 +63,11 @@ def at_tiny(patch: Any, folder: Path) -> Path:
     patch.chdir(folder)
     patch.setattr(MNISTDataModule, "sums", TINY_SUMS)
     return folder
+
+
+def no_report(folder: Path, *rest: object) -> Path:
+    """Take the place of the function that draws a run's report."""
+    return folder / "report.html"
 
 
 def start_script(name: str, *arguments: object, cwd: Path, **environment: str) -> subprocess.Popen[str]:
@@ -115,6 +121,8 @@ def slow_saves() -> None:
 
 if __name__ == "__main__":  # also in the processes that Lightning starts for a run's other devices
     MNISTDataModule.sums = TINY_SUMS
+    if not os.environ.get("TINY_REPORT"):
+        write.write_report = no_report
     if os.environ.get("TINY_SLOW_SAVES"):
         slow_saves()
     script = ROOT / "scripts" / f"{os.environ['TINY_SCRIPT']}.py"

@@ -161,7 +161,7 @@ def test_an_image_that_the_network_cannot_take_is_named(monkeypatch):
         predict.main(["checkpoints/a/best.ckpt", "own/A"])
 
 
-def test_samples_are_pictured_as_training_goes_on():
+def test_samples_are_pictured_as_training_goes_on(reports):
     write_pairs(Path("own"), split=True)
     run("translate", "--name", "a", "--data.num_workers", "0", "--max_epochs", "12", "--limit_train_batches", "1")
     names = sorted(path.name for path in Path("checkpoints/a/samples").iterdir())

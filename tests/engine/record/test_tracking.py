@@ -267,7 +267,7 @@ def test_flags_win_over_variables_for_where_a_run_is_tracked_and_a_resumed_one_g
 
 
 def test_a_report_is_shown_with_the_same_pictures_and_its_tables_and_a_failure_there_is_said(
-    workplace, monkeypatch, capsys
+    workplace, reports, monkeypatch, capsys
 ):
     short = [*TRACKED, "--max_epochs", "1", "--limit_train_batches", "2", "--wandb", "offline"]
     train.main([*short, "--name", "a"])
@@ -285,7 +285,9 @@ def test_a_report_is_shown_with_the_same_pictures_and_its_tables_and_a_failure_t
     assert "confusion matrix" in Path("checkpoints/b/report.html").read_text()
 
 
-def test_without_a_data_folder_of_the_users_own_the_report_is_shown_all_the_same(workplace, monkeypatch, capsys):
+def test_without_a_data_folder_of_the_users_own_the_report_is_shown_all_the_same(
+    workplace, reports, monkeypatch, capsys
+):
     (workplace / "file").touch()
     monkeypatch.setenv("XDG_DATA_HOME", str(workplace / "file"))
     train.main([*TRACKED, "--name", "a", "--max_epochs", "1", "--wandb", "offline"])

@@ -24,7 +24,6 @@ from project.tasks import TASKS, LitClassifier
 from scripts import train
 from tests.own_data import write_class_folders, write_masks, write_pairs, write_voc
 from tests.runs import read_metrics, read_summary, run, same
-from tests.tiny import QUICK, run_script
 
 WRITERS = {"classify": write_class_folders, "segment": write_masks, "detect": write_voc, "translate": write_pairs}
 SMALL = ["--backbone.widths", "4,8,8", "--data.batch_size", 4, "--max_epochs", 2, "--data.num_workers", 0]
@@ -32,7 +31,7 @@ SMALL += ["--log_every_n_steps", 1, "--wandb", "disabled"]
 
 
 @pytest.fixture(autouse=True)
-def _(workplace):
+def _(workplace, reports):
     pass
 
 
@@ -394,16 +393,6 @@ def test_a_run_that_was_killed_early_has_a_page(workplace):
     (workplace / "a" / "metrics.csv").write_text("epoch,step,lr\n0,4,0.1\n")
     report.main(["a"])
     assert "There is no summary.json" in (workplace / "a" / "report.html").read_text()
-
-
-def test_two_processes_have_one_of_all_images(workplace):
-    two = ["--accelerator", "cpu", "--devices", 2, "--strategy", "ddp", "--data.batch_size", 15]
-    short = ["--max_epochs", 1, "--limit_train_batches", 2]
-    done = run_script("train", *QUICK, *two, *short, "--name", "a", cwd=workplace)
-    assert done.returncode == 0, done.stderr
-    numbers = json.loads((workplace / "checkpoints" / "a" / "plots" / "figures.json").read_text())
-    assert sum(row["count"] for row in numbers["classes"]) == 90
-    assert done.stdout.count("report ") == 1
 
 
 def test_numbers_stand_where_they_were_logged(tmp_path):
