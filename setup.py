@@ -19,8 +19,8 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11",
-    packages=find_packages(include=["project", "project.*", "engine", "engine.*", "benchmarks"]),
-    package_data={"engine.report": ["*.html", "*.css"]},
+    packages=[*find_packages(include=["project", "project.*", "engine", "engine.*", "benchmarks"]), "configs.defaults"],
+    package_data={"engine.report": ["*.html", "*.css"], "configs.defaults": ["*.yaml"]},
     install_requires=REQUIREMENTS,
     extras_require={
         "demo": DEMO,

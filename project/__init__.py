@@ -4,6 +4,8 @@ from engine.shortcuts import settle
 
 settle()  # before torch is imported
 
+from pathlib import Path  # noqa: E402
+
 from engine.contract.parts import Parts, build_backbone, build_head, hand_over, load_task  # noqa: E402
 from engine.files.folders import FolderDataModule  # noqa: E402
 from project.backbones import BACKBONES, find_backbone  # noqa: E402
@@ -33,4 +35,6 @@ __all__ = [
     "load_task",
 ]
 
-hand_over(Parts(BACKBONES, find_backbone, HEADS, TASKS, DATA, OWN_DATA))
+DEFAULTS = Path(__file__).parents[1] / "configs" / "defaults"
+
+hand_over(Parts(BACKBONES, find_backbone, HEADS, TASKS, DATA, OWN_DATA, DEFAULTS))

@@ -36,16 +36,16 @@ LIBERTIES = {
 OTHERS = ("engine/record/tracking.py", "engine/contract/allocation.py", "project/ops/suppression.py")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 NAMED = re.compile(r"`((?:project|engine|scripts|benchmarks|configs|tests|docs)/[\w/.-]*)`")
-HEADING = re.compile(r"^## .*`(\S+\.py)`$")
+HEADING = re.compile(r"^## .*`(\S+\.(?:py|yaml))`$")
 ENTRY = re.compile(r"^((?:BACKBONES|HEADS|TASKS|DATA)\b.* = \{\n)", re.MULTILINE)
 
 
 def blocks(page):
-    """Return the Python of a page: the file that the heading above a block names, or '', and the block."""
+    """Return a page's Python, and YAML of files: the file that the heading above names, or '', and the block."""
     found = []
     name, inside = "", None
     for line in page.read_text(encoding="utf-8").splitlines():
-        if line == "```python":
+        if line == "```python" or (line == "```yaml" and name):
             inside = []
         elif line == "```" and inside is not None:
             found.append((name, "\n".join([*inside, ""])))
@@ -139,6 +139,7 @@ def test_every_block_is_run_by_a_test_below():
 def test_parts_added_as_the_guides_say_pass_their_tests(tmp_path):
     for house in HOUSES:
         shutil.copytree(ROOT / house, tmp_path / house, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
     tests = []
     for name, text in (block for guide in GUIDES for block in blocks(guide)):
         file = tmp_path / name

@@ -106,7 +106,7 @@ def _own(resumed: Resumed, given: Mapping[str, Any]) -> Source:
     Raises:
         UsageError: the folder is not where it was, and no other place is given.
     """
-    own = Source(f"run {resumed.name}", recorded(resumed.record["config"], resumed.path), is_recorded=True)
+    own = Source(f"run {resumed.name}", recorded(resumed.record["config"], resumed.path), is_quiet=True)
     before, now = str(own.values["data.name"]), given.get("data.name")
     if before in parts().data or now in parts().data:
         return own

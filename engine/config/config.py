@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from engine.config.defaults import read_defaults
 from engine.config.options import (
     DEFAULT_TASK,
     DERIVED,
@@ -29,7 +30,6 @@ from engine.contract.registry import brief, closest, fits, look_up
 from engine.contract.renamed import RENAMED, present_names
 from engine.errors import UsageError
 
-RECIPE = "the defaults"
 # Flags of other programs, and what they are here.
 ELSEWHERE = {
     **dict.fromkeys(("model", "arch", "net", "network"), "--backbone"),
@@ -144,13 +144,14 @@ def resolve(sources: Sequence[Source]) -> tuple[dict[str, Any], list[str]]:
     Raises:
         UsageError: an unknown option or name, or a value of the wrong kind.
     """
-    names = _names(sources)
-    sources, remarks = _set_aside([_recipe(names), *sources])
+    names, defaults = _defaults(sources)
+    sources, remarks = _set_aside([defaults, *sources])
     for section, name in names.items():
         try:
             builder_of(section, name)
         except UserError as error:
-            raise UsageError(str(error)) from error
+            label = [source.label for source in sources if f"{section}.name" in source.values][-1]
+            raise UsageError(f"{label}: {error}") from error
     options = {option.key: option for option in _all_options(names)}
     merged: dict[str, Any] = {}
     for source in sources:
@@ -164,33 +165,28 @@ def resolve(sources: Sequence[Source]) -> tuple[dict[str, Any], list[str]]:
     return nest({k: v for k, v in values.items() if v is not None or k not in DERIVED}), remarks
 
 
-def _names(sources: Sequence[Source]) -> dict[str, str]:
-    """Return the name chosen for each section.
+def _defaults(sources: Sequence[Source]) -> tuple[dict[str, str], Source]:
+    """Return the name chosen for each section, and the task's defaults as far as they hold for these names.
+
+    The defaults of a section hold while its name does, those of the head while the backbone's does too: another
+    backbone starts from its own and the head's defaults.
 
     Raises:
-        UsageError: there is no such task.
+        UsageError: there is no such task, or its defaults make no sense.
     """
     given = {key: value for source in sources for key, value in source.values.items()}
     task = str(given.get("task.name", DEFAULT_TASK))
     try:
-        recipe = look_up("task", task, parts().tasks).recipe
+        defaults = read_defaults(look_up("task", task, parts().tasks))
     except UserError as error:
         raise UsageError(str(error)) from error
-    return {s: str(given.get(f"{s}.name", recipe.get(f"{s}.name", task))) for s in SECTIONS}
-
-
-def _recipe(names: Mapping[str, str]) -> Source:
-    """Return the defaults of the task chosen, as far as they hold for the names chosen."""
-    recipe = dict(parts().tasks[names["task"]].recipe)
-    held = {"task", *(s for s in SECTIONS if recipe.get(f"{s}.name") == names[s])}
+    values = {**defaults.with_data(given.get("data.name")), "task.name": task}
+    names = {section: str(given.get(f"{section}.name", values[f"{section}.name"])) for section in SECTIONS}
+    held = {section for section, name in names.items() if name == values[f"{section}.name"]}
     if "backbone" not in held:
         held.discard("head")
-    if "data" not in held:  # what the recipe says of its own data is not meant for others
-        recipe = {k: v for k, v in recipe.items() if not k.startswith("data.")}
-        recipe |= {"data.name": names["data"], **parts().tasks[names["task"]].elsewhere}
-        held.add("data")
-    values = {k: v for k, v in recipe.items() if k.partition(".")[0] in held or k.endswith(".name") or "." not in k}
-    return Source(RECIPE, {**values, "task.name": names["task"]})
+    holding = {k: v for k, v in values.items() if k.partition(".")[0] in held or k.endswith(".name") or "." not in k}
+    return names, Source(defaults.file, holding, is_quiet=True)
 
 
 def _set_aside(sources: Sequence[Source]) -> tuple[list[Source], list[str]]:
@@ -205,7 +201,7 @@ def _set_aside(sources: Sequence[Source]) -> tuple[list[Source], list[str]]:
             for earlier in kept:
                 stale = [k for k in earlier.values if k.startswith(f"{section}.")]
                 lost = [k for k in stale if not k.endswith(".name")]
-                if lost and earlier.label != RECIPE and not earlier.is_recorded:
+                if lost and not earlier.is_quiet:
                     remarks.append(f"{', '.join(lost)} of {earlier.label} set aside: {section} is now {name}")
                 earlier.values = {k: v for k, v in earlier.values.items() if k not in stale}
             names[section] = name
@@ -226,7 +222,7 @@ def _present_names(source: Source, options: Mapping[str, Option]) -> tuple[dict[
         if present in source.values:
             raise UsageError(f"{source.label}: {dashes}{former} is now {dashes}{present}: give that alone")
     remarks = [f"{dashes}{former} is now {dashes}{present}" for former, present in pairs]
-    return values, [] if source.is_recorded else remarks
+    return values, [] if source.is_quiet else remarks
 
 
 def _all_options(names: Mapping[str, str]) -> Iterator[Option]:
@@ -291,9 +287,9 @@ def help_for(line: CommandLine) -> str:
     Raises:
         UsageError: there is no such name, or no such topic of help.
     """
-    names = _names([Source("command line", line.flags)])
+    names, defaults = _defaults([Source("command line", line.flags)])
     try:
-        return help_page(names, _recipe(names).values, line.wants_help or "")
+        return help_page(names, defaults.values, line.wants_help or "")
     except ValueError as error:
         raise UsageError(str(error)) from error
 

@@ -187,7 +187,7 @@ def type_name(annotation: Any) -> str:
     return {bool: "true|false", str: "TEXT", int: "INT", float: "NUMBER"}.get(annotation, "VALUE")
 
 
-def help_page(names: Mapping[str, str], recipe: Mapping[str, Any], topic: str) -> str:
+def help_page(names: Mapping[str, str], defaults: Mapping[str, Any], topic: str) -> str:
     """Return the help page on a topic for the names chosen: a screen of the most used, a section, or everything.
 
     Raises:
@@ -199,13 +199,13 @@ def help_page(names: Mapping[str, str], recipe: Mapping[str, Any], topic: str) -
     pages: dict[str, list[str]] = {"run": ["run", *_rows([*RUN_OPTIONS, CONFIG_OPTION, PRINT_OPTION])]}
     for section in SECTIONS:
         options = [
-            dataclasses.replace(option, default=recipe.get(option.key, option.default))
+            dataclasses.replace(option, default=defaults.get(option.key, option.default))
             for option in section_options(section, names[section])
             if option.key not in DERIVED
         ]
         by_key |= {option.key: option for option in options}
         pages[section] = [f"--{section} {names[section]}   (choose from {_choices(section)})", *_rows(options)]
-    by_key["max_epochs"] = dataclasses.replace(by_key["max_epochs"], default=recipe["max_epochs"])
+    by_key["max_epochs"] = dataclasses.replace(by_key["max_epochs"], default=defaults["max_epochs"])
     trainer = [by_key[option.key] for option in trainer_options()]
     used = [option for key in TRAINER_HELP for option in trainer if option.key == key]
     rest = [option for option in trainer if option.key not in TRAINER_HELP]

@@ -1,6 +1,6 @@
 """Outlines of a project's parts, read from their source: for --help and a misspelt flag, which need not wait for torch.
 
-An outline of a class has its parents, docstring, recipe and its constructor's signature, and does nothing. Where the
+An outline of a class has its parents, docstring and its constructor's signature, and does nothing. Where the
 source alone does not say what a part's options are, `Unclear` is raised, and the project has to be imported.
 """
 
@@ -17,7 +17,6 @@ from typing import Any
 from engine.contract.parts import Parts
 
 ROOT = Path(__file__).parents[2]  # the houses are beside each other
-ATTRIBUTES = ("recipe", "elsewhere")  # of a class, besides its constructor
 
 
 class Unclear(Exception):
@@ -75,6 +74,8 @@ def outline(module: str, name: str) -> Any:
 
 @functools.cache
 def _outline(module: str, name: str) -> Any:
+    if name == "__file__":
+        return str(_file(module))
     statement, alias = _bound(module).get(name, (None, ""))
     if isinstance(statement, ast.ImportFrom) and statement.module is not None and not statement.level:
         return outline(statement.module, alias)
@@ -139,7 +140,7 @@ def _function(function: ast.FunctionDef, module: str) -> Any:
 
 
 def _class(node: ast.ClassDef, module: str) -> type:
-    """Return a class of the same parents, as far as they are ours, with the same constructor and `ATTRIBUTES`."""
+    """Return a class of the same parents, as far as they are ours, with the same constructor."""
     parents = [_value(base, module) for base in node.bases]
     ours = tuple(parent for parent in parents if parent is not Outside)
     if node.decorator_list or node.keywords or (ours and len(ours) < len(parents)):
@@ -149,9 +150,4 @@ def _class(node: ast.ClassDef, module: str) -> type:
         if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
             inner["__init__"] = _function(statement, module)
             inner["passes_on"] = statement.args.vararg is not None or statement.args.kwarg is not None
-        elif isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
-            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            for target in targets:
-                if isinstance(target, ast.Name) and target.id in ATTRIBUTES:
-                    inner[target.id] = _value(statement.value, module)
     return type(node.name, ours, inner)

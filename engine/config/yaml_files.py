@@ -21,7 +21,7 @@ class Source:
 
     label: str
     values: dict[str, Any] = field(default_factory=dict)
-    is_recorded: bool = False  # in a checkpoint: nobody is told to write it otherwise
+    is_quiet: bool = False  # defaults and checkpoints, which nobody is told to write otherwise
 
 
 class _Refused(yaml.constructor.ConstructorError):

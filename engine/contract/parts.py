@@ -28,6 +28,7 @@ class Parts:
     tasks: Mapping[str, type["Task"]]
     data: Mapping[str, Callable[..., Any]]
     own_data: Sequence[Any]  # data modules for a folder; the first whose `reads(path)` is true is taken
+    defaults: Path  # the folder of TASK.yaml, the default options of each task
     optimisers: Mapping[str, Callable[..., Any]] = field(default_factory=lambda: _optim().OPTIMISERS)
     training_options: Callable[..., Any] = field(default_factory=lambda: _optim().training_options)
 

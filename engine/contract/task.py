@@ -12,6 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torchmetrics import Metric
 
+from engine.config.defaults import read_defaults
+from engine.config.yaml_files import nest
 from engine.contract.allocation import AllocationLimit
 from engine.contract.backbone import Backbone
 from engine.contract.errors import UserError
@@ -92,11 +94,6 @@ class Task(pl.LightningModule):
     # Why that metric is not a number, where it is not one.
     unmeasured: ClassVar[str] = "the images, their targets or the network's outputs are not finite numbers"
     newest_is_best: bool = False  # whether the newest weights are kept instead, where no metric knows better
-    # What a run of the task does by default, by dotted option. Options of a section hold while its name does, those of
-    # the head while the backbone's does too: another backbone starts from its own and the head's defaults.
-    recipe: ClassVar[Mapping[str, Any]]
-    # What holds instead for other data than the recipe's. Of that data it can say `batch_size`, which all have.
-    elsewhere: ClassVar[Mapping[str, Any]] = {}
     takes_any_size: ClassVar[bool] = False  # whether it is asked about whole images, and not about fitted ones
     # The share of images of which an exported file may say something else, where the last bit of a number decides.
     undecided: ClassVar[float] = 0.0
@@ -118,13 +115,9 @@ class Task(pl.LightningModule):
 
     @classmethod
     def default_parts(cls) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the backbone and the head of the task's recipe: `name` and options of each."""
-        parts: dict[str, dict[str, Any]] = {"backbone": {}, "head": {}}
-        for key, value in cls.recipe.items():
-            section, _, option = key.partition(".")
-            if section in parts:
-                parts[section][option] = value
-        return parts["backbone"], parts["head"]
+        """Return the backbone and the head of the task's defaults: `name` and options of each."""
+        defaults = nest(read_defaults(cls).values)
+        return defaults["backbone"], defaults["head"]
 
     def set_up(self, **plain: Any) -> None:
         """Save the hyperparameters, plain values by name, and build the backbone and the head that they describe.
@@ -132,11 +125,12 @@ class Task(pl.LightningModule):
         Raises:
             UserError: a name, an option or a value that does not exist, or a head of another kind.
         """
-        backbone, head = self.default_parts()
-        if plain["backbone"] is None and plain["head"] is None:
-            plain |= {"backbone": backbone, "head": head}
-        plain["backbone"] = {"name": backbone["name"], **(plain["backbone"] or {})}
-        plain["head"] = {"name": head["name"], **(plain["head"] or {})}
+        if not all("name" in (plain[part] or {}) for part in ("backbone", "head")):  # a checkpoint has both names
+            backbone, head = self.default_parts()
+            if plain["backbone"] is None and plain["head"] is None:
+                plain |= {"backbone": backbone, "head": head}
+            plain["backbone"] = {"name": backbone["name"], **(plain["backbone"] or {})}
+            plain["head"] = {"name": head["name"], **(plain["head"] or {})}
         plain["optim"] = {"name": "adamw", **(plain["optim"] or {})}
         for key in ("class_names", "image_size", "mean", "std"):
             plain[key] = list(plain[key])

@@ -107,7 +107,7 @@ def configuration(
     """
     if "run" not in checkpoint:
         raise UsageError(f"{path} does not say what it was trained on: it was not left by a training run")
-    own = Source(path, recorded(checkpoint["run"]["config"], path), is_recorded=True)
+    own = Source(path, recorded(checkpoint["run"]["config"], path), is_quiet=True)
     # Machines, processes and limits were those of training.
     own.values = {k: v for k, v in own.values.items() if "." in k or k in KEPT}
     own.values.pop("data.num_workers", None)  # how many processes are started here, a file does not decide

@@ -10,6 +10,7 @@ import jinja2
 import markupsafe
 
 from engine.config.config import resolve
+from engine.config.defaults import read_defaults
 from engine.config.yaml_files import SECTIONS, Source, flatten, plain, read_config_file
 from engine.contract.parts import parts
 from engine.contract.registry import printable
@@ -177,15 +178,15 @@ def read_settings(folder: Path) -> dict[str, Any]:
 def defaults_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the defaults of a configuration's options, given the names in it; {} where there are none such.
 
-    The names themselves are compared with those of the task's recipe.
+    The names themselves are compared with the task's own.
     """
     names = {f"{section}.name": settings.get(f"{section}.name") for section in SECTIONS}
     try:
         config, _ = resolve([Source("the run", names)])
-        recipe = parts().tasks[str(names["task.name"])].recipe
+        usual = read_defaults(parts().tasks[str(names["task.name"])]).values
     except (UsageError, KeyError):
         return {}
     defaults = flatten(plain(config))
-    defaults |= {key: recipe[key] for key in names if key in recipe}
+    defaults |= {key: usual[key] for key in names if key in usual}
     defaults["precision"] = defaults.get("precision") or best_precision(str(settings.get("accelerator", "auto")))
     return defaults

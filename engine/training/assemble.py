@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from engine.config.config import check_derived
+from engine.config.defaults import read_defaults
 from engine.config.options import trainer_options
 from engine.config.yaml_files import SECTIONS
 from engine.contract.data import ImageDataModule
@@ -217,7 +218,7 @@ def trainer_arguments(config: dict[str, Any]) -> dict[str, Any]:
     """Return the Trainer's arguments, having settled in `config` those that depend on the task or the machine."""
     limited = config["max_steps"] != -1 or config["max_time"] is not None
     if config["max_epochs"] is None and not limited:
-        config["max_epochs"] = parts().tasks[config["task"]["name"]].recipe["max_epochs"]
+        config["max_epochs"] = read_defaults(parts().tasks[config["task"]["name"]]).values["max_epochs"]
     if config["precision"] is None:
         config["precision"] = best_precision(config["accelerator"])
     arguments = {option.key: config[option.key] for option in trainer_options()}

@@ -48,26 +48,6 @@ class LitDetector(Task):
     best_metric = "val/map"
     best_is_highest = True
     unmeasured = "none of them has an object"
-    recipe: ClassVar[Mapping[str, Any]] = {
-        "data.name": "digits",
-        "data.batch_size": 32,
-        "backbone.name": "cnn",
-        "backbone.widths": [16, 32, 64, 128],  # the first two as in the classifier of digits, whose weights then fit
-        "head.name": "yolox",
-        "head.width": 48,
-        "optim.name": "adamw",
-        "optim.lr": 0.003,
-        "max_epochs": 3,
-    }
-    elsewhere: ClassVar[Mapping[str, Any]] = {
-        "data.batch_size": 8,
-        "backbone.widths": [16, 32, 64, 128, 256],
-        "backbone.kernel_size": 3,
-        "head.width": 64,
-        "optim.lr": 0.002,
-        "optim.ema": 0.99,
-        "max_epochs": 60,
-    }
     undecided = 0.005  # a box at the score threshold, or at the least overlap, may be there or not
     columns: ClassVar[Mapping[str, str]] = {
         "class": "text",

@@ -47,18 +47,6 @@ class LitSegmenter(Task):
     best_metric = "val/miou"
     best_is_highest = True
     unmeasured = "no pixel of their masks has a class"
-    recipe: ClassVar[Mapping[str, Any]] = {
-        "data.name": "digits",
-        "data.batch_size": 32,
-        "backbone.name": "cnn",
-        "backbone.widths": [16, 32, 64, 128, 128],
-        "backbone.kernel_size": 3,
-        "head.name": "fcn",
-        "optim.name": "adamw",
-        "optim.lr": 0.01,
-        "max_epochs": 4,
-    }
-    elsewhere: ClassVar[Mapping[str, Any]] = {"data.batch_size": 8, "optim.lr": 0.003, "max_epochs": 50}
     columns: ClassVar[Mapping[str, str]] = {"class": "text", "share": "percent"}
 
     def __init__(

@@ -67,24 +67,6 @@ class LitTranslator(Task):
     head_kind = MapHead
     best_metric = "val/psnr"
     best_is_highest = True
-    recipe: ClassVar[Mapping[str, Any]] = {
-        "data.name": "digit_pairs",
-        "data.batch_size": 100,
-        "backbone.name": "cnn",
-        "backbone.widths": [16, 32],
-        "backbone.kernel_size": 3,
-        "head.name": "unet",
-        "head.width": 16,
-        "optim.name": "adamw",
-        "optim.lr": 0.01,
-        "max_epochs": 3,
-    }
-    elsewhere: ClassVar[Mapping[str, Any]] = {
-        "data.batch_size": 8,
-        "backbone.widths": [16, 32, 64, 128, 128],
-        "optim.lr": 0.002,
-        "max_epochs": 50,
-    }
     columns: ClassVar[Mapping[str, str]] = {"output": "text"}
     takes_any_size = True
 

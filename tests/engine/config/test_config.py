@@ -60,14 +60,14 @@ def test_a_resolved_configuration_written_and_read_again_is_the_same(tmp_path):
     assert resolve([read_config_file(str(path))])[0] == config
 
 
-def test_recipe_of_a_task_holds_for_its_own_backbone_only():
+def test_defaults_of_a_task_hold_for_its_own_backbone_only():
     cnn, mlp = resolved()[0], resolved("--backbone", "mlp")[0]
     assert cnn["backbone"]["padding"] == "valid" and cnn["head"]["grid"] == 4
     assert mlp["head"]["grid"] == 1 and mlp["max_epochs"] == cnn["max_epochs"] and mlp["data"] == cnn["data"]
     assert resolved("--backbone", "cnn")[0] == cnn
 
 
-def test_other_data_than_the_recipes_has_settings_of_its_own_below_what_is_asked_for():
+def test_own_data_has_defaults_of_its_own_below_what_is_asked_for():
     config, remarks = resolved("--task", "detect", "--data", ".")
     assert config["data"]["batch_size"] == 8 and config["backbone"]["widths"] == [16, 32, 64, 128, 256]
     assert config["max_epochs"] == 60 and remarks == [] and "max_digits" not in config["data"]
@@ -75,13 +75,6 @@ def test_other_data_than_the_recipes_has_settings_of_its_own_below_what_is_asked
     assert given["max_epochs"] == 3 and given["data"]["batch_size"] == 4
     assert resolved("--task", "detect", "--data", "digits")[0] == resolved("--task", "detect")[0]
     assert resolved("--data", ".")[0]["head"]["hidden"] == 64 and resolved("--data", ".")[0]["head"]["grid"] == 1
-
-
-def test_what_a_recipe_says_of_its_task_holds(monkeypatch):
-    monkeypatch.setitem(TASKS, "classify", type("Own", (LitClassifier,), {"recipe": {"task.label_smoothing": 0.3}}))
-    assert resolved("--data", "mnist", "--backbone", "cnn", "--head", "dense", "--optim", "sgd")[0]["task"] == {
-        "name": "classify", "label_smoothing": 0.3,
-    }  # fmt: skip
 
 
 def test_a_subclass_has_its_parents_options_and_its_own(monkeypatch):
@@ -244,7 +237,7 @@ def test_former_names_of_options_are_taken_with_a_note(tmp_path):
 
 
 def test_what_a_checkpoint_records_under_former_names_is_taken_silently():
-    recorded = Source("run a", {"task.name": "detect", "head.most": 7}, is_recorded=True)
+    recorded = Source("run a", {"task.name": "detect", "head.most": 7}, is_quiet=True)
     config, remarks = resolve([recorded, Source("command line", {"head.max_detections": "8"})])
     assert config["head"]["max_detections"] == 8 and remarks == []
 

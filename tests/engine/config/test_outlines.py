@@ -38,6 +38,7 @@ def test_there_are_outlines_of_the_same_parts(outlined):
 
 MINE = """
 import functools
+from pathlib import Path
 import other
 from other import nn, wrap
 from engine.contract.parts import Parts, hand_over
@@ -59,7 +60,7 @@ class Small(Net):
 
 def make(in_channels: int, width: int = 3) -> nn.Module: ...
 
-hand_over(Parts({"small": Small, "half": functools.partial(make, width=4)}, None, {}, {}, {}, ()))
+hand_over(Parts({"small": Small, "half": functools.partial(make, width=4)}, None, {}, {}, {}, (), Path(__file__)))
 """
 
 
@@ -104,9 +105,11 @@ def write(tmp_path, monkeypatch):
 
 
 def test_a_project_is_read_without_running_it(write):
-    own = outlines.parts_in_source(write(MINE))
+    name = write(MINE)
+    own = outlines.parts_in_source(name)
     assert own.backbones["small"].__init__.__defaults__ == (2,) and "how deep" in own.backbones["small"].__doc__
     assert own.backbones["half"].keywords == {"width": 4}
+    assert own.defaults.name == f"{name}.py"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from engine.config.defaults import read_defaults
 from project.tasks import TASKS
 from tests.tiny import run_script
 
@@ -20,7 +21,7 @@ COMMON = ["--wandb", "disabled", "--precision", "32-true", "--accelerator", "cpu
 @pytest.mark.parametrize("task", TASKS)
 def test_a_run_of_two_processes_goes_on_exactly(workplace, task):
     """The cut is a limit on steps within the second epoch, lifted when the run goes on."""
-    data = DATA[TASKS[task].recipe["data.name"]]
+    data = DATA[read_defaults(TASKS[task]).values["data.name"]]
     if task in ("segment", "detect"):
         data = [*data, "--data.batch_size", 4]
     options = ["--task", task, *data, *EXTRA.get(task, []), *COMMON, "--devices", 2, "--strategy", "ddp"]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from engine.config.defaults import read_defaults
 from engine.contract.parts import build_data, find_data
 from engine.contract.registry import options_of
 from project.data import DATA
@@ -135,6 +136,6 @@ def test_data_for_other_tasks_is_refused(name, kind):
         build_data(name, kind, 0)
 
 
-def test_every_tasks_recipe_names_data_for_it():
+def test_every_tasks_defaults_name_data_for_it():
     for task in TASKS.values():
-        assert task.takes in DATA[task.recipe["data.name"]].tasks
+        assert task.takes in DATA[read_defaults(task).values["data.name"]].tasks
