@@ -1,9 +1,12 @@
-"""What every task shares: its optimiser and schedule, its training metrics, how it is rebuilt from a file."""
+"""What every task shares: its optimiser and schedule, its training metrics, how it is rebuilt from a file.
+
+Its answers are in engine.contract.answers.
+"""
 
 import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import lightning.pytorch as pl
@@ -15,10 +18,10 @@ from torchmetrics import Metric
 from engine.config.defaults import read_defaults
 from engine.config.yaml_files import nest
 from engine.contract.allocation import AllocationLimit
+from engine.contract.answers import Answers
 from engine.contract.backbone import Backbone
 from engine.contract.errors import UserError
 from engine.contract.heads import Head
-from engine.contract.mistakes import Mistake
 from engine.contract.optim import Course, Scheduled, build_optimiser, rate_factor
 from engine.contract.parts import build_backbone, build_head, check_head_kind, parts, weights_not_fetched
 from engine.contract.registry import brief, check_options, options_of
@@ -78,7 +81,7 @@ def build_parts(hparams: Mapping[str, Any]) -> tuple[Backbone, Any]:
         return body, build_head(channels=body.channels, strides=body.strides, num_outputs=outputs, **hparams["head"])
 
 
-class Task(pl.LightningModule):
+class Task(Answers, pl.LightningModule):
     """A LightningModule that can be rebuilt from its checkpoint alone.
 
     A subclass takes plain values only and hands them to `set_up`; among them are `class_names`, `in_channels`,
@@ -94,10 +97,6 @@ class Task(pl.LightningModule):
     # Why that metric is not a number, where it is not one.
     unmeasured: ClassVar[str] = "the images, their targets or the network's outputs are not finite numbers"
     newest_is_best: bool = False  # whether the newest weights are kept instead, where no metric knows better
-    takes_any_size: ClassVar[bool] = False  # whether it is asked about whole images, and not about fitted ones
-    # The share of images of which an exported file may say something else, where the last bit of a number decides.
-    undecided: ClassVar[float] = 0.0
-    columns: ClassVar[Mapping[str, str]]  # of the table of predictions: 'text', 'percent' or 'pixels', by name
     backbone: Backbone
     head: Any  # a Head of the kind that the task needs
 
@@ -511,64 +510,3 @@ class Task(pl.LightningModule):
     def measured_by_class(self) -> dict[str, Any]:
         """Return what the test measures of each class, by MEASURE/CLASS."""
         return {}
-
-    def outputs(self, images: Tensor) -> dict[str, Tensor]:
-        """Return what the network says in the end, as tensors (N, ...) by name: what is exported.
-
-        Those called `probabilities` have their classes in dimension 1.
-        No shape may depend on what is in a tensor, nor may anything be looked at as a number: it becomes a graph.
-
-        Args:
-            images: normalised (N, C, h, w), fitted to the task's `image_size`; or whole, for one that takes any size.
-        """
-        raise NotImplementedError
-
-    # These are asked of a task without a network, too: of the task they know its `hparams` alone.
-
-    def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
-        """Return what a person wants to know of each image, as plain values; besides, there may be a `mask` (H, W) of
-        class numbers or an `image` (K, H, W), both of uint8.
-
-        Args:
-            outputs: what `outputs` returned for N images.
-            sizes: (H, W) of each in its file; positions in an answer are in pixels of that.
-        """
-        raise NotImplementedError
-
-    def rows(self, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return an answer as rows of a table with at least the task's `columns`."""
-        raise NotImplementedError
-
-    def draw(self, image: Tensor, answer: Mapping[str, Any]) -> Tensor:
-        """Return a picture of an answer on its image: uint8 (3, H, W) to uint8 (3, H, W)."""
-        raise NotImplementedError
-
-    # ---- what a task may have besides: for the comparison of an exported file, and for the report of a run ----
-
-    def in_order_of(self, outputs: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return outputs in the order of others for the same images, where rounding may have changed it.
-
-        It is asked of a task without a network, too.
-        """
-        return outputs
-
-    def side_by_side(self, images: Tensor, targets: Any) -> dict[str, Tensor]:
-        """Return pictures (N, 3, h, w) of uint8 to look at beside each other, by title, for a batch; or none.
-
-        Args:
-            images: normalised (N, C, H, W).
-            targets: what belongs to them.
-        """
-        return {}
-
-    def legend(self) -> dict[str, tuple[int, int, int]]:
-        """Return what the colours on those pictures mean, where that is not written there."""
-        return {}
-
-    def confusion(self) -> Tensor | None:
-        """Return how much of each true class (rows) was given which class (columns), of what was measured: (K, K)."""
-        return None
-
-    def worst_mistakes(self) -> list[Mistake]:
-        """Return the worst mistakes in what was measured, the worst first."""
-        return []

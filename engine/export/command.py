@@ -150,7 +150,7 @@ class Comparison:
         limits = {name: self._limit(name) for name in apart}
         differs = torch.stack([apart[name] > limit for name, limit in limits.items()])  # (outputs, images)
         number, total = int(differs.any(dim=0).sum()), differs.shape[1]
-        if number > int(self.original.task.undecided * total):
+        if number > int(self.original.task.rounding_share * total):
             name = list(apart)[int(differs.sum(dim=1).argmax())]
             raise UserError(
                 f"{name} differs from the checkpoint's by up to {apart[name].max():.2g} where {limits[name]:.2g} is "
@@ -163,7 +163,7 @@ class Comparison:
             for name, values in apart.items()
         ]
         if number:
-            lines.append(f"undecided       {number:,} of {total:,} images, where the last bit of a number decides")
+            lines.append(f"rounding        decides in {number:,} of {total:,} images, which differ")
         if self.decisions:
             what = "images" if self.decisions == total else "pixels"
             lines.append(f"same class      {self.same:,} of {self.decisions:,} {what}")

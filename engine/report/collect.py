@@ -108,7 +108,7 @@ class Collect(Callback):
         try:
             with torch.no_grad(), torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext():
                 for i, before in zip(chosen, [None, *chosen], strict=False):
-                    rows = pl_module.side_by_side(images[i : i + 1], targets[i : i + 1])
+                    rows = pl_module.pictures(images[i : i + 1], targets[i : i + 1])
                     for title, row in rows.items() if i != before else ():
                         self._samples[title] = joined(self._samples.get(title, row[:0].cpu()), row.cpu())
         except Exception as error:

@@ -127,7 +127,7 @@ class LitClassifier(Task):
     def draw(self, image: Tensor, answer: Mapping[str, Any]) -> Tensor:
         return draw_caption(image, f"{answer['class']} {answer['probability']:.0%}")
 
-    def side_by_side(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def pictures(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         names = self.hparams["class_names"]
         classes, probabilities = self.predict(images)
         texts = [

@@ -48,7 +48,7 @@ class LitDetector(Task):
     best_metric = "val/map"
     best_is_highest = True
     unmeasured = "none of them has an object"
-    undecided = 0.005  # a box at the score threshold, or at the least overlap, may be there or not
+    rounding_share = 0.005  # a box at the score threshold, or at the least overlap, may be there or not
     columns: ClassVar[Mapping[str, str]] = {
         "class": "text",
         "score": "percent",
@@ -195,7 +195,7 @@ class LitDetector(Task):
         texts = [f"{o['class']} {o['score']:.0%}" for o in objects]
         return draw_boxes(image, boxes, [names.index(o["class"]) for o in objects], texts)
 
-    def side_by_side(self, images: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    def pictures(self, images: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         # Enlarged before boxes are drawn: lines and names are then as fine as the picture.
         seen = as_shown(self.seen(images))
         factor = seen.shape[-1] // images.shape[-1]

@@ -155,7 +155,7 @@ class LitSegmenter(Task):
     def draw(self, image: Tensor, answer: Mapping[str, Any]) -> Tensor:
         return draw_masks(image, answer["mask"], self._colours())
 
-    def side_by_side(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def pictures(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         seen = self.seen(images)
         masks = {"truth": targets.cpu(), "output": self(images).argmax(dim=1).cpu()}
         colours = self._colours()

@@ -236,6 +236,6 @@ class LitTranslator(Task):
         made: Tensor = answer["image"]
         return made.expand(3, -1, -1)
 
-    def side_by_side(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def pictures(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         shown = {"source": self.restore(images), "output": self.translate(images), "target": targets}
         return {title: in_colour(image) for title, image in shown.items()}

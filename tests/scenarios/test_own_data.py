@@ -170,7 +170,7 @@ def test_samples_are_pictured_as_training_goes_on(reports):
         assert pixels(f"checkpoints/a/{path}").shape[0] == 3 * (4 * 48 + 4)  # rows of images, enlarged four times
     whole = read_checkpoint("checkpoints/a/last.ckpt")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LitTranslator, "side_by_side", lambda self, images, targets: {})
+        patch.setattr(LitTranslator, "pictures", lambda self, images, targets: {})
         run("translate", "--name", "b", "--data.num_workers", "0", "--max_epochs", "12", "--limit_train_batches", "1")
     assert not Path("checkpoints/b/samples").exists()
     assert differences(whole, read_checkpoint("checkpoints/b/last.ckpt")) == []  # pictures change nothing

@@ -109,7 +109,7 @@ def test_a_classifiers_shows_what_it_confuses(workplace):
 @pytest.mark.parametrize("sizes", [[8, 8, 8], [30], [1] * 40, [3], [4, 4]])
 def test_samples_are_spread_over_all_images(tmp_path, sizes):
     task = LitClassifier()
-    task.side_by_side = lambda images, targets: {"a": images.to(torch.uint8).expand(-1, 3, 2, 2)}
+    task.pictures = lambda images, targets: {"a": images.to(torch.uint8).expand(-1, 3, 2, 2)}
     collect = Collect(tmp_path, SimpleNamespace())
     images = torch.arange(sum(sizes)).view(-1, 1, 1, 1)
     for number, batch in enumerate(images.split(sizes)):
@@ -175,7 +175,7 @@ def fail(*arguments, **options):
     ("owner", "method", "note"),
     [
         ("engine.report.write.figures.write_curves", None, "note: no report (no such luck)"),
-        (LitClassifier, "side_by_side", "note: not all of what the network answers is shown (no such luck)"),
+        (LitClassifier, "pictures", "note: not all of what the network answers is shown (no such luck)"),
         (LitClassifier, "confusion", "note: not all of what the network answers is shown (no such luck)"),
     ],
 )
@@ -232,7 +232,7 @@ def test_a_rehearsal_has_none_and_draws_nothing(monkeypatch, capsys):
 class LitPlain(LitClassifier):
     """A task of somebody's own, that has nothing for the report."""
 
-    side_by_side, confusion, worst_mistakes = Task.side_by_side, Task.confusion, Task.worst_mistakes
+    pictures, confusion, worst_mistakes = Task.pictures, Task.confusion, Task.worst_mistakes
 
 
 def test_a_task_that_shows_nothing_has_one_too(workplace, monkeypatch):

@@ -186,7 +186,7 @@ def test_what_it_shows_in_a_report_is_pictures_of_one_size_and_counts(name):
     task.reset_measures()
     with torch.no_grad():
         task.measure(images, targets)
-        rows = task.side_by_side(images, targets)
+        rows = task.pictures(images, targets)
     assert len({row.shape for row in rows.values()}) <= 1
     assert all(row.dtype == torch.uint8 and row.shape[:2] == (4, 3) for row in rows.values())
     counts = task.confusion()
