@@ -2,12 +2,15 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
 MEMINFO = Path("/proc/meminfo")
+# macOS has os.fork too, but its libraries do not survive it.
+FORKS = sys.platform == "linux" and hasattr(os, "fork")
 
 
 def available_cores(own_cgroups: Path = OWN_CGROUPS, cgroups: Path = CGROUPS) -> int:

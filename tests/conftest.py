@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from engine.report import main, write
+from engine.resume.stops import SIGNALS
 from tests.tiny import at_tiny, no_report
 
 torch.set_num_threads(1)  # tiny networks: more threads only wait for each other
@@ -23,7 +24,7 @@ def process_state() -> dict[str, Any]:
     """Return what a test could leave behind for the next one; tests run in any order."""
     return {
         "current folder": os.getcwd(),
-        "signal handlers": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)],
+        "signal handlers": [signal.getsignal(number) for number in SIGNALS],
         "threads of torch": torch.get_num_threads(),
         "type of new tensors": torch.get_default_dtype(),
         "deterministic operations": torch.are_deterministic_algorithms_enabled(),

@@ -126,4 +126,5 @@ if __name__ == "__main__":  # also in the processes that Lightning starts for a 
     if os.environ.get("TINY_SLOW_SAVES"):
         slow_saves()
     script = ROOT / "scripts" / f"{os.environ['TINY_SCRIPT']}.py"
-    exec(compile(script.read_text(), script, "exec"))  # not by runpy, which would hide this file from Lightning
+    code = compile(script.read_text(encoding="utf-8"), script, "exec")
+    exec(code)  # not by runpy, which would hide this file from Lightning

@@ -2,7 +2,6 @@
 
 import math
 import mmap
-import sys
 from collections.abc import Sequence
 from typing import Literal
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.contract.errors import UserError
-from engine.machine import available_memory
+from engine.machine import FORKS, available_memory
 
 Planes = Sequence[Tensor]
 Spec = tuple[tuple[int, ...], torch.dtype]  # shape and type of one tensor of a sample
@@ -58,7 +57,7 @@ def wants_cache(mode: CacheMode, needed: int, processes: int = 1) -> bool:
     """
     if mode not in ("auto", "ram", "none"):
         raise UserError(f"cache is auto, ram or none, got {mode!r}")
-    if mode == "none" or sys.platform != "linux":  # elsewhere loading processes are not forked, and could not share it
+    if mode == "none" or not FORKS:  # loading processes that are not forked could not share it
         return False
     free = available_memory()
     if mode == "ram" and needed * processes > free:

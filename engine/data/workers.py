@@ -3,12 +3,12 @@
 import multiprocessing
 import os
 import signal
-import sys
 from typing import Any
 
+from engine.machine import FORKS
 from engine.resume.lightning_internals import die_with_parent, report_lost_batches
 
-if sys.platform == "linux":
+if FORKS:
     from multiprocessing.context import ForkContext, ForkProcess
     from multiprocessing.popen_fork import Popen
 
@@ -32,7 +32,7 @@ def context() -> Any:
 
     Only forked processes share a cache with the one that trains.
     """
-    return _Context() if sys.platform == "linux" else None
+    return _Context() if FORKS else None
 
 
 def begin(number: int) -> None:
@@ -45,8 +45,7 @@ def begin(number: int) -> None:
     for name in ("SIGINT", "SIGUSR1", "SIGUSR2"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    linux = sys.platform == "linux"  # where `context` ends a process without SIGTERM
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if linux else signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if FORKS else signal.SIG_DFL)  # a forked one is ended without it
     die_with_parent()  # even if this one hangs
     parent = multiprocessing.parent_process()
     if parent is not None and os.getppid() != parent.pid:  # it ended before that

@@ -88,7 +88,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     temporary = _temporary(path)
     try:
         yield temporary
-        with open(temporary, "rb") as file:
+        with open(temporary, "rb+") as file:  # Windows forces only what it may write
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)

@@ -222,7 +222,7 @@ def die_with_parent() -> None:
 
     Relies on the C library's `prctl`, called through ctypes; nothing happens where there is none.
     """
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
 
 

@@ -13,7 +13,7 @@ from engine.errors import Stopped
 from engine.resume.lightning_internals import set_loader_patience
 
 # What a job scheduler is told to send shortly before a job's time is up: save, and be put back in the queue.
-REQUEUE = (signal.SIGUSR1, signal.SIGUSR2)
+REQUEUE = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))  # not on Windows
 SIGNALS = (signal.SIGTERM, signal.SIGINT, *REQUEUE)
 
 

@@ -200,6 +200,10 @@ class RunFolder:
             shutil.rmtree(self.path, ignore_errors=True)
         self._lock.release()
         self._lock = None
+        if not keep and not hasattr(os, "fork"):  # Windows, which removes no open file, and so not the lock's
+            with contextlib.suppress(OSError):  # another process has it
+                (self.path / LOCK).unlink()
+                self.path.rmdir()
         if not keep and self._made_root:
             with contextlib.suppress(OSError):  # another run is in it
                 self.path.parent.rmdir()

@@ -4,7 +4,6 @@ import json
 import math
 import os
 import platform
-import resource
 import subprocess
 import sys
 import textwrap
@@ -17,6 +16,11 @@ import torch
 
 from engine.resume.checkpoint_file import write_text
 from engine.training.progress import is_of_a_class, measured_rows, percent_or_number
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 NO_BREAK = "\u00a0"
 MAX_CLASSES = 24  # of which each is on the screen; summary.json has all
@@ -62,7 +66,7 @@ def git_state() -> dict[str, Any] | None:
 
     def git(*arguments: str) -> str:
         command = ["git", *options, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True, env=environment)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=5, check=True, env=environment)
         return done.stdout.strip()
 
     try:
@@ -78,9 +82,11 @@ def git_state() -> dict[str, Any] | None:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Return the most memory used so far, in MiB: of the GPU when there is one, else of this process."""
+    """Return the most memory used so far, in MiB: the GPU's if there is one, else this process's (nan on Windows)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    if resource is None:
+        return math.nan
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
