@@ -23,10 +23,10 @@ from engine.config.options import (
     trainer_options,
     type_name,
 )
-from engine.config.yaml_files import SECTIONS, Source, flatten, nest, plain
+from engine.config.yaml_files import SECTIONS, Source, flatten, nest, plain, readings
 from engine.contract.errors import UserError
 from engine.contract.parts import parts
-from engine.contract.registry import brief, closest, fits, look_up
+from engine.contract.registry import as_type, brief, closest, look_up
 from engine.contract.renamed import RENAMED, present_names
 from engine.errors import UsageError
 
@@ -234,8 +234,6 @@ def _all_options(names: Mapping[str, str]) -> Iterator[Option]:
 
 
 def _parse(option: Option, value: Any, label: str) -> Any:
-    import jsonargparse  # a tenth of a second, which --help does without
-
     given = value
     expected = type_name(option.annotation)
     if isinstance(value, str) and expected.startswith("[") and "TEXT" not in expected and "[" not in value:
@@ -244,20 +242,14 @@ def _parse(option: Option, value: Any, label: str) -> Any:
         value = [value]
     elif isinstance(value, str) and expected == "[TEXT, ...]" and not value.startswith("["):
         value = value.split(",")
-    # A parser for each value: one for all options would go through all of them for each.
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument("--value", type=option.annotation)
     try:
-        parsed = plain(parser.parse_object({"value": value})["value"])
-    except Exception as error:
+        parsed = as_type(value, option.annotation, readings=readings)
+    except ValueError as error:
         hint = "; a file to go on from is --ckpt_path" if option.key == "resume" else ""
         if expected == "[TEXT, ...]":
             hint = "; names such as no, yes, null and 12 want quotes"
-        raise UsageError(f"{label}: {option.key} is {expected}, got {brief(given)}{hint}") from error
-    if parsed is None and option.default is not None and not fits(None, option.annotation):
-        raise UsageError(f"{label}: {option.key} is {expected}, got nothing")
-    if any(isinstance(n, int) and abs(n) >= 2**63 for n in (parsed if isinstance(parsed, list) else [parsed])):
-        raise UsageError(f"{label}: {option.key} is a number below 2^63, got {brief(given)}")
+        found = "nothing" if given is None else brief(given)
+        raise UsageError(f"{label}: {option.key} is {expected}, got {found}{hint}") from error
     if isinstance(parsed, float) and not math.isfinite(parsed):
         raise UsageError(f"{label}: {option.key} is a finite number, got {brief(given)}")
     return parsed

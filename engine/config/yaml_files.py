@@ -1,7 +1,9 @@
 """Options in YAML files, and their two forms: nested as in a file, flat by dotted key such as backbone.widths."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 import yaml
@@ -32,7 +34,7 @@ class _Refused(yaml.constructor.ConstructorError):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML of plain values: no Python objects, no key twice, no aliases, and 1e-3 is a number."""
+    """YAML of plain values: no Python objects, no key twice, and no aliases."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -57,6 +59,19 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(node, yaml.ScalarNode):
                 raise
             raise _Refused(f"{brief(node.value)} is no {node.tag.rpartition(':')[2]}", node.start_mark) from error
+
+
+def readings(text: str) -> Iterator[Any]:
+    """Yield the other value that a text stands for in YAML, if any: a number, a truth value, a list, nothing."""
+    if not text.strip() or text.lstrip().startswith("#"):
+        return
+    with contextlib.suppress(yaml.YAMLError, TypeError, RecursionError):
+        meant = yaml.load(text, Loader=_Loader)
+        if isinstance(meant, (bool, int, float, list, dict, NoneType)):
+            yield meant
+        elif text[-1].isdigit():
+            with contextlib.suppress(ValueError):
+                yield float(text)  # 1e-3, a text to YAML
 
 
 def read_config_file(path: str) -> Source:
@@ -124,7 +139,7 @@ def dump(config: Mapping[str, Any]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Turn tuples into lists and jsonargparse's mappings into dictionaries, all the way down."""
+    """Turn tuples into lists and other mappings into dictionaries, all the way down."""
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -87,8 +87,6 @@ def training_options(
         raise UserError(f"warmup is a share of all steps in [0, 1), got {warmup}")
     if not 0 <= ema < 1:
         raise UserError(f"ema is the decay of an average in [0, 1), got {ema}")
-    if schedule not in ("constant", "cosine", "one_cycle"):
-        raise UserError(f"unknown schedule {schedule!r}; choose from constant, cosine, one_cycle")
     return {"weight_decay": weight_decay, "schedule": schedule, "warmup": warmup, "ema": ema}
 
 

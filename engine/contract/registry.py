@@ -1,6 +1,8 @@
 """Look things up by name, and build them from plain values, with errors that say what would have been right."""
 
+import contextlib
 import difflib
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
@@ -76,25 +78,58 @@ def check_options(
             raise UserError(
                 f"{what} has no option {brief(option)}{closest(str(option), valid)}; it takes: {', '.join(valid)}"
             )
-        if not fits(value, valid[option].annotation):
+        try:
+            as_type(value, valid[option].annotation, limit=2**31)
+        except ValueError as error:
             kind = inspect.formatannotation(valid[option].annotation).replace("collections.abc.", "")
-            raise UserError(f"{what}: {option} is {kind}, got {brief(value)}")
+            raise UserError(f"{what}: {option} is {kind}, got {brief(value)}") from error
 
 
-def fits(value: Any, annotation: Any) -> bool:
-    """Whether a plain value is of the type annotated, as far as plain values go; an int is below 2^31."""
+def as_type(
+    value: Any,
+    annotation: Any,
+    limit: int = 2**63,
+    readings: Callable[[str], Iterable[Any]] = lambda text: (),
+) -> Any:
+    """Return a plain value as the type annotated, as far as plain values go: a whole number as a float, for one.
+
+    Args:
+        value: the value.
+        annotation: the type.
+        limit: whole numbers are below it.
+        readings: what else a text can mean; by default it is a text.
+
+    Raises:
+        ValueError: it is of another type.
+    """
+    again = functools.partial(as_type, limit=limit, readings=readings)
     kind, inner = get_origin(annotation), get_args(annotation)
+    for meant in readings(value) if isinstance(value, str) else ():
+        with contextlib.suppress(ValueError):
+            return again(meant, annotation)
     if kind in (Union, UnionType):
-        return any(fits(value, one) for one in inner)
-    if kind is Literal:
-        return any(type(value) is type(one) for one in inner)  # which of them there are, `builder` says better
-    if isinstance(kind, type) and issubclass(kind, Mapping):
-        return isinstance(value, Mapping)
-    if isinstance(kind, type) and issubclass(kind, Iterable):
-        return isinstance(value, (list, tuple)) and all(fits(one, inner[0]) for one in value)
-    if annotation in (int, float):
-        number = isinstance(value, Integral if annotation is int else Real) and not isinstance(value, bool)
-        return number and (annotation is float or abs(value) < 2**31)
-    if annotation in (bool, str, NoneType, None):
-        return isinstance(value, NoneType if annotation is None else annotation)
-    return True  # a type of somebody's own
+        for one in inner:
+            with contextlib.suppress(ValueError):
+                return again(value, one)
+    elif kind is Literal:
+        if any(type(value) is type(one) and value == one for one in inner):
+            return value
+    elif isinstance(kind, type) and issubclass(kind, Mapping):
+        if isinstance(value, Mapping):
+            return {key: again(one, inner[1]) for key, one in value.items()}
+    elif isinstance(kind, type) and issubclass(kind, Iterable):
+        if isinstance(value, (list, tuple)):
+            return [again(one, inner[0]) for one in value]
+    elif annotation is int:
+        if isinstance(value, Integral) and not isinstance(value, bool) and abs(int(value)) < limit:
+            return int(value)
+    elif annotation is float:
+        if isinstance(value, Real) and not isinstance(value, bool):
+            with contextlib.suppress(OverflowError):
+                return float(value)
+    elif annotation in (bool, str, NoneType, None):
+        if isinstance(value, NoneType if annotation is None else annotation):
+            return value
+    else:
+        return value  # a type of somebody's own
+    raise ValueError(f"not {annotation}: {brief(value)}")

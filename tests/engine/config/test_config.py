@@ -42,6 +42,9 @@ def test_values_get_their_types():
     assert config["gradient_clip_val"] == 1.0 and type(config["limit_train_batches"]) is int
     assert resolved("--backbone.widths", "4,8")[0]["backbone"]["widths"] == [4, 8]
     assert resolved("--backbone.widths", "4")[0]["backbone"]["widths"] == [4]
+    mixed = resolved("--devices", "0,1", "--max_time", "{days: 1}", "--data.root", "3", files=[{"devices": [0]}])[0]
+    assert (mixed["devices"], mixed["max_time"], mixed["data"]["root"]) == ("0,1", {"days": 1}, "3")
+    assert resolved("--max_time", "00:12:00:00", "--name", "null")[0]["name"] is None
     for classes in ("left hand,right", '["left hand", "right"]'):
         config, _ = resolved("--data", ".", "--data.classes", classes)
         assert config["data"]["classes"] == ["left hand", "right"]
