@@ -143,11 +143,13 @@ def _class(node: ast.ClassDef, module: str) -> type:
     """Return a class of the same parents, as far as they are ours, with the same constructor."""
     parents = [_value(base, module) for base in node.bases]
     ours = tuple(parent for parent in parents if parent is not Outside)
-    if node.decorator_list or node.keywords or (ours and len(ours) < len(parents)):
+    if node.decorator_list or node.keywords:
         raise Unclear(f"{node.name} in {module}")
     inner: dict[str, Any] = {"__doc__": ast.get_docstring(node), "passes_on": True}
     for statement in node.body:
         if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
             inner["__init__"] = _function(statement, module)
             inner["passes_on"] = statement.args.vararg is not None or statement.args.kwarg is not None
+    if inner["passes_on"] and ours and len(ours) < len(parents):
+        raise Unclear(f"{node.name} in {module} may pass options on to a class that is not seen")
     return type(node.name, ours, inner)

@@ -58,6 +58,12 @@ class Small(Net):
     def __init__(self, in_channels: int, depth: int = 2) -> None:
         other.fail()
 
+class Both(Small, other.Mixin):
+    pass
+
+class Mixed(Small, other.Mixin):
+    def __init__(self, in_channels: int) -> None: ...
+
 def make(in_channels: int, width: int = 3) -> nn.Module: ...
 
 hand_over(Parts({"small": Small, "half": functools.partial(make, width=4)}, None, {}, {}, {}, (), Path(__file__)))
@@ -108,6 +114,7 @@ def test_a_project_is_read_without_running_it(write):
     name = write(MINE)
     own = outlines.parts_in_source(name)
     assert own.backbones["small"].__init__.__defaults__ == (2,) and "how deep" in own.backbones["small"].__doc__
+    assert outlines.outline(name, "Mixed").__init__.__annotations__ == {"in_channels": int}
     assert own.backbones["half"].keywords == {"width": 4}
     assert own.defaults.name == f"{name}.py"
 
@@ -116,7 +123,7 @@ def test_a_project_is_read_without_running_it(write):
     ("old", "new"),
     [
         ('"small": Small', '"small": Net'),  # it hands options on to a class that is not seen
-        ("class Small(Net):", "class Small(Net, other.Mixin):"),
+        ('"small": Small', '"small": Both'),  # one of its parents is not seen
         ("class Small(Net):", "@wrap\nclass Small(Net):"),
         ("def make", "@wrap\ndef make"),
         ('{"small": Small,', '{name: Small for name in "ab"} | {'),
