@@ -15,12 +15,11 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import MNIST
 
-from engine.contract.data import ImageDataModule
+from engine.contract.data import DataModule
 from engine.contract.optim import build_optimiser, rate_factor
 from engine.contract.task import Task
 from engine.data.sampler import mix
 from engine.inference.predict import best_device
-from engine.inputs.images import normalise
 
 
 class LectureNet(nn.Module):
@@ -95,7 +94,7 @@ class LectureLoop:
         return right / len(self.test_loader.dataset)  # type: ignore[arg-type]
 
 
-def bare_fit(data: ImageDataModule, task: Task, config: dict[str, Any]) -> float:
+def bare_fit(data: DataModule, task: Task, config: dict[str, Any]) -> float:
     """Train a task as configured in a loop without Lightning, logs, checks and checkpoints; return its seconds.
 
     It does the arithmetic of a run and nothing else: the same images, augmentation, network, loss, optimiser, schedule
@@ -119,7 +118,7 @@ def bare_fit(data: ImageDataModule, task: Task, config: dict[str, Any]) -> float
         for images, labels in islice(loader, batches):
             images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
             varied = data.augment(images, torch.Generator().manual_seed(mix(data.seed, step, 0)))
-            inputs = normalise(varied, data.mean, data.std)
+            inputs = data.input.prepare(varied)
             with autocast:
                 loss = F.cross_entropy(task(inputs), labels, label_smoothing=smoothing)
             optimiser.zero_grad()
@@ -132,6 +131,6 @@ def bare_fit(data: ImageDataModule, task: Task, config: dict[str, Any]) -> float
         with torch.no_grad(), autocast:
             for images, labels in validation:
                 images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-                right += (task(normalise(images, data.mean, data.std)).argmax(1) == labels).sum()
+                right += (task(data.input.prepare(images)).argmax(1) == labels).sum()
     synchronize(device)
     return time.perf_counter() - start

@@ -141,7 +141,7 @@ def predict(checkpoint: str, root: str, batch_size: int, plain: bool) -> dict[st
         if plain:
             task((batch.float() / 255 - mean) / std).softmax(dim=1).max(dim=1)
         else:
-            task.predict(task.preprocess(batch))
+            task.predict(task.input.prepare(batch))
 
     rates = []
     with torch.inference_mode():

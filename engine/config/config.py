@@ -12,12 +12,12 @@ from typing import Any
 from engine.config.defaults import read_defaults
 from engine.config.options import (
     DEFAULT_TASK,
-    DERIVED,
     INTERNAL,
     OWNED,
     RUN_OPTIONS,
     Option,
     builder_of,
+    derived,
     help_page,
     section_options,
     trainer_options,
@@ -162,7 +162,7 @@ def resolve(sources: Sequence[Source]) -> tuple[dict[str, Any], list[str]]:
                 raise UsageError(_unknown(key, source.label, options, names))
             merged[key] = _parse(options[key], value, source.label)
     values = {key: merged.get(key, plain(option.default)) for key, option in options.items()}
-    return nest({k: v for k, v in values.items() if v is not None or k not in DERIVED}), remarks
+    return nest({k: v for k, v in values.items() if v is not None or k not in derived()}), remarks
 
 
 def _defaults(sources: Sequence[Source]) -> tuple[dict[str, str], Source]:
@@ -260,7 +260,7 @@ def _unknown(key: str, label: str, options: Mapping[str, Option], names: Mapping
     if key in OWNED:
         return f"{label}: {flag} is not an option here: {OWNED[key]}"
     section, _, option = key.partition(".")
-    known = [k for k in options if k not in DERIVED and k not in INTERNAL]
+    known = [k for k in options if k not in derived() and k not in INTERNAL]
     if not option and key in ELSEWHERE:
         return f"{label}: unknown option {flag}; here it is {ELSEWHERE[key]}"
     same = [k for k in known if k.endswith(f".{RENAMED.get(key, key)}")]
@@ -296,7 +296,7 @@ def check_derived(config: dict[str, Any], actual: Mapping[str, Any]) -> None:
     Raises:
         UsageError: a given value differs from the actual one.
     """
-    for key, where in DERIVED.items():
+    for key, where in derived().items():
         section, _, option = key.partition(".")
         given = config[section].pop(option, None)
         if given is not None and key in actual and plain(given) != plain(actual[key]):

@@ -40,6 +40,14 @@ DERIVED: dict[str, str] = {
     "head.channels": "the backbone",
     "head.strides": "the backbone",
 }
+
+
+def derived() -> dict[str, str]:
+    """Return the keys in DERIVED, and those of the inputs of all tasks."""
+    inputs = [task.input_type for task in parts().tasks.values() if hasattr(task, "input_type")]
+    return DERIVED | {f"task.{field}": "the data" for each in inputs for field in each.fields()}
+
+
 # Parameters that are not options at all.
 INTERNAL = {"task.backbone", "task.head", "task.optim", "data.path", "data.known", "backbone.name", "optim.groups"}
 
@@ -162,7 +170,7 @@ def from_signature(builder: Callable[..., Any], prefix: str) -> list[Option]:
     for name, parameter in options_of(builder).items():
         default = None if parameter.default is inspect.Parameter.empty else parameter.default
         annotation = hints.get(name, Any)
-        if parameter.default is inspect.Parameter.empty or f"{prefix}{name}" in DERIVED:
+        if parameter.default is inspect.Parameter.empty or f"{prefix}{name}" in derived():
             annotation, default = annotation | None, None
         found.append(Option(f"{prefix}{name}", annotation, default, texts.get(name, "")))
     return found
@@ -201,7 +209,7 @@ def help_page(names: Mapping[str, str], defaults: Mapping[str, Any], topic: str)
         options = [
             dataclasses.replace(option, default=defaults.get(option.key, option.default))
             for option in section_options(section, names[section])
-            if option.key not in DERIVED
+            if option.key not in derived()
         ]
         by_key |= {option.key: option for option in options}
         pages[section] = [f"--{section} {names[section]}   (choose from {_choices(section)})", *_rows(options)]

@@ -17,6 +17,7 @@ class Answers:
     predict.py, export.py, demo.py and a run's report call these methods.
     """
 
+    names_are: ClassVar[str] = "Classes"  # what class_names are the names of
     columns: ClassVar[Mapping[str, str]]  # of the table of predictions: 'text', 'percent' or 'pixels', by name
     takes_any_size: ClassVar[bool] = False  # whether it takes whole images, and not letterboxed ones
     # The largest share of images for which an exported file may answer something else, because rounding decides there.

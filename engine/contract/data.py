@@ -11,12 +11,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from engine.contract.errors import UserError
+from engine.contract.input import Input
 from engine.contract.registry import brief, is_count
 from engine.data import workers
 from engine.data.sampler import EpochBatchSampler, mix
 from engine.data.samples import SampleStore
 from engine.data.store import collate
-from engine.inputs.images import normalise
+from engine.inputs.image_input import ImageInput
 from engine.inputs.letterbox import IGNORE as IGNORE
 from engine.machine import available_cores
 from engine.resume.lightning_internals import batches_begun, batches_begun_in_all, epochs_begun_and_ended
@@ -38,20 +39,18 @@ def part_of(num_images: int, train_size: float) -> int:
     return kept
 
 
-class ImageDataModule(pl.LightningDataModule):
-    """Batches of normalised images for training, validation and test, the same ones after a resume.
+class DataModule(pl.LightningDataModule):
+    """Batches `(inputs, targets)` for training, validation and test, the same ones after a resume.
 
-    Once constructed, a subclass publishes `tasks`, `in_channels`, `image_size`, `class_names`, `mean` and `std`, and
-    `has_training`, `has_validation` or `has_test` where that is not so. It fills `stores` (by stage: 'train', 'val',
-    'test') in `setup`, and may override `augment`, which varies a whole batch on its device; a `SampleStore` varies its
-    samples one by one.
+    Once constructed, a subclass publishes `tasks`, `input` and `class_names`, and `has_training`, `has_validation` or
+    `has_test` where that is not so. It fills `stores` (by stage: 'train', 'val', 'test') in `setup`, and may override
+    `augment`, which varies a whole raw batch on its device; a `SampleStore` varies its samples one by one.
 
-    `tasks` says what its batches `(images, targets)` are for, and so what targets are:
+    `tasks` says what its batches are for, and so what targets are:
         classify: classes (N,) int64.
         segment: masks (N, H, W) int64 of classes, 255 for pixels that do not count.
         detect: for each image a mapping of `boxes` (M, 4) xyxy in pixels and `labels` (M,) int64; M may be 0.
-        translate: images (N, K, H, W) of K channels, which `class_names` names; normalised only to 0..1. `upscale` says
-            how many times its side the source was enlarged by repeating pixels, if it was.
+        translate: images (N, K, H, W) of K channels, which `class_names` names; normalised only to 0..1.
 
     Args:
         batch_size: images a batch and process.
@@ -60,12 +59,7 @@ class ImageDataModule(pl.LightningDataModule):
     """
 
     tasks: tuple[str, ...]
-    in_channels: int
-    image_size: tuple[int, int]
     class_names: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    upscale: int = 1
     has_training: bool = True
     has_validation: bool = True
     has_test: bool = True
@@ -87,29 +81,38 @@ class ImageDataModule(pl.LightningDataModule):
         self._resume_epoch = 0
         self._resume_batches = 0
 
+    @property
+    def input(self) -> Input:
+        """What its batches are prepared with."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a task may have to know of the data, by the name of its parameter."""
+        return {"class_names": self.class_names, **self.input.values()}
+
     def describe(self) -> str:
         """Return a line on what there is to train on."""
         sizes = ", ".join(f"{len(self.stores[stage]):,} {stage}" for stage in self.stores)
         return f"{type(self).__name__.removesuffix('DataModule')}: {sizes or 'not read yet'}"
 
-    def augment(self, images_u8: Tensor, generator: torch.Generator) -> Tensor:
-        """Return a varied version of a training batch (N, C, H, W), drawing from `generator` (on the CPU) alone."""
-        return images_u8
+    def augment(self, raw: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a varied version of a raw training batch (N, ...), drawing from `generator` (on the CPU) alone."""
+        return raw
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment (training only) and normalise a batch of uint8 images that has reached its device."""
-        images, targets = batch
+        """Augment (training only) and prepare a raw batch that has reached its device."""
+        raw, targets = batch
         if self.trainer is not None and self.trainer.training:
             # A stream of its own for each step and process: a resumed run draws what an uninterrupted one drew.
             step = batches_begun_in_all(self.trainer)
             generator = torch.Generator().manual_seed(mix(self.seed, step, self.trainer.global_rank))
-            images = self.augment(images, generator)
-        images = normalise(images, self.mean, self.std)
+            raw = self.augment(raw, generator)
+        prepared = self.input.prepare(raw)
         if isinstance(targets, Tensor) and targets.dtype == torch.uint8:  # smaller until here
             is_mask = targets.ndim == 3
             targets = targets.long() if is_mask else targets.float() / 255
         # In --precision 64, bf16-true and the like the network has another type than float32.
-        return images if self.trainer is None else self.trainer.precision_plugin.convert_input(images), targets
+        return prepared if self.trainer is None else self.trainer.precision_plugin.convert_input(prepared), targets
 
     def train_dataloader(self) -> DataLoader[Batch]:
         sampler = self._sampler(
@@ -197,3 +200,24 @@ class ImageDataModule(pl.LightningDataModule):
                 f"the run stopped after {state_dict['batches']} of an epoch's {state_dict['of']} batches, and an epoch "
                 f"now has {now}: resume with as many images per step, --data.batch_size times processes, as it had"
             )
+
+
+class ImageDataModule(DataModule):
+    """Batches of normalised images (N, C, H, W): see `DataModule`.
+
+    Once constructed, a subclass publishes `tasks`, `in_channels`, `image_size`, `class_names`, `mean` and `std`; and,
+    for translation, `upscale`: how many times its side the source was enlarged by repeating pixels, if it was.
+    """
+
+    in_channels: int
+    image_size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    upscale: int = 1
+
+    @property
+    def input(self) -> ImageInput:
+        return ImageInput(self.in_channels, self.image_size, self.mean, self.std)
+
+    def facts(self) -> dict[str, Any]:
+        return {**super().facts(), "upscale": self.upscale}

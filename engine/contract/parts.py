@@ -13,8 +13,9 @@ from engine.contract.registry import check_options, look_up, options_of
 
 if TYPE_CHECKING:
     from engine.contract.backbone import Backbone
-    from engine.contract.data import ImageDataModule
+    from engine.contract.data import DataModule
     from engine.contract.heads import Head
+    from engine.contract.input import Input
     from engine.contract.task import Task
 
 
@@ -73,20 +74,23 @@ def weights_not_fetched() -> Iterator[None]:
         _fetching.reset(token)
 
 
-def build_backbone(name: str, in_channels: int, image_size: Sequence[int], **options: Any) -> "Backbone":
-    """Build a backbone by name for images of `in_channels` channels and `image_size` = (H, W) pixels.
+def build_backbone(name: str, input: "Input", **options: Any) -> "Backbone":
+    """Build a backbone by name for an input, of which it is told what its constructor names.
 
     Raises:
-        UserError: no such backbone, or an option or value that it does not take.
+        UserError: no such backbone, one for another input, or an option or value that it does not take.
         OSError: its pretrained weights cannot be had.
     """
     builder = parts().find_backbone(name)
-    check_options(f"backbone {name}", options, builder, ("in_channels", "image_size", "name"))
+    known = input.for_backbone()
+    check_options(f"backbone {name}", options, builder, (*known, "name"))
+    takes = getattr(getattr(builder, "func", builder), "takes", "images")
+    if takes != input.form:
+        raise UserError(f"backbone {name} takes {takes}, and {input.word} come as {input.form}: choose another")
     if not _fetching.get():
         options.pop("pretrained", None)
-    if "image_size" in options_of(builder):
-        options["image_size"] = image_size
-    built: Backbone = builder(in_channels=in_channels, **options)
+    options |= {key: value for key, value in known.items() if key in options_of(builder)}
+    built: Backbone = builder(**options)
     return built
 
 
@@ -154,7 +158,7 @@ def own_data(path: Path) -> Any:
     return next(module for module in parts().own_data if module.reads(path))
 
 
-def find_data(name: str) -> Callable[..., "ImageDataModule"]:
+def find_data(name: str) -> Callable[..., "DataModule"]:
     """Return the constructor of a data module: one of ours by name, or that of folders for a path.
 
     Raises:
@@ -168,7 +172,7 @@ def find_data(name: str) -> Callable[..., "ImageDataModule"]:
         raise UserError(f"{error}; or give the path of a folder") from error
 
 
-def build_data(name: str, task: str, seed: int, known: Any = None, **options: Any) -> "ImageDataModule":
+def build_data(name: str, task: str, seed: int, known: Any = None, **options: Any) -> "DataModule":
     """Build a data module by name, or for a path, whose batches are those of `task`: classify, segment, ...
 
     `seed` determines the order of training and its augmentation. `known` is what a checkpoint says of its files.

@@ -5,8 +5,9 @@ Its answers are in engine.contract.answers.
 
 import contextlib
 import dataclasses
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import lightning.pytorch as pl
@@ -20,63 +21,43 @@ from engine.config.yaml_files import nest
 from engine.contract.allocation import AllocationLimit
 from engine.contract.answers import Answers
 from engine.contract.backbone import Backbone
+from engine.contract.data import DataModule
 from engine.contract.errors import UserError
 from engine.contract.heads import Head
+from engine.contract.input import Input
 from engine.contract.optim import Course, Scheduled, build_optimiser, rate_factor
 from engine.contract.parts import build_backbone, build_head, check_head_kind, parts, weights_not_fetched
 from engine.contract.registry import brief, check_options, options_of
 from engine.contract.renamed import present_names
-from engine.inputs.drawing import in_colour
-from engine.inputs.image_files import letterboxed
-from engine.inputs.images import denormalise, normalise
+from engine.inputs.image_input import ImageInput
 from engine.machine import available_memory
 from engine.resume.checkpoint_file import read_checkpoint
 from engine.resume.lightning_internals import batches_begun, epochs_begun_and_ended, set_rates, share_images_ourselves
 
-LONGEST_SIDE = 2**15  # pixels of an image
-MAX_PIXELS = 2**26  # of an image
-MAX_CHANNELS = 4096  # of an image
 LONGEST_NAME = 1000  # characters of a class's
-ABOUT_IMAGES = ("in_channels", "image_size", "mean", "std", "upscale")  # equal in a network and in its data
 SLACK = 2**28  # bytes that a network may take beyond what follows from its file
 KEPT = ("params", "fused")  # what a resumed optimiser keeps: its state is laid out for it
 
 
-def check_described(hparams: Mapping[str, Any]) -> None:
-    """Refuse a description of images and classes that none can have; the types are right already.
+def check_class_names(names: Sequence[str]) -> None:
+    """Refuse names of classes that none can have; the types are right already.
 
     Raises:
-        UserError: names the hyperparameter, and what was expected.
+        UserError: says what was expected.
     """
-    names, size, channels = hparams["class_names"], hparams["image_size"], hparams["in_channels"]
     if not names or len(set(names)) < len(names) or max(map(len, names)) > LONGEST_NAME:
         raise UserError(f"class_names are different names of at most {LONGEST_NAME} characters, got {brief(names)}")
-    if len(size) != 2 or min(size) < 1 or max(size) > LONGEST_SIDE or math.prod(size) > MAX_PIXELS:
-        raise UserError(
-            f"image_size is height and width in pixels, 1 to {LONGEST_SIDE:,} each and {MAX_PIXELS:,} together, "
-            f"got {brief(list(size))}"
-        )
-    if not 1 <= channels <= MAX_CHANNELS:
-        raise UserError(f"in_channels is 1 to {MAX_CHANNELS:,}, got {channels}")
-    if not len(hparams["mean"]) == len(hparams["std"]) == channels or not all(
-        math.isfinite(mean) and 0 < std < math.inf for mean, std in zip(hparams["mean"], hparams["std"], strict=True)
-    ):
-        raise UserError(
-            f"mean and std have a number per channel ({channels}), those of std above 0, "
-            f"got {brief(hparams['mean'])} and {brief(hparams['std'])}"
-        )
 
 
-def build_parts(hparams: Mapping[str, Any]) -> tuple[Backbone, Any]:
-    """Return the backbone and the head that hyperparameters describe.
+def build_parts(input: Input, hparams: Mapping[str, Any]) -> tuple[Backbone, Any]:
+    """Return the backbone and the head that hyperparameters describe, for an input.
 
     Raises:
         UserError: a name, an option or a value that does not exist; or memory does not hold the weights.
     """
     too_large = "the network takes {needed} GiB of memory, more than is free: use smaller widths, kernels or images"
     with AllocationLimit(available_memory(), too_large):
-        about_images = {name: hparams[name] for name in ("in_channels", "image_size")}
-        body = build_backbone(**about_images, **hparams["backbone"])
+        body = build_backbone(input=input, **hparams["backbone"])
         outputs = len(hparams["class_names"])
         return body, build_head(channels=body.channels, strides=body.strides, num_outputs=outputs, **hparams["head"])
 
@@ -84,13 +65,14 @@ def build_parts(hparams: Mapping[str, Any]) -> tuple[Backbone, Any]:
 class Task(Answers, pl.LightningModule):
     """A LightningModule that can be rebuilt from its checkpoint alone.
 
-    A subclass takes plain values only and hands them to `set_up`; among them are `class_names`, `in_channels`,
-    `image_size`, `mean` and `std`, which describe the data, and `backbone`, `head` and `optim`. Its `training_step`
+    A subclass takes plain values only and hands them to `set_up`; among them are `class_names` and the fields of its
+    `input_type`, which describe the data, and `backbone`, `head` and `optim`. Its `training_step`
     hands the loss and whatever else it measures to `track`. The methods it has to have are at the end of this class.
     """
 
     task_name: ClassVar[str]
     takes: ClassVar[str]  # which batches: those of classify, segment, detect or translate, see engine.contract.data
+    input_type: ClassVar[type[Input]] = ImageInput  # what it is fed
     head_kind: ClassVar[type[Head]]  # the class of engine.contract.heads that its head has to be of
     best_metric: ClassVar[str]  # the metric by which the best weights are chosen ...
     best_is_highest: ClassVar[bool]  # ... and which way is up
@@ -131,28 +113,39 @@ class Task(Answers, pl.LightningModule):
             plain["backbone"] = {"name": backbone["name"], **(plain["backbone"] or {})}
             plain["head"] = {"name": head["name"], **(plain["head"] or {})}
         plain["optim"] = {"name": "adamw", **(plain["optim"] or {})}
-        for key in ("class_names", "image_size", "mean", "std"):
-            plain[key] = list(plain[key])
-        check_described(plain)
+        check_class_names(plain["class_names"])
+        plain |= {"class_names": list(plain["class_names"]), **self.input_type.of(plain).values()}
         # Plain values only, so that a checkpoint can be read without running anything it contains.
         self.save_hyperparameters(plain, logger=False)
         check_head_kind(plain["head"]["name"], self.head_kind, self.task_name)
-        body, top = build_parts(plain)
-        # Pixel by pixel with all channels together: what convolutions run fastest on.
-        self.backbone = body.to(memory_format=torch.channels_last)
-        self.head = top.to(memory_format=torch.channels_last)
+        body, top = build_parts(self.input, plain)
+        self.backbone = body.to(memory_format=self.input.memory_format)
+        self.head = top.to(memory_format=self.input.memory_format)
         build_optimiser(self, **plain["optim"])  # a wrong option is refused now, not after the data was fetched
 
+    @functools.cached_property
+    def input(self) -> Any:
+        """What it is fed, an `input_type`: it reads files and prepares batches as in training."""
+        return self.input_type.of(self.hparams)
+
+    @classmethod
+    def own_data_options(cls, hparams: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options, by name, under which a folder of somebody's own is read for this network."""
+        return {**cls.input_type.of(hparams).for_own_data(), "classes": hparams["class_names"]}
+
     def setup(self, stage: str) -> None:
-        """Refuse a data module whose images are not those that the network was built for; Lightning calls this first.
+        """Refuse a data module whose inputs are not those that the network was built for; Lightning calls this first.
 
         Raises:
             UserError: names what differs.
         """
         share_images_ourselves(self.trainer)
         data = getattr(self.trainer, "datamodule", None)
-        published = {name: getattr(data, name, None) for name in ("tasks", "class_names", *ABOUT_IMAGES)}
-        kinds, names = published.pop("tasks"), published.pop("class_names")
+        facts = ("class_names", *self.input.fields())
+        # A data module of another kind publishes what it likes.
+        plain = {name: getattr(data, name) for name in facts if hasattr(data, name)}
+        published = data.facts() if isinstance(data, DataModule) else plain
+        kinds, names = getattr(data, "tasks", None), published.pop("class_names", None)
         if kinds is not None and self.takes not in kinds:
             raise UserError(f"task {self.task_name} takes data for {self.takes}, and this is for {', '.join(kinds)}")
         own = self.hparams["class_names"]
@@ -162,38 +155,38 @@ class Task(Answers, pl.LightningModule):
             )
         for name, given in published.items():
             given = list(given) if isinstance(given, tuple) else given
-            if given is not None and given != self.hparams.get(name, given):
+            if given != self.hparams.get(name, given):
                 raise UserError(
                     f"the data's {name} is {given}, and the network's {self.hparams[name]}: build it with the data's"
                 )
 
-    def forward(self, images: Tensor) -> Any:
-        """Return the head's raw outputs for normalised images (N, C, H, W)."""
-        images = images.to(memory_format=torch.channels_last)
-        return self.head(self.backbone(images), (images.shape[-2], images.shape[-1]))
+    def forward(self, inputs: Tensor) -> Any:
+        """Return the head's raw outputs for a prepared batch, such as normalised images (N, C, H, W)."""
+        inputs = inputs.to(memory_format=self.input.memory_format)
+        return self.head(self.backbone(inputs), tuple(inputs.shape[2:]))
 
-    def check_runs_on(self, num_images: int, training: bool) -> None:
-        """Let the network see a batch of blank images, and keep nothing of that.
+    def check_runs_on(self, num: int, training: bool) -> None:
+        """Let the network see a batch of random inputs, and keep nothing of that.
 
         Raises:
-            UserError: its layers cannot take so few images, or such small ones.
+            UserError: its layers cannot take so few inputs, or such small ones.
         """
-        images = torch.zeros(num_images, self.hparams["in_channels"], *self.hparams["image_size"])
+        inputs = self.input.prepare(self.input.example(num, torch.Generator().manual_seed(0)))
         before = {name: buffer.clone() for name, buffer in self.named_buffers()}
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                self.train(training).try_out(images)
+                self.train(training).try_out(inputs)
         except ValueError as error:
             if "Expected more than 1 value per channel" in str(error):  # batch and group normalisation
                 raise UserError(
-                    "a training batch of one image is too small for this network, whose normalisation is left with "
-                    "one value per channel: give a --data.batch_size that leaves no batch of one image, a larger "
-                    "--data.image_size, or --backbone.norm none"
+                    "a training batch of one is too small for this network, whose normalisation is left with one "
+                    f"value per channel: give a --data.batch_size that leaves no batch of one, {self.input.larger}, "
+                    "or --backbone.norm none"
                 ) from error
             if "Expected more than 1 spatial element" in str(error):  # instance normalisation
                 raise UserError(
-                    f"images of {self.hparams['image_size']} are too small for this network, whose normalisation is "
-                    "left with one pixel: give a larger --data.image_size, fewer widths, or another norm"
+                    f"{self.input.word} ({self.input}) are too small for this network, whose normalisation is left "
+                    f"with one value: give {self.input.larger}, fewer widths, or another norm"
                 ) from error
             raise
         finally:
@@ -201,9 +194,9 @@ class Task(Answers, pl.LightningModule):
                 buffer.copy_(before[name])
             self.train()
 
-    def try_out(self, images: Tensor) -> None:
-        """Compute all that a training step computes of normalised images (N, C, H, W) alone."""
-        self(images)
+    def try_out(self, inputs: Tensor) -> None:
+        """Compute all that a training step computes of a prepared batch alone."""
+        self(inputs)
 
     def configure_optimizers(self) -> Any:
         optimiser, training = build_optimiser(self, **self.hparams["optim"])
@@ -282,18 +275,6 @@ class Task(Answers, pl.LightningModule):
                 if weight.grad is not None:
                     weight.grad.mul_(self.trainer.accumulate_grad_batches / counted)
 
-    def preprocess(self, images_u8: Tensor) -> Tensor:
-        """Normalise uint8 images (N, C, H, W) as in training."""
-        return normalise(images_u8, self.hparams["mean"], self.hparams["std"])
-
-    def restore(self, images: Tensor) -> Tensor:
-        """Return normalised images (N, C, H, W) as they were before: floats in 0..1."""
-        return denormalise(images, self.hparams["mean"], self.hparams["std"])
-
-    def seen(self, images: Tensor) -> Tensor:
-        """Return normalised images (N, C, H, W) as a person sees them: uint8 (N, 3, H, W), on the CPU."""
-        return in_colour(self.restore(images)).cpu()
-
     def track(self, count: int, **values: Tensor) -> None:
         """Add a training batch of `count` images to the epoch's means, given each quantity's mean over the batch.
 
@@ -332,13 +313,12 @@ class Task(Answers, pl.LightningModule):
     def predict_image(self, image: Image.Image) -> dict[str, Any]:
         """Return what predict.py says of an image: see `answers`."""
         training = self.training
-        size = None if self.takes_any_size else self.hparams["image_size"]
-        picture = letterboxed(image, self.hparams["in_channels"], size)
+        raw, size = self.input.of_image(image, whole=self.takes_any_size)
         try:
-            outputs = self.eval().outputs(self.preprocess(picture.pixels[None].to(self.device)))
+            outputs = self.eval().outputs(self.input.prepare(raw[None].to(self.device)))
         finally:
             self.train(training)
-        return self.answers(outputs, [picture.size])[0]
+        return self.answers(outputs, [size])[0]
 
     def on_validation_epoch_start(self) -> None:
         self.reset_measures()
@@ -445,7 +425,7 @@ class Task(Answers, pl.LightningModule):
         weights = checkpoint["state_dict"]
         size = sum(value.nbytes for value in weights.values())
         # Measures may keep images besides. A network that was changed on purpose may be larger than its file.
-        max_bytes = 4 * size + 64 * hparams["in_channels"] * math.prod(hparams["image_size"]) + SLACK
+        max_bytes = 4 * size + 64 * math.prod(cls.input_type.of(hparams).shape) + SLACK
         unlike = "the network described takes {needed} GiB of memory, far more than the weights that are there for it"
         limit = AllocationLimit(max_bytes, unlike) if strict and not changes else contextlib.nullcontext()
         with weights_not_fetched(), limit:
@@ -479,7 +459,8 @@ class Task(Answers, pl.LightningModule):
         for name in parameters:
             if name not in complete:
                 raise UserError(f"task {cls.task_name} lacks its hyperparameter {name}")
-        check_described(complete)
+        check_class_names(complete["class_names"])
+        cls.input_type.of(complete)  # refuses what no input can be
         head = complete.get("head")
         if isinstance(head, Mapping) and isinstance(head.get("name"), str) and head["name"] in parts().heads:
             complete["head"] = present_names(head, options_of(parts().heads[head["name"]]), "head")

@@ -58,7 +58,7 @@ class Answers:
             drawing = _decoded(asked["image"])
         except (KeyError, TypeError, ValueError):
             return note("This is no drawing.")
-        size = self.task.hparams["image_size"]
+        size = self.task.input.image_size
         pixels = (like_mnist if asked.get("centre") else scaled)(drawing, size)[None]  # (1, H, W)
         with self.lock, torch.inference_mode():
             answer = self.task.answers(self.model.outputs(pixels[None]), [(size[0], size[1])])[0]
@@ -92,7 +92,7 @@ class Answers:
         if not found:
             return None, note(" ".join(predictions.unreadable).replace(str(path), printable(name)))
         answer = found[0].answer
-        text = note("It looks inverted, dark on light: try to invert it.") if found[0].looks_inverted else ""
+        text = note("It looks inverted, dark on light: try to invert it.") if any(found[0].remarks.values()) else ""
         if "probabilities" in answer:
             best = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
             return None, _bars(best[:MAX_SHOWN]) + text

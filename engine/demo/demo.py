@@ -85,8 +85,8 @@ def make_page(task: Task, checkpoint: dict[str, Any], path: str, folder: Path) -
     # Only now: it reads these as it is imported, and takes seconds.
     from engine.demo.page import build_page, look_of
 
-    size = task.hparams["image_size"]
-    draw = task.task_name == "classify" and task.hparams["in_channels"] == 1 and max(size) <= MAX_DRAWN
+    size = task.input.image_size
+    draw = "probability" in task.columns and task.input.in_channels == 1 and max(size) <= MAX_DRAWN
     config = checkpoint.get("run", {}).get("config", {})
     data = Path(config["data"]["name"]).absolute().name if config else ""
     title = f"{task.task_name}: {data}" if data else task.task_name
@@ -100,14 +100,12 @@ def facts(task: Task, checkpoint: Mapping[str, Any], path: str) -> list[str]:
     names = task.hparams["class_names"]
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     parts = [f"{task.hparams['backbone']['name']} + {task.hparams['head']['name']}"]
-    height, width = task.hparams["image_size"]
-    parts.append(f"{width} x {height} pixels, {'grey' if task.hparams['in_channels'] == 1 else 'colour'}")
+    parts.append(str(task.input))
     best = checkpoint.get("callbacks", {}).get("RunCheckpoints", {})
     if best.get("best_value") is not None:
         value = percent_or_number(best["metric"], float(best["best_value"]))
         parts.append(f"best {best['metric']} {value}, epoch {best['best_epoch'] + 1}")
-    classes = [] if task.takes == "translate" else [f"Classes: {', '.join(names[:MAX_NAMES])}{more}"]
-    return [*classes, ", ".join([*parts, path])]
+    return [f"{task.names_are}: {', '.join(names[:MAX_NAMES])}{more}", ", ".join([*parts, path])]
 
 
 def example_images(task: Task, checkpoint: dict[str, Any], path: str, folder: Path) -> list[Path]:

@@ -129,7 +129,7 @@ def _canvas(answers: Answers) -> None:
     def of_drawing(asked: Any) -> str:  # Gradio marks the function, which a method does not let it do
         return answers.of_drawing(asked)
 
-    height, width = answers.task.hparams["image_size"]
+    height, width = answers.task.input.image_size
     sides = f'width="{CANVAS * width // max(height, width)}" height="{CANVAS * height // max(height, width)}"'
     gr.HTML(
         html_template=f"""<div class="draw"><div><canvas {sides} aria-label="draw here"></canvas><div class="tools">
@@ -143,7 +143,7 @@ def _canvas(answers: Answers) -> None:
 
 def _image(answers: Answers, examples: list[Path], folder: Path) -> None:
     hparams = answers.task.hparams
-    height, width = hparams["image_size"]
+    height, width = answers.task.input.image_size
     has_picture = "probability" not in answers.task.columns
     with gr.Row():
         with gr.Column():
@@ -157,7 +157,7 @@ def _image(answers: Answers, examples: list[Path], folder: Path) -> None:
             )
             if examples:
                 gr.Examples([[str(path)] for path in examples], image, label="Of its test images")
-            invert = gr.Checkbox(label="Invert: swap light and dark", visible=hparams["in_channels"] == 1)
+            invert = gr.Checkbox(label="Invert: swap light and dark", visible=answers.task.input.in_channels == 1)
             letterbox = gr.Checkbox(
                 label=f"Letterbox: scale it to {width} x {height} pixels, as trained on",
                 visible=answers.task.takes_any_size,
@@ -172,7 +172,7 @@ def _image(answers: Answers, examples: list[Path], folder: Path) -> None:
             )
         with gr.Column():
             picture = gr.Image(
-                label="What it shows" if answers.task.task_name != "translate" else "What is made of it",
+                label="Answer",
                 interactive=False,
                 format="png",
                 height=420,

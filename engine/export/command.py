@@ -58,14 +58,14 @@ def main(arguments: list[str]) -> None:
             others = Comparison(*models, given.tolerance)  # another number of images, and another size
             others.add(first[:1])
             if task.takes_any_size:
-                others.add(first[..., :-1, :-3])
+                others.add(task.input.other_size(first))
             others.check()
             comparison = Comparison(*models, given.tolerance)
             for batch in itertools.chain([first], images):
                 comparison.add(batch)
             for line in comparison.check():
                 say(line)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, UserError) as error:
         raise RunError(f"{target} is not written: {one_line(error)}") from error
     say(f"written         {target} ({target.stat().st_size:,} bytes)")
     if kind.is_data:
@@ -75,10 +75,10 @@ def main(arguments: list[str]) -> None:
 def _images(
     path: str, checkpoint: dict[str, Any], task: Task, max_images: int, flags: dict[str, Any]
 ) -> Iterator[Tensor]:
-    """Yield batches of uint8 images (N, C, H, W): test images of what a checkpoint was trained on, or random ones.
+    """Yield raw batches: of the test part of what a checkpoint was trained on, or random ones.
 
     Raises:
-        UsageError: there are no such images where `flags` say they are.
+        UsageError: there is no such data where `flags` say it is.
     """
     try:
         store, which = images_at_hand(path, checkpoint, task, flags)
@@ -86,14 +86,11 @@ def _images(
         if flags:
             raise UsageError(one_line(error)) from error
         number = min(max_images, RANDOM)
-        say(f"compared on     {number} random images: {one_line(error)}")
-        size = (number, task.hparams["in_channels"], *task.hparams["image_size"])
-        yield from torch.randint(0, 256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).split(
-            BATCH
-        )
+        say(f"compared on     {number} random {task.input.word}: {one_line(error)}")
+        yield from task.input.example(number, torch.Generator().manual_seed(0)).split(BATCH)
         return
     number = max(2, min(max_images, len(store)))
-    say(f"compared on     {number:,} of {len(store):,} {which} images")
+    say(f"compared on     {number:,} of {len(store):,} {which} {task.input.word}")
     chosen = torch.linspace(0, len(store) - 1, number).round().long()  # from all over it, as classes may be in order
     for batch in chosen.split(BATCH):
         yield store.__getitems__(batch.tolist())[0]

@@ -18,25 +18,18 @@ from torch import Tensor, nn
 from engine.contract.errors import UserError
 from engine.contract.parts import parts
 from engine.contract.registry import brief, look_up
-from engine.contract.task import LONGEST_SIDE, Task
-from engine.inputs.letterbox import pad_to_multiple
+from engine.contract.task import Task
 from engine.resume.checkpoint_file import first_line
 
 MULTIPLE = "size_multiple"
 VERSION = "1"  # of what is said in a file; a file of another one is refused
-INPUT = "images"
 ROUNDING = 1e-3  # by which a probability may leave 0..1
 PROBABILITIES = "probabilities"  # an output of this name has its classes in dimension 1
-VALUES = "uint8 (N, C, H, W), 0 to 255, channels in the order RGB; normalised inside"
-FITTED = (
-    "upright, scaled into image_size with its proportions kept (bilinear, antialiased), and put in the middle; what is "
-    "left on two sides has the median tone of the image's border"
-)
-WHOLE = "not at all: any height and width that are multiples of size_multiple"
+MAX_MULTIPLE = 2**15  # of a size
 
 
 class Model(NamedTuple):
-    """A task, and what computes its outputs from images of uint8 (N, C, H, W), fitted or whole."""
+    """A task, and what computes its outputs from a raw batch, such as images of uint8 (N, C, H, W)."""
 
     task: Task
     outputs: Callable[[Tensor], dict[str, Tensor]]
@@ -44,13 +37,13 @@ class Model(NamedTuple):
 
 
 class Write(Protocol):
-    """Writes a file that computes what a task does, to be tried on a few images (N, C, H, W) of uint8, two or more.
+    """Writes a file that computes what a task does, to be tried on a raw batch of two or more.
 
     Raises:
         UserError: the network cannot be written in this format.
     """
 
-    def __call__(self, task: Task, images: Tensor, path: Path) -> None: ...
+    def __call__(self, task: Task, raw: Tensor, path: Path) -> None: ...
 
 
 class Read(Protocol):
@@ -60,14 +53,14 @@ class Read(Protocol):
 
 
 class Whole(nn.Module):
-    """A task's network with all that comes before and after it: images of uint8 (N, C, H, W) to named tensors."""
+    """A task's network with all that comes before and after it: a raw batch to named tensors."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()
         self.task = task
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        return self.task.outputs(self.task.preprocess(images))
+    def forward(self, raw: Tensor) -> dict[str, Tensor]:
+        return self.task.outputs(self.task.input.prepare(raw))
 
 
 class About(NamedTuple):
@@ -82,15 +75,15 @@ class About(NamedTuple):
 def of_task(task: Task, device: str) -> Model:
     """Return the model of a task that has its network, on its device."""
     whole = Whole(task)
-    return Model(task, lambda images: whole(images.to(device)), is_program=False)
+    return Model(task, lambda raw: whole(raw.to(device)), is_program=False)
 
 
 def of_program(said: About, compute: Callable[[Tensor], dict[str, Tensor]]) -> Model:
     """Return the model of a graph: its outputs, and a task without a network."""
     task, multiple = said.task.without_network(said.hparams), said.multiple
 
-    def checked(images: Tensor) -> dict[str, Tensor]:
-        found = compute(images)
+    def checked(raw: Tensor) -> dict[str, Tensor]:
+        found = compute(raw)
         if PROBABILITIES in found and found[PROBABILITIES].shape[1:2] != (len(task.hparams["class_names"]),):
             raise UserError(f"{PROBABILITIES} of shape {tuple(found[PROBABILITIES].shape)}")
         for name in (PROBABILITIES, "scores"):
@@ -101,59 +94,59 @@ def of_program(said: About, compute: Callable[[Tensor], dict[str, Tensor]]) -> M
     if not task.takes_any_size:
         return Model(task, checked, is_program=True)
 
-    def outputs(images: Tensor) -> dict[str, Tensor]:
-        """Make images larger on the right and below, as the task does, and cut what is made of them back."""
-        height, width = images.shape[-2:]
-        larger = pad_to_multiple(images, multiple)
-        return {name: value[..., :height, :width] for name, value in checked(larger).items()}
+    def outputs(raw: Tensor) -> dict[str, Tensor]:
+        """Make inputs larger, as the task does, and cut what is made of them back."""
+        found = checked(task.input.padded(raw, multiple))
+        return {name: task.input.cut_back(value, raw) for name, value in found.items()}
 
     return Model(task, outputs, is_program=True)
 
 
-def size_multiple(task: Task) -> int:
-    """Return what H and W have to be multiples of in a graph for images of any size, so that all its maps fit."""
-    return int(task.backbone.strides[-1])
+def size_multiple(task: Task) -> int | None:
+    """Return what each side is a multiple of in a graph for inputs of any size, so that all maps fit; None for one."""
+    return int(task.backbone.strides[-1]) if task.takes_any_size else None
 
 
-def capture(task: Task, images: Tensor) -> torch.export.ExportedProgram:
-    """Return a task's network as a graph for batches of any number, and for images of any size if the task takes them.
+def capture(task: Task, raw: Tensor) -> torch.export.ExportedProgram:
+    """Return a task's network as a graph for batches of any number, and for inputs of any size if the task takes them.
 
     Args:
         task: in evaluation mode, on the CPU.
-        images: two or more images (N, C, H, W) of uint8.
+        raw: a raw batch of two or more.
 
     Raises:
-        UserError: the network has no graph that is the same for all images.
+        UserError: the network has no graph that is the same for all inputs.
     """
-    free: dict[int, Any] = {0: torch.export.Dim("batch")}
-    if task.takes_any_size:
-        multiple = size_multiple(task)
-        free |= {2: multiple * torch.export.Dim("height"), 3: multiple * torch.export.Dim("width")}
-        # Of several cells each way, and not square: a graph is laid out for what holds for these.
-        high, wide = (max(cells, -(-side // multiple)) for cells, side in zip((3, 4), images.shape[-2:], strict=True))
-        images = images.new_zeros(len(images), images.shape[1], high * multiple, (wide + (wide == high)) * multiple)
-    images = images.clone()  # it is written, too, and with it whatever it is a part of
+    axes = task.input.graph(None).axes
+    free: dict[int, Any] = {0: torch.export.Dim(axes[0])}
+    if (multiple := size_multiple(task)) is not None:
+        free |= {place: multiple * torch.export.Dim(axes[place]) for place in range(2, raw.ndim)}
+        # Of several cells each way, and of different sides: a graph is laid out for what holds for these.
+        cells: list[int] = []
+        for least, side in enumerate(raw.shape[2:], start=3):
+            number = max(least, -(-side // multiple))
+            cells.append(number + (number in cells))
+        raw = raw.new_zeros(*raw.shape[:2], *(number * multiple for number in cells))
+    raw = raw.clone()  # it is written, too, and with it whatever it is a part of
     whole = Whole(task).eval()
-    whole(images)  # what is computed once and kept, or looked at once, is so from real images
+    whole(raw)  # what is computed once and kept, or looked at once, is so from real inputs
     try:
-        return torch.export.export(whole, (images,), dynamic_shapes=(free,))
+        return torch.export.export(whole, (raw,), dynamic_shapes=(free,))
     except Exception as error:  # torch has a type for each of its many reasons
         raise UserError(f"the network cannot be made a graph ({first_line(error)})") from error
 
 
 def about(task: Task, names: Sequence[str]) -> dict[str, str]:
     """Return what a file says about itself, text by name, numbers and lists as JSON; `names` are its outputs'."""
-    hparams = dict(task.hparams)
-    shown = {name: hparams[name] for name in ("class_names", "image_size", "mean", "std")}
+    hparams, multiple = dict(task.hparams), size_multiple(task)
+    graph = task.input.graph(multiple)
+    said = {"class_names": hparams["class_names"], **graph.about}
     return {
         "format_version": VERSION,
         "task": task.task_name,
-        **{name: json.dumps(value) for name, value in shown.items()},
-        "channels": json.dumps(hparams["in_channels"]),
-        "input": INPUT,
-        "values": VALUES,
-        "fitting": WHOLE if task.takes_any_size else FITTED,
-        **({MULTIPLE: json.dumps(size_multiple(task))} if task.takes_any_size else {}),
+        **{name: value if isinstance(value, str) else json.dumps(value) for name, value in said.items()},
+        "input": graph.name,
+        **({} if multiple is None else {MULTIPLE: json.dumps(multiple)}),
         "outputs": json.dumps(list(names)),
         "hyperparameters": json.dumps(hparams),
     }
@@ -177,7 +170,7 @@ def read_about(path: Path, said: Mapping[str, str] | None) -> About:
         multiple = json.loads(said.get(MULTIPLE, "1"))
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
             raise UserError(f"its outputs are {brief(names)}")
-        if type(multiple) is not int or not 1 <= multiple <= LONGEST_SIDE:
+        if type(multiple) is not int or not 1 <= multiple <= MAX_MULTIPLE:
             raise UserError(f"its {MULTIPLE} is {brief(multiple)}")
         task = look_up("task", said["task"], parts().tasks)
         return About(task, task.checked(hparams), names, multiple)

@@ -1,6 +1,6 @@
 """ONNX: a graph of standard operations, run by onnxruntime, or by whatever else reads the format."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,25 +11,26 @@ from torch import Tensor
 
 from engine.contract.errors import UserError
 from engine.contract.task import Task
-from engine.export.model import INPUT, Model, about, capture, of_program, read_about, silence
+from engine.export.model import Model, about, capture, of_program, read_about, silence
 from engine.resume.checkpoint_file import first_line
 
 LONGEST_SECONDS = 300  # that a graph with a loop may take for a batch
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
-def write(task: Task, images: Tensor, path: Path) -> None:
+def write(task: Task, raw: Tensor, path: Path) -> None:
     """See `engine.export.model.Write`."""
     import onnx
     import onnxscript  # noqa: F401  torch needs it, and would say so less clearly
 
     with silence():
-        graph = capture(task, images)
+        graph = capture(task, raw)
+        said = task.input.graph(None)
         names = list(graph.call_spec.out_spec.context)
         try:
-            program = torch.onnx.export(graph, dynamo=True, input_names=[INPUT], output_names=names, verbose=False)
+            program = torch.onnx.export(graph, dynamo=True, input_names=[said.name], output_names=names, verbose=False)
             assert program is not None
-            program.rename_axes(_free_sizes(program.model))
+            program.rename_axes(_free_sizes(program.model, said.axes))
             model: Any = program.model_proto
             onnx.helper.set_model_props(model, about(task, names))
             _forget_sources(model)
@@ -39,9 +40,9 @@ def write(task: Task, images: Tensor, path: Path) -> None:
     path.write_bytes(content)
 
 
-def _free_sizes(model: Any) -> dict[Any, str]:
+def _free_sizes(model: Any, axes: Sequence[str]) -> dict[Any, str]:
     """Return names for those sizes of the input that are free, to which torch gives numbers."""
-    named = zip(model.graph.inputs[0].shape, ("batch", "channels", "height", "width"), strict=True)
+    named = zip(model.graph.inputs[0].shape, axes, strict=True)
     return {size: name for size, name in named if not isinstance(size, int)}
 
 
@@ -85,32 +86,33 @@ def read(path: Path, device: str) -> Model:
     said = read_about(path, session.get_modelmeta().custom_metadata_map)
     names, given = said.outputs, {output.name for output in session.get_outputs()}
     inputs = {i.name: i.shape for i in session.get_inputs()}
-    shape = [said.hparams["in_channels"], *said.hparams["image_size"]][: 1 if said.task.takes_any_size else 3]
-    if inputs.keys() != {INPUT} or inputs[INPUT][1 : 1 + len(shape)] != shape or not set(names) <= given:
+    own = said.task.input_type.of(said.hparams)
+    name, shape = own.graph(None).name, list(own.shape)[: 1 if said.task.takes_any_size else None]
+    if inputs.keys() != {name} or inputs[name][1 : 1 + len(shape)] != shape or not set(names) <= given:
         raise UserError(f"{path} has other inputs and outputs than it says")
 
-    def compute(images: np.ndarray) -> list[np.ndarray]:
-        values: list[np.ndarray] = session.run(names, {INPUT: images})
+    def compute(raw: np.ndarray) -> list[np.ndarray]:
+        values: list[np.ndarray] = session.run(names, {name: raw})
         return values
 
-    def compute_in_time(images: np.ndarray) -> list[np.ndarray]:
+    def compute_in_time(raw: np.ndarray) -> list[np.ndarray]:
         """Do so where the graph has a loop, which may be one without end; meanwhile Ctrl-C is heard."""
         run = onnxruntime.RunOptions()
         with ThreadPoolExecutor(max_workers=1) as pool:
-            running = pool.submit(session.run, names, {INPUT: images}, run)
+            running = pool.submit(session.run, names, {name: raw}, run)
             try:
                 values: list[np.ndarray] = running.result(timeout=LONGEST_SECONDS)
             except TimeoutError as error:
-                raise RuntimeError(f"it does not end within {LONGEST_SECONDS} seconds") from error
+                raise UserError(f"it does not end within {LONGEST_SECONDS} seconds") from error
             finally:
                 run.terminate = True
         return values
 
-    def outputs(images: Tensor) -> dict[str, Tensor]:
+    def outputs(raw: Tensor) -> dict[str, Tensor]:
         try:
-            values = (compute_in_time if may_not_end else compute)(images.cpu().numpy())
+            values = (compute_in_time if may_not_end else compute)(raw.cpu().numpy())
         except Exception as error:
-            raise RuntimeError(first_line(error)) from error
+            raise UserError(first_line(error)) from error
         return {name: torch.from_numpy(value) for name, value in zip(names, values, strict=True)}
 
     return of_program(said, outputs)

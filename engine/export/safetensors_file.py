@@ -13,12 +13,12 @@ from engine.export.model import Model, about, of_task, read_about
 from engine.resume.checkpoint_file import first_line
 
 
-def write(task: Task, images: Tensor, path: Path) -> None:
+def write(task: Task, raw: Tensor, path: Path) -> None:
     """See `engine.export.model.Write`."""
     weights = {  # copies, as the format has no room for weights in another order, or for one under two names
         name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in task.state_dict().items()
     }
-    names = list(task.outputs(task.preprocess(images)))
+    names = list(task.outputs(task.input.prepare(raw)))
     safetensors.torch.save_file(weights, path, about(task, names))
 
 

@@ -16,10 +16,10 @@ from engine.resume.checkpoint_file import first_line
 ABOUT = "about.json"  # the part of the file that says what it is
 
 
-def write(task: Task, images: Tensor, path: Path) -> None:
+def write(task: Task, raw: Tensor, path: Path) -> None:
     """See `engine.export.model.Write`."""
     with silence():
-        graph = capture(task, images)
+        graph = capture(task, raw)
         _forget_sources(graph.graph_module)
         names = list(graph.call_spec.out_spec.context)
         said = json.dumps(about(task, names))
@@ -47,8 +47,11 @@ def read(path: Path, device: str) -> Model:
         raise UserError(f"{path} is not an exported program that can be read ({first_line(error)})") from error
     said = read_about(path, json.loads(extra[ABOUT]) if extra[ABOUT] else None)
 
-    def outputs(images: Tensor) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = module(images.to(device))
+    def outputs(raw: Tensor) -> dict[str, Tensor]:
+        try:
+            found: dict[str, Tensor] = module(raw.to(device))
+        except (RuntimeError, AssertionError, ValueError) as error:  # the graph was laid out for another size
+            raise UserError(first_line(error)) from error
         return found
 
     return of_program(said, outputs)

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from engine.config.arguments import check_data_arguments
+from engine.config.options import DEFAULT_TASK
 from engine.contract.errors import UserError
-from engine.contract.parts import build_data, own_data
+from engine.contract.parts import own_data
 from engine.errors import RunError, UsageError
 from engine.files.checks import Checked, check_folder
 from engine.files.folders import FolderDataModule, told_by_side
@@ -36,10 +37,9 @@ def main(arguments: list[str]) -> None:
         raise UsageError(f"there is no folder {path}")
     try:
         if own_data(path) is not FolderDataModule:  # one that has no files to look through
-            data = build_data(str(path), "classify", 0)
+            data = own_data(path)(path=str(path))
             data.setup("fit")
-            size = f"{data.image_size[1]} x {data.image_size[0]}"
-            say(f"{data.describe()}; {len(data.class_names)} classes, {size} pixels, for --task classify")
+            say(f"{data.describe()}; {len(data.class_names)} classes, {data.input}, for --task {data.tasks[0]}")
             return
         checked = check_folder(path, given.ignore)
     except UserError as error:
@@ -74,11 +74,11 @@ def report(checked: Checked) -> Iterator[str]:
 def suggestion(checked: Checked, path: str, options: Sequence[str] = ()) -> str:
     """Return a command that trains on a folder, with the options that what was found asks for."""
     words = ["--data", path, *options]
-    if checked.layout.task != "classify":
+    if checked.layout.task != DEFAULT_TASK:
         words += ["--task", checked.layout.task]
     if checked.looks:
         size = _median_size(checked)
-        if checked.layout.task == "translate" and checked.layout.splits["train"].partners is None:
+        if checked.layout.targets.is_image and checked.layout.splits["train"].partners is None:
             size = size[0], size[1] // 2  # two images in one
         if max(size) <= SMALL:
             words += ["--data.image_size", ",".join(map(str, dict.fromkeys(size)))]
@@ -97,7 +97,7 @@ def _median_size(checked: Checked) -> tuple[int, int]:
 def _table(checked: Checked) -> Iterator[str]:
     """Yield a row for each class: the images that show it, and how many boxes or which share of the pixels it has."""
     layout = checked.layout
-    unit = {"detect": "boxes", "segment": "pixels"}.get(layout.task, "")
+    unit = layout.targets.unit
     yield " " * NAME_WIDTH + "".join(f"{split:>10}{unit and f'{unit:>8}'}" for split in layout.splits)
     yield "images".ljust(NAME_WIDTH) + "".join(
         f"{len(listing):>10,}{' ' * 8 * bool(unit)}" for listing in layout.splits.values()

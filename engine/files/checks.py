@@ -155,7 +155,7 @@ def _take_in(
     if one.digest:
         where, other = first.setdefault(one.digest, (split, one))
         both = f"{one.name} = {other.name}"
-        contradicts = checked.layout.task == "classify" and _counted(one) != _counted(other)
+        contradicts = checked.layout.splits[split].labels is not None and _counted(one) != _counted(other)
         if contradicts:
             findings.add("warning", "images that are in two classes: one of the two is wrong", both)
         if where != split:

@@ -22,7 +22,7 @@ from engine.files.box_lists import check_boxes
 from engine.files.file_sources import file_source
 from engine.files.known_files import Known, hashes, known_files
 from engine.files.layouts import recognise
-from engine.files.listing import Layout, Listing
+from engine.files.listing import KINDS, Kind, Layout, Listing
 from engine.inputs.images import vary_colour
 from engine.machine import available_cores
 
@@ -34,8 +34,6 @@ STATISTICS = {  # ImageNet's mean and std, which pretrained networks expect, by 
 }
 COLOURS = {1: ("grey",), 3: ("red", "green", "blue")}
 SIDES = (("left", "right"), ("l", "r"), ("links", "rechts"), ("gauche", "droite"), ("izquierda", "derecha"))
-MOSAIC = 0.5  # for detection, where nothing else is said
-COLOUR = 0.2  # likewise, but for translation, where colours are what is to be learnt
 
 
 class FolderDataModule(ImageDataModule):
@@ -108,16 +106,17 @@ class FolderDataModule(ImageDataModule):
             )
         if channels not in STATISTICS:
             raise UserError(f"channels is 1 for grey or 3 for colour, got {channels}")
-        if target_channels is not None and task != "translate":
-            raise UserError(f"target_channels is for translate, and the task is {task}: leave it out")
+        targets = KINDS.get(task, Kind())
+        if target_channels is not None and not targets.is_image:
+            raise UserError(f"target_channels is for images that become others, and the task is {task}: leave it out")
         if target_channels not in (None, *STATISTICS):
             raise UserError(f"target_channels is 1 for grey or 3 for colour, got {target_channels}")
         if not (val_size >= 0 and test_size >= 0 and val_size + test_size < 1) and (val_size, test_size) != (0, 1):
             raise UserError(
                 f"val_size and test_size are shares of the images, together below 1, got {val_size} and {test_size}"
             )
-        if mosaic and task != "detect":
-            raise UserError(f"mosaic is for detect, and the task is {task}: leave it out")
+        if mosaic and targets.mosaic is None:
+            raise UserError(f"mosaic is for boxes, and the task is {task}: leave it out")
         if not all(0 <= share <= 1 for share in (zoom / 3, colour or 0.0, mosaic or 0.0, mosaic_until)):
             raise UserError(
                 "zoom is from 0 to 3, and colour, mosaic and mosaic_until are from 0 to 1, "
@@ -129,8 +128,8 @@ class FolderDataModule(ImageDataModule):
         self.in_channels = channels
         self.mean, self.std = STATISTICS[channels]
         self.flip, self.zoom = flip, zoom
-        self.colour = (COLOUR if task != "translate" else 0.0) if colour is None else colour
-        self.mosaic = (MOSAIC if task == "detect" else 0.0) if mosaic is None else mosaic
+        self.colour = targets.colour if colour is None else colour
+        self.mosaic = targets.mosaic or 0.0 if mosaic is None else mosaic
         self.mosaic_until = mosaic_until
         self.cache = cache
         self._chooses_workers = num_workers is None

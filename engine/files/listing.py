@@ -72,13 +72,38 @@ class Listing:
         )
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What belongs to each image, and what follows from that.
+
+    Args:
+        unit: what check_data.py counts of each class besides images: boxes or pixels, if anything.
+        colour: default of the data module's option, for images whose colours are not what is to be learnt.
+        mosaic: the same; None where images cannot be joined.
+        is_image: whether an image belongs to it, with channels of its own.
+    """
+
+    unit: str = ""
+    colour: float = 0.2
+    mosaic: float | None = None
+    is_image: bool = False
+
+
+KINDS = {  # by what a layout is for
+    "classify": Kind(),
+    "segment": Kind(unit="pixels"),
+    "detect": Kind(unit="boxes", mosaic=0.5),
+    "translate": Kind(colour=0.0, is_image=True),
+}
+
+
 @dataclass
 class Layout:
     """What a folder was recognised as.
 
     Args:
         kind: in words for people, such as 'class folders'.
-        task: what can be trained on it: classify, segment, detect or translate.
+        task: what can be trained on it: one of KINDS.
         class_names: in the order of the classes' numbers; empty for pairs of images.
         splits: the images by 'train', 'val' and 'test', as far as the folder tells them apart; all are 'train' if not.
         findings: what was left out or changed.
@@ -91,6 +116,11 @@ class Layout:
     splits: dict[str, Listing]
     findings: Findings
     mask_code: MaskCode | None = None
+
+    @property
+    def targets(self) -> Kind:
+        """What belongs to each image."""
+        return KINDS[self.task]
 
     def counted(self) -> str:
         """Return how many images there are, by split."""

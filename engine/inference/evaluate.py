@@ -8,7 +8,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from engine.config.arguments import evaluate_arguments
 from engine.config.config import recorded, resolve
 from engine.config.yaml_files import Source, plain
-from engine.contract.data import ImageDataModule
+from engine.contract.data import DataModule
 from engine.contract.errors import UserError
 from engine.contract.parts import build_data, find_data, task_of
 from engine.contract.registry import options_of
@@ -26,8 +26,6 @@ from engine.training.assemble import check_values, facts_for, known_of, same_pla
 from engine.training.progress import measured_rows
 
 KEPT = ("seed", "accelerator", "precision")  # what holds as in training, besides the parts and the data
-# What the network was built for, and so what any data has to be like: by option, the hyperparameter that says it.
-ABOUT_DATA = {"image_size": "image_size", "channels": "in_channels", "classes": "class_names"}
 
 
 def main(arguments: list[str]) -> None:
@@ -153,11 +151,10 @@ def _fixed(task: Task, own: Source, flags: dict[str, Any], split: str | None, kn
         options = options_of(find_data(name))
     except UserError as error:
         raise UsageError(str(error)) from error
-    if not ABOUT_DATA.keys() <= options.keys():
+    follow = task.own_data_options(task.hparams)
+    if not follow.keys() <= options.keys():
         return {}
-    fixed = {f"data.{option}": task.hparams[hparam] for option, hparam in ABOUT_DATA.items()}
-    if task.takes == "translate":  # its classes are the channels of an image
-        fixed["data.target_channels"] = len(fixed.pop("data.classes"))
+    fixed = {f"data.{option}": value for option, value in follow.items()}
     for key in fixed:
         if key in flags:
             raise UsageError(f"--{key} follows from the checkpoint: leave it out")
@@ -184,7 +181,7 @@ def _holds(name: str, known: Known, task: Task, fixed: dict[str, Any], own: Sour
     return isinstance(data, FolderDataModule) and changes(known, data.files, data.listed) is None
 
 
-def check_fits(task: Task, data: ImageDataModule) -> None:
+def check_fits(task: Task, data: DataModule) -> None:
     """Refuse data that is not like what the checkpoint was trained on.
 
     Raises:

@@ -4,32 +4,29 @@ import csv
 import io
 import itertools
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from engine.config.arguments import check_output, predict_arguments
 from engine.contract.errors import UserError
+from engine.contract.input import Item
 from engine.contract.registry import brief, printable
 from engine.errors import RunError, UsageError, one_line
 from engine.export import is_program, load_model
 from engine.export.model import Model
 from engine.inputs.drawing import to_image
-from engine.inputs.folder import Findings, find_images
-from engine.inputs.image_files import Picture, looks_inverted, read_image, read_letterboxed
+from engine.inputs.folder import Findings
 from engine.inputs.reading import read_text
 from engine.resume.checkpoint_file import write_text
 from engine.shortcuts import settle_threads
 from engine.terminal import complain, say
 
-INVERTED = "looks inverted: try --invert"
 TABLES = (".csv", ".json")
 FORMULAS = tuple("=+-@\t\r\n")  # what a spreadsheet takes for the beginning of one
 TABLE = "predictions.csv"  # beside pictures
@@ -61,7 +58,7 @@ def main(arguments: list[str]) -> None:
     try:
         model = load_model(given.checkpoint, given.device or ("cpu" if is_program(given.checkpoint) else best_device()))
         task = model.task
-        paths = find_images(given.images, findings)
+        paths = task.input.find(given.images, findings)
     except (OSError, UserError) as error:
         raise UsageError(one_line(error)) from error
     if given.score_threshold is not None:
@@ -82,7 +79,7 @@ def main(arguments: list[str]) -> None:
     folder = None if given.output is None or _is_table(given.output) else Drawings(task, Path(given.output), paths)
     answers = []
     thrown_away = 0
-    screen = Screen(task.columns, paths)
+    screen = Screen(task, paths)
     for prediction in predictions.of(paths):
         screen.show(prediction, task.rows(prediction.answer))
         if folder is not None:
@@ -98,12 +95,9 @@ def main(arguments: list[str]) -> None:
         complain(f"note: {finding.count} {finding.what} ({', '.join(finding.files)}{more})")
     if thrown_away:
         complain("note: images were made and thrown away; --output FOLDER keeps them")
-    inverted = sum(prediction.looks_inverted for prediction in answers)
-    if inverted:
-        complain(
-            f"note: {inverted} of {len(answers)} images look inverted, dark on light where the training images were "
-            "light on dark; --invert swaps them"
-        )
+    for name, (_, of_several) in task.input.hints.items():
+        if odd := sum(prediction.remarks[name] for prediction in answers):
+            complain(f"note: {odd} of {len(answers)} {task.input.word} {of_several}")
     if predictions.unreadable:
         raise RunError(f"{len(predictions.unreadable)} files left out:", *predictions.unreadable)
 
@@ -149,11 +143,11 @@ def best_device() -> str:
 
 
 class Prediction(NamedTuple):
-    """A task's answer for one image file."""
+    """A task's answer for one file."""
 
     path: Path
     answer: dict[str, Any]
-    looks_inverted: bool
+    remarks: dict[str, bool]  # whether the file is odd, by `Input.hints`
 
 
 def draw(task: Any, prediction: Prediction, min_side: int = 0) -> Image.Image:
@@ -164,7 +158,7 @@ def draw(task: Any, prediction: Prediction, min_side: int = 0) -> Image.Image:
     answer = prediction.answer
     if "image" in answer:
         return to_image(answer["image"])
-    image = torch.from_numpy(np.array(read_image(prediction.path, 3))).permute(2, 0, 1).contiguous()
+    image = task.input.picture(prediction.path)
     factor = min_side // max(image.shape)
     if factor > 1 and "objects" in answer:
         image = image.repeat_interleave(factor, dim=1).repeat_interleave(factor, dim=2)
@@ -174,13 +168,13 @@ def draw(task: Any, prediction: Prediction, min_side: int = 0) -> Image.Image:
 
 
 class Predictions:
-    """A task's answers for image files, in batches, so that memory does not grow with their number.
+    """A task's answers for files, in batches, so that memory does not grow with their number.
 
     Args:
         model: a task, and what computes its outputs.
-        invert: whether light and dark are swapped before the task looks.
-        batch_size: images looked at at once; of larger ones than the task was trained on, fewer.
-        whole: whether images are looked at as large as they are, and not fitted into the task's size.
+        invert: whether values are turned round, such as light and dark, before the task looks.
+        batch_size: files looked at at once; of larger ones than the task was trained on, fewer.
+        whole: whether files are looked at as large as they are, and not made the size that was trained on.
     """
 
     def __init__(self, model: Model, invert: bool = False, batch_size: int = 32, whole: bool = False) -> None:
@@ -192,39 +186,35 @@ class Predictions:
         self.unreadable: list[str] = []
 
     def of(self, paths: list[Path]) -> Iterator[Prediction]:
-        """Yield a prediction for each image that could be read; the others are noted in `unreadable`.
+        """Yield a prediction for each file that could be read; the others are noted in `unreadable`.
 
         Raises:
-            RunError: there is no memory for an image, or the network cannot take its size.
+            RunError: there is no memory for one, or the network cannot take its size.
         """
         for batch in self._batches(paths):
             yield from self._answers(batch)
 
-    def _batches(self, paths: list[Path]) -> Iterator[list[tuple[Path, Picture]]]:
-        """Yield images of one size, as many as are looked at at once."""
-        hparams = self.task.hparams
-        max_pixels = self.batch_size * math.prod(hparams["image_size"])  # pixels
-        batch: list[tuple[Path, Picture]] = []
+    def _batches(self, paths: list[Path]) -> Iterator[list[tuple[Path, Item]]]:
+        """Yield files that are looked at together."""
+        batch: list[tuple[Path, Item]] = []
         for path in paths:
             try:
-                picture = read_letterboxed(path, hparams["in_channels"], None if self.whole else hparams["image_size"])
+                item = self.task.input.read(path, self.whole, self.invert)
             except UserError as error:
                 self.unreadable.append(str(error))
                 continue
-            shape = picture.pixels.shape
-            if batch and (shape != batch[0][1].pixels.shape or (len(batch) + 1) * shape[1] * shape[2] > max_pixels):
+            if batch and not self.task.input.may_join([item for _, item in batch], item, self.batch_size):
                 yield batch
                 batch = []
-            batch.append((path, picture._replace(pixels=255 - picture.pixels) if self.invert else picture))
+            batch.append((path, item))
         if batch:
             yield batch
 
     @torch.inference_mode()
-    def _answers(self, read: list[tuple[Path, Picture]]) -> Iterator[Prediction]:
-        images = torch.stack([picture.pixels for _, picture in read])
-        sizes = [picture.size for _, picture in read]
+    def _answers(self, read: list[tuple[Path, Item]]) -> Iterator[Prediction]:
+        sizes = [item.original for _, item in read]
         try:
-            outputs = self.model.outputs(images)
+            outputs = self.model.outputs(self.task.input.stack([item.raw for _, item in read]))
             for name, value in outputs.items():
                 if value.is_floating_point() and not bool(value.isfinite().all()):
                     raise RunError(f"{read[0][0]}: its {name} are not numbers: training had failed")
@@ -237,27 +227,26 @@ class Predictions:
                 raise RunError(f"{what} ({one_line(error)[:200]})") from error
             if not self.whole or not isinstance(error, UserError):
                 raise
-            high, wide = sizes[0]
-            raise RunError(f"{read[0][0]}, {wide} x {high} pixels: {one_line(error)}; try --letterbox") from error
-        for (path, picture), answer in zip(read, answers, strict=True):
-            yield Prediction(path, answer, looks_inverted(picture.pixels, self.task.hparams["mean"]))
+            raise RunError(f"{read[0][0]}: {one_line(error)}; try --letterbox") from error
+        for (path, item), answer in zip(read, answers, strict=True):
+            yield Prediction(path, answer, self.task.input.remarks(item.raw))
 
 
 class Screen:
-    """Prints a table as it comes: the image, then the task's columns."""
+    """Prints a table as it comes: the image, then the task's columns, and what is odd about the image."""
 
-    def __init__(self, columns: Mapping[str, str], paths: list[Path]) -> None:
-        self.columns = columns
+    def __init__(self, task: Any, paths: list[Path]) -> None:
+        self.columns, self.hints = task.columns, task.input.hints
         self.width = max(5, *(len(printable(path)) for path in paths))
-        cells = [f"{name:<12}" if kind == "text" else f"{name:>{_width(name)}}" for name, kind in columns.items()]
+        cells = [f"{name:<12}" if kind == "text" else f"{name:>{_width(name)}}" for name, kind in self.columns.items()]
         say(f"{'image':<{self.width}}  {' '.join(cells)}")
 
     def show(self, prediction: Prediction, rows: list[dict[str, Any]]) -> None:
         """Print the rows of one image."""
-        note = f"  {INVERTED}" if prediction.looks_inverted else ""
+        odd = [of_one for name, (of_one, _) in self.hints.items() if prediction.remarks[name]]
         for row in rows:
             line = f"{printable(prediction.path):<{self.width}}  {self._cells(row)}"
-            say(f"{line.rstrip()}{note}")
+            say("  ".join([line.rstrip(), *odd]))
 
     def _cells(self, row: Mapping[str, Any]) -> str:
         if all(row[name] is None for name in self.columns):
@@ -372,11 +361,11 @@ def write_table(task: Any, predictions: list[Prediction], path: Path, names: Map
         RunError: the file cannot be written.
     """
     if path.suffix.lower() == ".json":
-        entries = [{"image": _text(p.path), **p.answer, "looks_inverted": p.looks_inverted} for p in predictions]
+        entries = [{"image": _text(p.path), **p.answer, **p.remarks} for p in predictions]
         text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
     else:
         rows = [
-            {"image": _text(p.path), **row, "looks_inverted": p.looks_inverted}
+            {"image": _text(p.path), **row, **p.remarks}
             | ({"picture": _text(Path(f"{names[p.path]}.png"))} if names else {})
             for p in predictions
             for row in task.rows(p.answer)

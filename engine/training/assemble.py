@@ -11,7 +11,7 @@ from engine.config.config import check_derived
 from engine.config.defaults import read_defaults
 from engine.config.options import trainer_options
 from engine.config.yaml_files import SECTIONS
-from engine.contract.data import ImageDataModule
+from engine.contract.data import DataModule
 from engine.contract.errors import UserError
 from engine.contract.parts import build_data, find_data, is_path, parts
 from engine.contract.registry import closest, options_of
@@ -80,7 +80,7 @@ def _check_devices(devices: Any, on_cpu: bool) -> None:
         raise UsageError(f"--devices {devices}: this machine has {cores} cores, and each process needs one")
 
 
-def build(config: dict[str, Any], resumed: Resumed | None = None) -> tuple[ImageDataModule, Task]:
+def build(config: dict[str, Any], resumed: Resumed | None = None) -> tuple[DataModule, Task]:
     """Build the data module and the task, and drop from `config` what was given but follows from elsewhere.
 
     The classes of a run that goes on keep their numbers, whatever order a folder has them in.
@@ -93,15 +93,15 @@ def build(config: dict[str, Any], resumed: Resumed | None = None) -> tuple[Image
         task_type = parts().tasks[config["task"]["name"]]
         settled = {"data.seed": config["seed"], "data.task": task_type.takes}
         check_derived(sections, settled)
-        if resumed is not None and task_type.takes != "translate":  # whose classes are the channels of an image
-            names = resumed.checkpoint.get("hyper_parameters", {}).get("class_names")
-            if names and "classes" in options_of(find_data(sections["data"]["name"])):
-                sections["data"]["classes"] = sections["data"].get("classes") or list(names)
+        if resumed is not None:
+            follow = task_type.own_data_options(task_type.checked(resumed.checkpoint["hyper_parameters"]))
+            if "classes" in follow and "classes" in options_of(find_data(sections["data"]["name"])):
+                sections["data"]["classes"] = sections["data"].get("classes") or follow["classes"]
         known = known_of(resumed.checkpoint) if resumed is not None else None
         data = build_data(task=task_type.takes, seed=config["seed"], known=known, **sections["data"])
         if not data.has_training:
             raise UserError(f"data {sections['data']['name']} has no images to train on")
-        check_derived(config, {**settled, **facts(data)})
+        check_derived(config, {**settled, **decided_by(data)})
         about_data = facts_for(task_type, data)
         options = {key: value for key, value in config["task"].items() if key != "name"}
         built = {section: config[section] for section in ("backbone", "head", "optim")}
@@ -148,7 +148,7 @@ def same_place(one: str, other: str) -> bool:
     return Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
 
 
-def check_same_files(data: ImageDataModule, config: Mapping[str, Any], resumed: Resumed) -> str | None:
+def check_same_files(data: DataModule, config: Mapping[str, Any], resumed: Resumed) -> str | None:
     """Return a remark where a folder holds other files than those that the run was trained on.
 
     Raises:
@@ -193,25 +193,18 @@ def check_same_network(task: Task, resumed: Resumed) -> None:
             )
 
 
-def facts(data: ImageDataModule) -> dict[str, Any]:
+def decided_by(data: DataModule) -> dict[str, Any]:
     """Return what follows from the data, by the dotted key of the option that it decides."""
     return {
-        "task.class_names": data.class_names,
-        "task.in_channels": data.in_channels,
-        "task.image_size": data.image_size,
-        "task.mean": data.mean,
-        "task.std": data.std,
-        "task.upscale": data.upscale,
-        "backbone.in_channels": data.in_channels,
-        "backbone.image_size": data.image_size,
+        **{f"task.{name}": value for name, value in data.facts().items()},
+        **{f"backbone.{name}": value for name, value in data.input.for_backbone().items()},
         "head.num_outputs": len(data.class_names),
     }
 
 
-def facts_for(task_type: type[Task], data: ImageDataModule) -> dict[str, Any]:
+def facts_for(task_type: type[Task], data: DataModule) -> dict[str, Any]:
     """Return what a task wants to know of the data, by the name of its parameter."""
-    known = {key.removeprefix("task."): value for key, value in facts(data).items() if key.startswith("task.")}
-    return {name: value for name, value in known.items() if name in options_of(task_type)}
+    return {name: value for name, value in data.facts().items() if name in options_of(task_type)}
 
 
 def trainer_arguments(config: dict[str, Any]) -> dict[str, Any]:

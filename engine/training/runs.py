@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import Logger
 from engine.config.command_line import Asked
 from engine.config.config import NOT_SAVED
 from engine.config.yaml_files import dump, flatten, plain
-from engine.contract.data import ImageDataModule
+from engine.contract.data import DataModule
 from engine.contract.errors import UserError
 from engine.contract.parts import weights_not_fetched
 from engine.contract.renamed import present_names
@@ -64,7 +64,7 @@ DECISIVE = (
 INDIFFERENT = ("data.name", "data.root", "data.download", "data.num_workers", "data.cache")
 
 
-def build(asked: Asked) -> tuple[ImageDataModule, Task]:
+def build(asked: Asked) -> tuple[DataModule, Task]:
     """Build the data module and the task that a command line asks for; a folder may say itself which task it is for.
 
     Raises:
@@ -94,7 +94,7 @@ def build(asked: Asked) -> tuple[ImageDataModule, Task]:
     return data, task
 
 
-def _built(asked: Asked) -> tuple[ImageDataModule, Task]:
+def _built(asked: Asked) -> tuple[DataModule, Task]:
     check_values(asked.config)
     pl.seed_everything(asked.config["seed"], verbose=False)
     # A run that goes on loads its own weights: no others are fetched for it.
@@ -103,7 +103,7 @@ def _built(asked: Asked) -> tuple[ImageDataModule, Task]:
 
 
 @contextlib.contextmanager
-def opened(asked: Asked, data: ImageDataModule, task: Task) -> Iterator["Run"]:
+def opened(asked: Asked, data: DataModule, task: Task) -> Iterator["Run"]:
     """Claim a run's folder and give the run; at the end of the block write down how it went, however it ended.
 
     Raises:
@@ -128,7 +128,7 @@ def opened(asked: Asked, data: ImageDataModule, task: Task) -> Iterator["Run"]:
             claimed.leave(keep=claimed.goes_on or is_bug or (run is not None and run.has_trained()))
 
 
-def _prepare(data: ImageDataModule) -> None:
+def _prepare(data: DataModule) -> None:
     """Fetch and read the data before anything is written, so that a run without data leaves no folder."""
     try:
         if is_main_process():
@@ -201,7 +201,7 @@ class Run:
     def __init__(
         self,
         asked: Asked,
-        data: ImageDataModule,
+        data: DataModule,
         task: Task,
         claimed: RunFolder,
         signals: StopSignals,

@@ -7,14 +7,14 @@ is said in `engine.contract.data`.
 from collections.abc import Callable
 from typing import Any
 
-from engine.contract.data import ImageDataModule
+from engine.contract.data import DataModule
 from engine.files.folders import FolderDataModule
 from project.data.digit_pairs import DigitPairsDataModule
 from project.data.digits import DigitsDataModule
 from project.data.idx_files import IDXDataModule
 from project.data.mnist import MNISTDataModule
 
-DATA: dict[str, Callable[..., ImageDataModule]] = {
+DATA: dict[str, Callable[..., DataModule]] = {
     "mnist": MNISTDataModule,
     "digits": DigitsDataModule,
     "digit_pairs": DigitPairsDataModule,

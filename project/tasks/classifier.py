@@ -136,7 +136,7 @@ class LitClassifier(Task):
                 targets.tolist(), classes.tolist(), probabilities.amax(dim=1).tolist(), strict=True
             )
         ]
-        return {"true -> predicted": captioned(self.seen(images), texts)}
+        return {"true -> predicted": captioned(self.input.seen(images), texts)}
 
     def confusion(self) -> Tensor | None:
         counts: Tensor | None = self.mistakes.compute()[0]
@@ -145,6 +145,6 @@ class LitClassifier(Task):
     def worst_mistakes(self) -> list[Mistake]:
         names = self.hparams["class_names"]
         return [
-            Mistake(self.seen(image[None])[0], names[true], names[predicted], probability)
+            Mistake(self.input.seen(image[None])[0], names[true], names[predicted], probability)
             for image, true, predicted, probability in self.mistakes.compute()[1]
         ]

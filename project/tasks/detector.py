@@ -197,7 +197,7 @@ class LitDetector(Task):
 
     def pictures(self, images: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         # Enlarged before boxes are drawn: lines and names are then as fine as the picture.
-        seen = as_shown(self.seen(images))
+        seen = as_shown(self.input.seen(images))
         factor = seen.shape[-1] // images.shape[-1]
         names = self.hparams["class_names"]
         drawn: dict[str, list[Tensor]] = {"truth": [], "output": []}

@@ -156,7 +156,7 @@ class LitSegmenter(Task):
         return draw_masks(image, answer["mask"], self._colours())
 
     def pictures(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        seen = self.seen(images)
+        seen = self.input.seen(images)
         masks = {"truth": targets.cpu(), "output": self(images).argmax(dim=1).cpu()}
         colours = self._colours()
         drawn = {

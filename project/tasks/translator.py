@@ -64,6 +64,7 @@ class LitTranslator(Task):
 
     task_name = "translate"
     takes = "translate"
+    names_are = "Channels made"
     head_kind = MapHead
     best_metric = "val/psnr"
     best_is_highest = True
@@ -125,6 +126,11 @@ class LitTranslator(Task):
         )
         self._compares = False  # whether the source and what bicubic interpolation makes of it are measured, too
 
+    @classmethod
+    def own_data_options(cls, hparams: Mapping[str, Any]) -> dict[str, Any]:
+        options = super().own_data_options(hparams)
+        return {**options, "target_channels": len(options.pop("classes"))}
+
     def translate(self, images: Tensor) -> Tensor:
         """Return images (N, K, H, W) in 0..1 for normalised sources (N, C, H, W) of any size.
 
@@ -142,7 +148,7 @@ class LitTranslator(Task):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, targets = batch
         output = self.translate(images)
-        loss = self.reconstruction(output, targets, self.restore(images))
+        loss = self.reconstruction(output, targets, self.input.restore(images))
         if self.adversary is None or self.discriminator is None:
             self.track(len(images), loss=loss)
             return loss
@@ -183,7 +189,7 @@ class LitTranslator(Task):
             nn.utils.clip_grad_norm_(weights, gradient_clip_val)
 
     def measure(self, images: Tensor, targets: Tensor) -> None:
-        output, source = self.translate(images), self.restore(images)
+        output, source = self.translate(images), self.input.restore(images)
         self.means["loss"].update(self.reconstruction(output, targets, source), len(images))
         self.means["edges"].update(fidelity.edge_energy(output))
         self.means["true_edges"].update(fidelity.edge_energy(targets))
@@ -237,5 +243,5 @@ class LitTranslator(Task):
         return made.expand(3, -1, -1)
 
     def pictures(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        shown = {"source": self.restore(images), "output": self.translate(images), "target": targets}
+        shown = {"source": self.input.restore(images), "output": self.translate(images), "target": targets}
         return {title: in_colour(image) for title, image in shown.items()}

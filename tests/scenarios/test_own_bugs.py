@@ -3,6 +3,7 @@
 import pytest
 
 from engine.data.store import ImageStore
+from engine.export import command as export
 from engine.resume.guard import FiniteGuard
 from project.backbones.cnn import CNN
 from project.tasks.classifier import LitClassifier
@@ -41,6 +42,14 @@ def test_in_a_process_that_loads_batches(workplace, monkeypatch):
     with pytest.raises(ValueError, match='(?s)in DataLoader worker.*raise ValueError."mine".\nValueError: mine'):
         run("--name", "a", "--data.num_workers", 1, "--num_sanity_val_steps", 0)
     assert read_summary("a")["status"] == "failed"
+
+
+def test_while_a_checkpoint_is_exported(workplace, monkeypatch):
+    run("--name", "a")
+    monkeypatch.setattr(CNN, "forward", bug)
+    with pytest.raises(ValueError, match="^mine$") as error:
+        export.main(["checkpoints/a/best.ckpt", "--format", "onnx"])
+    assert error.traceback[-1].name == "bug" and not list(workplace.glob("checkpoints/a/best.onnx*"))
 
 
 def test_in_a_callback(workplace, monkeypatch):

@@ -157,7 +157,7 @@ def test_an_image_that_the_network_cannot_take_is_named(monkeypatch):
         raise UserError("only 48 x 48")
 
     monkeypatch.setattr(LitTranslator, "translate", refuse)
-    with pytest.raises(RunError, match=r"own/A/0.png, 40 x 48 pixels: only 48 x 48; try --letterbox"):
+    with pytest.raises(RunError, match=r"own/A/0.png: only 48 x 48; try --letterbox"):
         predict.main(["checkpoints/a/best.ckpt", "own/A"])
 
 
@@ -293,7 +293,7 @@ def test_a_file_that_breaks_while_training_is_named_in_one_line(workers):
         (["--data", ""], "unknown data ''"),
         (["--data.val_size", "0", "--data.test_size", "1"], "data own has no images to train on"),
         (["--data.image_size", "1"], "image_size is one number of pixels, or height and width, 2 or more"),
-        (["--data.mosaic", "0.5"], "mosaic is for detect, and the task is classify"),
+        (["--data.mosaic", "0.5"], "mosaic is for boxes, and the task is classify"),
         (["--data.imagesize", "64"], "unknown option --data.imagesize for data own; did you mean --data.image_size"),
         (["--data.path", "other"], "unknown option --data.path"),
         (["--head", "fcn"], "head fcn is a MapHead, and task classify needs a ClassHead: use dense"),

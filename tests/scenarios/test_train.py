@@ -68,7 +68,7 @@ def test_the_checkpoint_stands_alone(workplace):
     task = LitClassifier.load_from_checkpoint(path)
     assert type(load_task(path)) is LitClassifier
     assert task.hparams["class_names"] == list("0123456789") and task.hparams["mean"] == [0.1307]
-    classes, probabilities = task.predict(task.preprocess(torch.zeros(2, 1, 28, 28, dtype=torch.uint8)))
+    classes, probabilities = task.predict(task.input.prepare(torch.zeros(2, 1, 28, 28, dtype=torch.uint8)))
     assert classes.shape == (2,) and probabilities.shape == (2, 10)
 
 
@@ -347,13 +347,16 @@ def test_a_profile_is_written_to_the_runs_folder(name, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--data.batch_size", "1"], "a training batch of one image is too small for this network.*--data.batch_size"),
-        (["--data.val_size", "357", "--data.batch_size", "2"], "a training batch of one image is too small"),  # 2 and 1
+        (["--data.batch_size", "1"], "a training batch of one is too small for this network.*--data.batch_size"),
+        (["--data.val_size", "357", "--data.batch_size", "2"], "a training batch of one is too small"),  # 2 and 1
         (["--data.batch_size", "1", "--backbone.norm", "none"], None),
-        (["--backbone.norm", "instance"], r"images of \[28, 28\] are too small for this network.*--data.image_size"),
+        (
+            ["--backbone.norm", "instance"],
+            r"images \(28 x 28 pixels, grey\) are too small.*--data.image_size",
+        ),
         (
             ["--task", "translate", "--task.adversary", "hinge", "--task.discriminator_widths", "4,4,4,4,4"],
-            r"images of \[28, 28\] are too small",
+            r"images \(28 x 28 pixels, grey\) are too small",
         ),
     ],
 )

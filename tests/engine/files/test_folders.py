@@ -266,7 +266,7 @@ def test_classes_that_mirroring_makes_one_are_remarked(tmp_path, names, said):
         ({"val_size": 5000.0}, "together below 1"),
         ({"val_size": 0.01}, "val_size 0.01 of 24 images leaves none for it: choose another share, or 0"),
         ({"val_size": 0.99}, "val_size 0.99 of 24 images leaves too few for training"),
-        ({"mosaic": 0.5}, "mosaic is for detect, and the task is classify"),
+        ({"mosaic": 0.5}, "mosaic is for boxes, and the task is classify"),
         ({"zoom": -0.5}, "zoom is from 0 to 3"),
         ({"colour": 1.5}, "colour, mosaic and mosaic_until are from 0 to 1"),
         ({"mosaic_until": float("nan")}, "mosaic_until nan"),

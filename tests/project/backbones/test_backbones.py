@@ -6,18 +6,19 @@ from torch import nn
 
 from engine.contract.parts import build_backbone
 from project.layers import ACTIVATIONS, NORMS, ConvBlock, InceptionBlock, Maxout, build_activation
+from tests.inputs import image_input
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_activation_works_in_every_backbone_that_takes_one(name):
     for backbone in ("cnn", "mlp", "inception"):
-        maps = build_backbone(backbone, 1, (28, 28), activation=name)(torch.randn(2, 1, 28, 28))
+        maps = build_backbone(backbone, image_input(), activation=name)(torch.randn(2, 1, 28, 28))
         assert maps[-1].isfinite().all()
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_every_norm_works(norm):
-    assert build_backbone("cnn", 1, (28, 28), norm=norm)(torch.randn(2, 1, 28, 28))[-1].isfinite().all()
+    assert build_backbone("cnn", image_input(), norm=norm)(torch.randn(2, 1, 28, 28))[-1].isfinite().all()
 
 
 def test_maxout_by_hand():
@@ -38,13 +39,13 @@ def test_pooling_before_a_rising_activation_equals_pooling_after():
 
 
 def test_valid_padding_gives_the_lectures_maps():
-    cnn = build_backbone("cnn", 1, (28, 28), widths=[10, 20], padding="valid")
+    cnn = build_backbone("cnn", image_input(), widths=[10, 20], padding="valid")
     assert [tuple(m.shape) for m in cnn(torch.randn(1, 1, 28, 28))[:1]] == [(1, 10, 12, 12)]
     assert cnn.eval()(torch.randn(1, 1, 28, 28))[1].shape == (1, 20, 4, 4)
 
 
 def test_two_convolutions_a_block_and_a_stem_without_padding():
-    cnn = build_backbone("cnn", 1, (28, 28), widths=[4, 6, 8], kernel_size=3, convs=2, padding="stem").eval()
+    cnn = build_backbone("cnn", image_input(), widths=[4, 6, 8], kernel_size=3, convs=2, padding="stem").eval()
     assert [tuple(m.shape[1:]) for m in cnn(torch.randn(1, 1, 28, 28))] == [(4, 12, 12), (6, 6, 6), (8, 3, 3)]
     convolutions = [m for m in cnn.modules() if isinstance(m, nn.Conv2d)]
     assert [(c.in_channels, c.padding[0]) for c in convolutions] == [(1, 0), (4, 0), (4, 1), (6, 1), (6, 1), (8, 1)]
@@ -54,7 +55,7 @@ def test_two_convolutions_a_block_and_a_stem_without_padding():
 @pytest.mark.parametrize("convs", [1, 2])
 @pytest.mark.parametrize("widths", [[4], [4, 4], [4, 4, 4]])
 def test_the_smallest_size_works_and_one_pixel_less_is_refused(widths, convs, padding):
-    cnn = build_backbone("cnn", 1, (28, 28), widths=widths, convs=convs, padding=padding).eval()
+    cnn = build_backbone("cnn", image_input(), widths=widths, convs=convs, padding=padding).eval()
     n = cnn.smallest
     assert cnn(torch.randn(1, 1, n, n))[-1].shape[-2:] == (1, 1)
     with pytest.raises(ValueError, match=f"at least {n}x{n} pixels, got {n - 1}x{n}"):
@@ -85,11 +86,11 @@ def test_inception_block_concatenates_four_equal_branches():
 )
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        build_backbone("cnn", 1, (28, 28), **options)
+        build_backbone("cnn", image_input(), **options)
 
 
 def test_timm_maps_come_channels_first_whatever_the_model():
-    swin = build_backbone("swin_tiny_patch4_window7_224", 3, (64, 64)).eval()
+    swin = build_backbone("swin_tiny_patch4_window7_224", image_input(3, (64, 64))).eval()
     maps = swin(torch.randn(1, 3, 64, 64))
     assert [tuple(m.shape) for m in maps] == [
         (1, c, 64 // s, 64 // s) for c, s in zip(swin.channels, swin.strides, strict=True)
@@ -98,12 +99,12 @@ def test_timm_maps_come_channels_first_whatever_the_model():
 
 def test_timm_model_refuses_a_size_it_cannot_take_and_names_one():
     with pytest.raises(ValueError, match="test_convnext cannot take images of 28x28 pixels: 32x32 would work"):
-        build_backbone("test_convnext", 1, (28, 28))(torch.randn(1, 1, 28, 28))
+        build_backbone("test_convnext", image_input())(torch.randn(1, 1, 28, 28))
     with pytest.raises(ValueError, match="test_vit cannot take images of 28x28 pixels: 32x32 would work"):
-        build_backbone("test_vit", 1, (28, 28))(torch.randn(1, 1, 28, 28))
+        build_backbone("test_vit", image_input())(torch.randn(1, 1, 28, 28))
 
 
 def test_a_failure_that_is_not_the_sizes_is_not_blamed_on_it():
-    backbone = build_backbone("test_resnet", 1, (28, 28))
+    backbone = build_backbone("test_resnet", image_input())
     with pytest.raises(RuntimeError, match="channels"):
         backbone(torch.randn(1, 5, 28, 28))

@@ -11,6 +11,7 @@ from engine import shortcuts
 from engine.contract.parts import build_backbone, load_task, weights_not_fetched
 from engine.resume.checkpoint_file import write_checkpoint
 from project.tasks.classifier import LitClassifier
+from tests.inputs import image_input
 
 
 @pytest.fixture
@@ -33,7 +34,9 @@ def offline(monkeypatch, tmp_path):
 
 
 def test_weights_are_loaded_and_the_first_layer_is_summed_for_grey_images(hub):
-    colour, grey = (build_backbone("test_resnet", c, (32, 32), pretrained=True).body.state_dict() for c in (3, 1))
+    colour, grey = (
+        build_backbone("test_resnet", image_input(c, (32, 32)), pretrained=True).body.state_dict() for c in (3, 1)
+    )
     first = "conv1.weight" if "conv1.weight" in hub else next(name for name in hub if hub[name].ndim == 4)
     own = next(name for name in colour if name.replace("_", ".") == first.replace("_", "."))
     torch.testing.assert_close(colour[own], hub[first])
@@ -43,7 +46,7 @@ def test_weights_are_loaded_and_the_first_layer_is_summed_for_grey_images(hub):
 def test_without_a_network_it_says_so_in_one_line_and_soon(offline):
     start = time.perf_counter()
     with pytest.raises(OSError, match="the pretrained weights of test_resnet cannot be fetched, nor are they") as error:
-        build_backbone("test_resnet", 1, (32, 32), pretrained=True)
+        build_backbone("test_resnet", image_input(1, (32, 32)), pretrained=True)
     assert "\n" not in str(error.value) and time.perf_counter() - start < 10
 
 

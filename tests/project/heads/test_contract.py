@@ -7,6 +7,7 @@ from engine.contract.heads import BoxHead, ClassHead, MapHead
 from engine.contract.parts import build_backbone, build_head, check_head_kind
 from project.backbones import BACKBONES
 from project.heads import HEADS
+from tests.inputs import image_input
 
 NAMES = [*BACKBONES, "test_resnet"]
 # What cannot be combined, and what is said.
@@ -16,7 +17,7 @@ SHAPES = {ClassHead: (3, 5), MapHead: (3, 5, 28, 37)}
 
 def combined(backbone_name, head_name, size):
     torch.manual_seed(0)
-    backbone = build_backbone(backbone_name, 1, size)
+    backbone = build_backbone(backbone_name, image_input(1, size))
     return backbone, build_head(head_name, backbone.channels, backbone.strides, 5)
 
 
@@ -74,7 +75,7 @@ def test_what_cannot_be_combined_says_why(backbone_name, head_name):
 
 @pytest.mark.parametrize("head_name", [name for name, head in HEADS.items() if not issubclass(head, ClassHead)])
 def test_heads_that_draw_refuse_maps_without_their_border(head_name):
-    backbone = build_backbone("cnn", 1, (28, 28), padding="valid")
+    backbone = build_backbone("cnn", image_input(), padding="valid")
     head = build_head(head_name, backbone.channels, backbone.strides, 5)
     with pytest.raises(ValueError, match="use a backbone with padding"):
         head(backbone(torch.randn(2, 1, 28, 28)), (28, 28))

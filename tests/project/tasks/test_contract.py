@@ -125,7 +125,7 @@ def test_a_checkpoint_rebuilds_it_alone(name, tmp_path):
     images = torch.randint(0, 256, (2, 3, *SIZE), dtype=torch.uint8)
     with torch.no_grad():
         sizes = [(20, 24), (90, 50)]
-        before, after = (t.answers(t.outputs(t.preprocess(images)), sizes) for t in (task, again))
+        before, after = (t.answers(t.outputs(t.input.prepare(images)), sizes) for t in (task, again))
     for old, new in zip(before, after, strict=True):
         assert old.keys() == new.keys()
         assert all(torch.equal(old[k], new[k]) if torch.is_tensor(old[k]) else old[k] == new[k] for k in old)
@@ -171,7 +171,7 @@ def test_answers_have_rows_with_its_columns_and_can_be_drawn(name):
     images = torch.randint(0, 256, (2, 3, *SIZE), dtype=torch.uint8)
     sizes = [(20, 24), (90, 50)]
     with torch.no_grad():
-        outputs = task.outputs(task.preprocess(images))
+        outputs = task.outputs(task.input.prepare(images))
         answers = task.answers(outputs, sizes)
     for answer, (height, width) in zip(answers, sizes, strict=True):
         rows = task.rows(answer)
