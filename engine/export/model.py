@@ -123,8 +123,8 @@ def capture(task: Task, raw: Tensor) -> torch.export.ExportedProgram:
         free |= {place: multiple * torch.export.Dim(axes[place]) for place in range(2, raw.ndim)}
         # Of several cells each way, and of different sides: a graph is laid out for what holds for these.
         cells: list[int] = []
-        for least, side in enumerate(raw.shape[2:], start=3):
-            number = max(least, -(-side // multiple))
+        for min_cells, side in enumerate(raw.shape[2:], start=3):
+            number = max(min_cells, -(-side // multiple))
             cells.append(number + (number in cells))
         raw = raw.new_zeros(*raw.shape[:2], *(number * multiple for number in cells))
     raw = raw.clone()  # it is written, too, and with it whatever it is a part of
