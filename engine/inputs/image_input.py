@@ -115,8 +115,8 @@ class ImageInput(Input):
     def may_join(self, batch: Sequence[Item], item: Item, batch_size: int) -> bool:
         """Whether it has their size, and no more pixels come together than `batch_size` images usually have."""
         shape = item.raw.shape
-        max_pixels = batch_size * math.prod(self.image_size)
-        return all(other.raw.shape == shape for other in batch[:1]) and (len(batch) + 1) * shape[1] * shape[2] <= max_pixels
+        pixels, max_pixels = (len(batch) + 1) * math.prod(shape[1:]), batch_size * math.prod(self.image_size)
+        return all(other.raw.shape == shape for other in batch[:1]) and pixels <= max_pixels
 
     def prepare(self, raw: Tensor) -> Tensor:
         """Turn uint8 images (N, C, H, W) into normalised floats."""
