@@ -22,6 +22,7 @@ from engine.contract.allocation import AllocationLimit
 from engine.contract.answers import Answers
 from engine.contract.backbone import Backbone
 from engine.contract.data import DataModule
+from engine.contract.epoch_means import EpochMeans
 from engine.contract.errors import UserError
 from engine.contract.heads import Head
 from engine.contract.input import Input
@@ -32,7 +33,13 @@ from engine.contract.renamed import present_names
 from engine.inputs.image_input import ImageInput
 from engine.machine import available_memory
 from engine.resume.checkpoint_file import read_checkpoint
-from engine.resume.lightning_internals import batches_begun, epochs_begun_and_ended, set_rates, share_images_ourselves
+from engine.resume.lightning_internals import (
+    batches_begun,
+    current_hook,
+    epochs_begun_and_ended,
+    set_rates,
+    share_images_ourselves,
+)
 
 LONGEST_NAME = 1000  # characters of a class's
 SLACK = 2**28  # bytes that a network may take beyond what follows from its file
@@ -62,12 +69,22 @@ def build_parts(input: Input, hparams: Mapping[str, Any]) -> tuple[Backbone, Any
         return body, build_head(channels=body.channels, strides=body.strides, num_outputs=outputs, **hparams["head"])
 
 
+def _is_epoch_mean(value: Any, options: Mapping[str, Any]) -> bool:
+    """Whether what `training_step` logs with these options is a mean over the epoch, and nothing besides."""
+    over_epoch = options.get("on_epoch") and options.get("on_step") is False
+    return bool(over_epoch) and options.get("reduce_fx", "mean") == "mean" and not isinstance(value, Metric)
+
+
 class Task(Answers, pl.LightningModule):
     """A LightningModule that can be rebuilt from its checkpoint alone.
 
     A subclass takes plain values only and hands them to `set_up`; among them are `class_names` and the fields of its
-    `input_type`, which describe the data, and `backbone`, `head` and `optim`. Its `training_step`
-    hands the loss and whatever else it measures to `track`. The methods it has to have are at the end of this class.
+    `input_type`, which describe the data, and `backbone`, `head` and `optim`.
+
+    It trains and measures as any LightningModule. `training_step` returns the loss and logs means over the epoch with
+    on_step=False, on_epoch=True. `on_validation_epoch_start` resets torchmetrics objects, `validation_step` updates
+    them, and `on_validation_epoch_end` logs them as val/NAME: once, as logging at each batch takes longer than
+    updating. A test does the same and logs test/NAME. What it answers is in `Answers`.
     """
 
     task_name: ClassVar[str]
@@ -86,8 +103,8 @@ class Task(Answers, pl.LightningModule):
         super().__init__()
         self.images_seen = 0  # trained on by this process, for its speed
         self.images_measured = 0  # in the last validation or test; while it is under way, those of this process
-        self._sums: Tensor | None = None
-        self._tracked: list[str] = []
+        self._batch_size = 0  # images of the newest training batch
+        self._means = EpochMeans()
         self._accumulated = 0  # batches whose gradients were added up since the last step
         self._course = Course(until=0)
         self._rate_changes = True  # so that a run that goes on needs its course
@@ -275,34 +292,86 @@ class Task(Answers, pl.LightningModule):
                 if weight.grad is not None:
                     weight.grad.mul_(self.trainer.accumulate_grad_batches / counted)
 
-    def track(self, count: int, **values: Tensor) -> None:
-        """Add a training batch of `count` images to the epoch's means, given each quantity's mean over the batch.
+    # ---- logging ----
 
-        The sums stay on the device, so that no step waits for them. They are logged as train/NAME at the epoch's end.
+    def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
+        """Log as Lightning does, with three differences.
+
+        - A mean over a training epoch (on_step=False, on_epoch=True in `training_step`) is over all processes, and a
+          run resumed in the middle of the epoch goes on from where it was.
+        - A test runs the validation's code, and val/NAME becomes test/NAME.
+        - A best metric that is not a number is an error at the end of a validation or test.
+
+        Raises:
+            UserError: there is nothing to measure the best metric on.
         """
-        means = [value.detach().float() for value in values.values()]
-        batch = torch.stack([*means, torch.ones_like(means[0])]) * count  # the last one counts images
-        self._sums = batch if self._sums is None else self._sums.to(batch.device) + batch
-        self._tracked = list(values)
-        self.images_seen += count
+        hook = current_hook(self)
+        if hook == "training_step" and not args and _is_epoch_mean(value, options):
+            self._means.add(name, value, options.get("batch_size") or self._batch_size)
+            self._means.options[name] = {key: options[key] for key in ("prog_bar", "logger") if key in options}
+            return
+        if hook is not None and self.trainer.testing and name.startswith("val/"):
+            name = f"test/{name.removeprefix('val/')}"
+        if hook in ("on_validation_epoch_end", "on_test_epoch_end"):
+            self._check_measured(name, value)
+        super().log(name, value, *args, **options)
+
+    def _check_measured(self, name: str, value: Any) -> None:
+        """Refuse a best metric that is not a number, which would otherwise look like a result."""
+        if name.partition("/")[2] != self.best_metric.partition("/")[2] or self.trainer.sanity_checking:
+            return  # the first look at a few images may see too little
+        if math.isnan(float(value.compute() if isinstance(value, Metric) else value)):
+            images, remedy = "validation images", "give others, or train without: --limit_val_batches 0"
+            if self.trainer.testing:
+                images, remedy = "test images", "give others; the weights are kept"
+            raise UserError(f"{name} cannot be measured on the {images}: {self.unmeasured}; {remedy}")
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self._batch_size = len(batch[0])
+        self.images_seen += self._batch_size
 
     def on_train_epoch_start(self) -> None:
-        self._sums = None
+        self._means.clear()
 
     def on_train_epoch_end(self) -> None:
-        sums = self._summed_over_processes()
-        if sums is not None:
-            means = sums[:-1] / sums[-1]
-            self.log_dict({f"train/{name}": mean for name, mean in zip(self._tracked, means, strict=True)})
+        totals = self._means.totals(self.device)
+        if totals is None:
+            return
+        totals = self.trainer.strategy.reduce(totals, reduce_op="sum")
+        for name, total, count in zip(self._means.names, *totals.unbind(dim=1), strict=True):
+            self.log(name, total / count, **self._means.options.get(name, {}))
 
-    # Measures are logged once, when they are whole: to log them at each batch takes longer than to update them.
+    def on_validation_start(self) -> None:
+        self.images_measured = 0
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.measure(*batch)
+    def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.images_measured += len(batch[0])
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        self.validation_step(batch, batch_idx)
+    def on_validation_end(self) -> None:
+        count = torch.tensor(self.images_measured, device=self.device)
+        self.images_measured = int(self.trainer.strategy.reduce(count, reduce_op="sum"))
+
+    # A test measures as a validation does.
+
+    def on_test_start(self) -> None:
+        self.on_validation_start()
+
+    def on_test_epoch_start(self) -> None:
+        self.on_validation_epoch_start()
+
+    def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.on_validation_batch_start(batch, batch_idx)
+
+    def test_step(self, batch: Any, batch_idx: int) -> Any:
+        return self.validation_step(batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        self.on_validation_epoch_end()
+
+    def on_test_end(self) -> None:
+        self.on_validation_end()
+
+    # ---- answering ----
 
     def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
         """Return what predict.py says of each image of a batch."""
@@ -320,69 +389,31 @@ class Task(Answers, pl.LightningModule):
             self.train(training)
         return self.answers(outputs, [size])[0]
 
-    def on_validation_epoch_start(self) -> None:
-        self.reset_measures()
-        self.images_measured = 0
-
-    def on_test_epoch_start(self) -> None:
-        self.on_validation_epoch_start()
-
-    def on_validation_epoch_end(self) -> None:
-        measured = self._measured_by_all()
-        if not self.trainer.sanity_checking:  # which may see too little
-            self._check_measured(measured, "val", "give others, or train without: --limit_val_batches 0")
-        self.log_dict({f"val/{name}": value for name, value in measured.items()})
-
-    def on_test_epoch_end(self) -> None:
-        measured = self._measured_by_all()
-        self._check_measured(measured, "test", "give others; the weights are kept")
-        measured |= self.measured_by_class()
-        self.log_dict({f"test/{name}": value for name, value in measured.items()})
-
-    def _measured_by_all(self) -> dict[str, Any]:
-        count = torch.tensor(self.images_measured, device=self.device)
-        self.images_measured = int(self.trainer.strategy.reduce(count, reduce_op="sum"))
-        return self.measured()
-
-    def _check_measured(self, measured: Mapping[str, Any], split: str, remedy: str) -> None:
-        """Refuse a best metric that is not a number, which would otherwise look like a result.
-
-        Raises:
-            UserError: says why there is nothing to measure.
-        """
-        name = self.best_metric.partition("/")[2]
-        value = measured.get(name, 0.0)
-        if math.isnan(float(value.compute() if isinstance(value, Metric) else value)):
-            images = {"val": "validation images", "test": "test images"}[split]
-            raise UserError(f"{split}/{name} cannot be measured on the {images}: {self.unmeasured}; {remedy}")
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["task"] = self.task_name
         # Of each process, so that a resumed epoch's means are added up in the order of an uninterrupted one.
-        sums: Any = None if self._sums is None else self.all_gather(self._sums)
-        if sums is not None:
-            sums = sums.view(self.trainer.world_size, -1)
-        checkpoint["epoch_means"] = {"names": self._tracked, "sums": sums}
+        totals = self._means.totals(self.device)
+        if totals is not None:
+            gathered: Any = self.all_gather(totals)
+            totals = gathered.view(self.trainer.world_size, -1, 2)
+        checkpoint["epoch_means"] = {"names": self._means.names, "sums": totals}
         checkpoint["course"] = dataclasses.asdict(self._course)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._tracked = checkpoint["epoch_means"]["names"]
-        sums = checkpoint["epoch_means"]["sums"]
+        names, sums = checkpoint["epoch_means"]["names"], checkpoint["epoch_means"]["sums"]
+        if sums is not None and sums.ndim == 2:  # of an earlier version: one number of images for all
+            names = [f"train/{name}" for name in names]
+            sums = torch.stack([sums[:, :-1], sums[:, -1:].expand(-1, len(names))], dim=2)
         # Of fewer processes than before, each takes over the sums of several; of more, some start from nothing.
         if sums is not None:
             own = sums[self.global_rank :: self.trainer.world_size]
             sums = sum(own[1:], own[0]) if len(own) else torch.zeros_like(sums[0])
-        self._sums = sums
+        self._means.restore(names, sums)
         self._saved_course = checkpoint.get("course", {})
         self.take_choices(present_names(checkpoint.get("hyper_parameters", {}), self.hparams, "task"))
 
     def take_choices(self, hparams: Mapping[str, Any]) -> None:
         """Take over those hyperparameters of the resumed run that training itself chooses."""
-
-    def _summed_over_processes(self) -> Tensor | None:
-        if self._sums is None:
-            return None
-        return self.trainer.strategy.reduce(self._sums.clone(), reduce_op="sum")  # it may sum in place
 
     @classmethod
     def load_from_checkpoint(
@@ -473,21 +504,3 @@ class Task(Answers, pl.LightningModule):
         Task.__init__(task)
         task.save_hyperparameters(cls.checked(hparams), logger=False)
         return task
-
-    # ---- what a task has to have ----
-
-    def measure(self, images: Tensor, targets: Any) -> None:
-        """Take a batch into the measures: normalised images (N, C, H, W) and their targets."""
-        raise NotImplementedError
-
-    def reset_measures(self) -> None:
-        """Forget all batches that were measured."""
-        raise NotImplementedError
-
-    def measured(self) -> dict[str, Any]:
-        """Return what was measured by name: torchmetrics objects, or numbers joined over all processes."""
-        raise NotImplementedError
-
-    def measured_by_class(self) -> dict[str, Any]:
-        """Return what the test measures of each class, by MEASURE/CLASS."""
-        return {}

@@ -63,6 +63,14 @@ def validation_batches(trainer: pl.Trainer) -> tuple[int, int]:
     return progress.total.ready, progress.current.ready
 
 
+def current_hook(module: pl.LightningModule) -> str | None:
+    """Return the name of the module's method that Lightning is calling, `training_step` for one, or None.
+
+    Relies on `_current_fx_name`, by which Lightning's own `log` decides what may be logged.
+    """
+    return module._current_fx_name
+
+
 def is_validation_due(trainer: pl.Trainer) -> bool:
     """Return whether a validation follows the batch that just ended, by the run's own rhythm.
 

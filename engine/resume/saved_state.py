@@ -60,7 +60,7 @@ def check_kinds(checkpoint: Mapping[str, Any]) -> None:
         own = checkpoint["callbacks"].get("AveragedWeights")
         _check_like("callbacks.AveragedWeights", {"latest_update_step": 0}, own)
     sums, names = checkpoint["epoch_means"]["sums"], checkpoint["epoch_means"]["names"]
-    if sums is not None and (sums.ndim != 2 or sums.shape[1] != len(names) + 1):
+    if sums is not None and tuple(sums.shape[1:]) not in ((len(names), 2), (len(names) + 1,)):  # of earlier versions
         raise UserError(f"its epoch_means have shape {tuple(sums.shape)} for {len(names)} names")
 
 

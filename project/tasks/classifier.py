@@ -86,22 +86,23 @@ class LitClassifier(Task):
         images, labels = batch
         logits = self(images)
         loss = self.criterion(logits, labels)
-        self.track(len(labels), loss=loss, acc=(logits.detach().argmax(dim=1) == labels).float().mean())
+        acc = (logits.detach().argmax(dim=1) == labels).float().mean()
+        self.log_dict({"train/loss": loss, "train/acc": acc}, on_step=False, on_epoch=True)
         return loss
 
-    def measure(self, images: Tensor, targets: Tensor) -> None:
+    def on_validation_epoch_start(self) -> None:
+        for metric in (self.accuracy, self.loss, self.mistakes):
+            metric.reset()
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        images, labels = batch
         logits = self(images)
-        self.accuracy.update(logits, targets)
-        self.loss.update(self.criterion(logits, targets).expand(len(targets)))
-        self.mistakes.update(logits, targets, images)
+        self.accuracy.update(logits, labels)
+        self.loss.update(self.criterion(logits, labels).expand(len(labels)))
+        self.mistakes.update(logits, labels, images)
 
-    def reset_measures(self) -> None:
-        self.mistakes.reset()
-        self.accuracy.reset()
-        self.loss.reset()
-
-    def measured(self) -> dict[str, Any]:
-        return {"acc": self.accuracy, "loss": self.loss}
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict({"val/acc": self.accuracy, "val/loss": self.loss})
 
     def outputs(self, images: Tensor) -> dict[str, Tensor]:
         """Return the `probabilities` (N, K) of all classes, which sum to 1."""

@@ -99,10 +99,17 @@ class LitDetector(Task):
         images, targets = batch
         parts = self.head.loss(self(images), targets)
         loss = torch.stack(list(parts.values())).sum()
-        self.track(len(images), loss=loss, **parts)
+        self.log("train/loss", loss, on_step=False, on_epoch=True)
+        self.log_dict({f"train/{name}": part for name, part in parts.items()}, on_step=False, on_epoch=True)
         return loss
 
-    def measure(self, images: Tensor, targets: list[dict[str, Tensor]]) -> None:
+    def on_validation_epoch_start(self) -> None:
+        for metric in (self.precision_of_boxes, self.hits, self.loss):
+            metric.reset()
+        self._precision: dict[str, Tensor] | None = None
+
+    def validation_step(self, batch: tuple[Tensor, list[dict[str, Tensor]]], batch_idx: int) -> None:
+        images, targets = batch
         raw = self(images)
         parts = self.head.loss(raw, targets)
         self.loss.update(torch.stack(list(parts.values())).sum(), len(images))
@@ -113,26 +120,26 @@ class LitDetector(Task):
     def on_validation_epoch_end(self) -> None:
         if self._chooses_score and self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
             self.hparams["score_threshold"] = self.hits.compute().best_score() or UNTRAINED
-        super().on_validation_epoch_end()
+        self.log_dict({f"val/{name}": value for name, value in self.measured().items()})
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        self.log_dict({f"test/{name}": value for name, value in self.measured_by_class().items()})
 
     def take_choices(self, hparams: Mapping[str, Any]) -> None:
         if self._chooses_score:
             self.hparams["score_threshold"] = hparams["score_threshold"]
 
-    def reset_measures(self) -> None:
-        self.precision_of_boxes.reset()
-        self.hits.reset()
-        self.loss.reset()
-        self._precision: dict[str, Tensor] | None = None
-
     def measured(self) -> dict[str, Any]:
+        """Return what was measured since the epoch's start: torchmetrics objects, or numbers of all processes."""
         precision = self._computed()
         # Where there is no object to be found, it says -1: there is nothing to measure.
         values = {name: precision[name].where(precision[name] >= 0, torch.nan) for name in ("map", "map_50")}
         right, found = self.hits.compute().from_score(self.hparams["score_threshold"])
         return {**values, "precision": right, "recall": found, "loss": self.loss}
 
-    def measured_by_class(self) -> dict[str, Any]:
+    def measured_by_class(self) -> dict[str, float]:
+        """Return the test's average precision of each class that has one."""
         precision = self._computed()
         numbers, values = precision["classes"].view(-1).tolist(), precision["map_per_class"].view(-1).tolist()
         names = self.hparams["class_names"]

@@ -92,7 +92,7 @@ class LitSegmenter(Task):
         if self._labelled is not None:
             self._labelled += known.sum()
         right = ((logits.detach().argmax(dim=1) == masks) & known).sum() / known.sum().clamp(min=1)
-        self.track(len(images), loss=loss, acc=right)
+        self.log_dict({"train/loss": loss, "train/acc": right}, on_step=False, on_epoch=True)
         return loss
 
     def on_train_epoch_start(self) -> None:
@@ -108,16 +108,25 @@ class LitSegmenter(Task):
         loss = mask_cross_entropy(logits, masks)
         return loss + self.dice * dice_loss(logits, masks) if self.dice else loss
 
-    def measure(self, images: Tensor, targets: Tensor) -> None:
-        logits = self(images)
-        self.counts.update(logits.argmax(dim=1), targets)
-        self.loss.update(self._loss(logits, targets), len(images))
-
-    def reset_measures(self) -> None:
+    def on_validation_epoch_start(self) -> None:
         self.counts.reset()
         self.loss.reset()
 
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        images, masks = batch
+        logits = self(images)
+        self.counts.update(logits.argmax(dim=1), masks)
+        self.loss.update(self._loss(logits, masks), len(images))
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict({f"val/{name}": value for name, value in self.measured().items()})
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        self.log_dict({f"test/{name}": value for name, value in self.measured_by_class().items()})
+
     def measured(self) -> dict[str, Any]:
+        """Return what was measured since the epoch's start: torchmetrics objects, or numbers of all processes."""
         counts = self.counts.compute()
         return {
             "miou": iou_of_counts(counts).nanmean(),
@@ -125,7 +134,8 @@ class LitSegmenter(Task):
             "loss": self.loss,
         }
 
-    def measured_by_class(self) -> dict[str, Any]:
+    def measured_by_class(self) -> dict[str, float]:
+        """Return the test's IoU of each class that has one."""
         names = self.hparams["class_names"]
         each = iou_of_counts(self.counts.compute()).tolist()
         return {f"iou/{name}": value for name, value in zip(names, each, strict=True) if value == value}  # not nan

@@ -150,7 +150,7 @@ class LitTranslator(Task):
         output = self.translate(images)
         loss = self.reconstruction(output, targets, self.input.restore(images))
         if self.adversary is None or self.discriminator is None:
-            self.track(len(images), loss=loss)
+            self.log("train/loss", loss, on_step=False, on_epoch=True)
             return loss
         # Weights that are not to be learnt from this: the gradient passes through them, to the generator.
         frozen = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
@@ -161,14 +161,14 @@ class LitTranslator(Task):
         discriminator = self.adversary.discriminator_loss(real, made)
         total = generator + discriminator
         accuracy = discriminator_accuracy(real, made, self.adversary.threshold)
-        self.track(
-            len(images),
-            loss=total,
-            reconstruction=loss,
-            generator=generator,
-            discriminator=discriminator,
-            discriminator_acc=accuracy,
-        )
+        means = {
+            "train/loss": total,
+            "train/reconstruction": loss,
+            "train/generator": generator,
+            "train/discriminator": discriminator,
+            "train/discriminator_acc": accuracy,
+        }
+        self.log_dict(means, on_step=False, on_epoch=True)
         return total
 
     def configure_gradient_clipping(
@@ -188,7 +188,17 @@ class LitTranslator(Task):
             weights = [weight for part in parts for weight in part.parameters()]
             nn.utils.clip_grad_norm_(weights, gradient_clip_val)
 
-    def measure(self, images: Tensor, targets: Tensor) -> None:
+    def on_validation_epoch_start(self) -> None:
+        for mean in self.means.values():
+            mean.reset()
+        # The source and its enlargement stay the same from epoch to epoch: they are measured when training is over.
+        try:
+            self._compares = self.trainer.state.fn != TrainerFn.FITTING
+        except RuntimeError:  # it has no Trainer
+            self._compares = True
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        images, targets = batch
         output, source = self.translate(images), self.input.restore(images)
         self.means["loss"].update(self.reconstruction(output, targets, source), len(images))
         self.means["edges"].update(fidelity.edge_energy(output))
@@ -202,16 +212,11 @@ class LitTranslator(Task):
             for name, measure in MEASURES.items():
                 self.means[f"{prefix}{name}"].update(measure(image, targets))
 
-    def reset_measures(self) -> None:
-        for mean in self.means.values():
-            mean.reset()
-        # They stay the same from epoch to epoch, so they are measured when training is over.
-        try:
-            self._compares = self.trainer.state.fn != TrainerFn.FITTING
-        except RuntimeError:  # it has no Trainer
-            self._compares = True
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict({f"val/{name}": value for name, value in self.measured().items()})
 
     def measured(self) -> dict[str, Any]:
+        """Return what was measured since the epoch's start: torchmetrics objects, or numbers of all processes."""
         values = {
             name: mean
             for name, mean in self.means.items()

@@ -1,5 +1,6 @@
 """Whoever knows Lightning finds Lightning: tasks and data modules work with a plain Trainer, and can be overridden."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import torch
 from lightning.pytorch.callbacks import BackboneFinetuning, EarlyStopping
 from lightning.pytorch.tuner import Tuner
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
+from torchmetrics.classification import MulticlassF1Score
 
 from engine.inference import predict
 from engine.inputs.drawing import to_image
 from project import LitClassifier, MNISTDataModule, load_task
+from project.tasks import TASKS
 from tests.runs import read_summary, run
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's remarks on what a run of ours sets itself
@@ -99,6 +102,64 @@ def test_what_a_subclass_logs_is_logged():
     plain = trainer(max_epochs=1)
     plain.fit(Logs(), data())
     assert {"own", "train/loss", "val/acc"} <= plain.callback_metrics.keys()
+
+
+class LitPlain(LitClassifier):
+    """Written by the Lightning docs alone."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.f1 = MulticlassF1Score(10, average="micro")  # the accuracy by another name
+
+    def training_step(self, batch, batch_idx):
+        images, labels = batch
+        loss = self.criterion(self(images), labels)
+        self.log("train/loss", loss)
+        self.log("train/largest", loss, on_step=False, on_epoch=True, reduce_fx="max")
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+        images, labels = batch
+        self.f1.update(self(images), labels)
+        self.log("val/f1", self.f1)
+
+
+def test_a_task_written_by_the_lightning_docs_is_trained_and_recorded(monkeypatch):
+    monkeypatch.setitem(TASKS, "classify", LitPlain)
+    run("--name", "a", "--max_epochs", 1, "--log_every_n_steps", 1)
+    with Path("checkpoints/a/metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    losses = [float(row["train/loss"]) for row in rows if row["train/loss"]]
+    summary = read_summary("a")
+    assert len(losses) == 10 and losses == [float(row["train/loss_step"]) for row in rows if row["train/loss_step"]]
+    assert summary["metrics"]["train/largest"] == max(losses) and summary["images_per_second"] > 0
+    for split in ("val", "test"):  # which differ
+        assert summary["metrics"][f"{split}/f1"] == pytest.approx(summary["metrics"][f"{split}/acc"])
+
+
+class LitMean(LitClassifier):
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.log("own", loss / 3, on_step=False, on_epoch=True)
+        return loss
+
+
+def test_means_over_an_epoch_are_those_of_an_uninterrupted_one_after_a_resume_in_its_middle():
+    class Save(pl.Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if batch_idx == 3:
+                trainer.save_checkpoint("middle.ckpt")
+
+    def means(*callbacks, **options):
+        pl.seed_everything(0, verbose=False)
+        plain = trainer(*callbacks, max_epochs=1, limit_val_batches=0)
+        plain.fit(LitMean(), data(), **options)
+        return {name: plain.callback_metrics[name] for name in ("train/loss", "train/acc", "own")}
+
+    whole = means(Save())
+    resumed = means(ckpt_path="middle.ckpt", weights_only=True)
+    assert resumed == whole and whole["own"] == pytest.approx(whole["train/loss"].item() / 3)
 
 
 def test_an_image_in_python_is_answered_as_by_predict():

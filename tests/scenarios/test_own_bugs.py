@@ -27,7 +27,7 @@ def test_while_the_network_is_built_nothing_is_written(workplace, monkeypatch, p
     assert error.traceback[-1].name == "bug" and not (workplace / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("place", [(LitClassifier, "training_step"), (LitClassifier, "measure")], ids=str)
+@pytest.mark.parametrize("place", [(LitClassifier, "training_step"), (LitClassifier, "validation_step")], ids=str)
 def test_while_training_the_summary_says_failed(monkeypatch, place):
     monkeypatch.setattr(*place, bug)
     with pytest.raises(ValueError, match="^mine$") as error:

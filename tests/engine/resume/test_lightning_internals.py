@@ -74,6 +74,23 @@ def asked(trainer, question, *hooks, **options):
     return ask.answers
 
 
+def test_current_hook(trainer):
+    seen = []
+
+    class Hooks(Line):
+        def training_step(self, batch, batch_idx):
+            seen.append(internals.current_hook(self))
+            return super().training_step(batch, batch_idx)
+
+        def on_train_epoch_end(self):
+            seen.append(internals.current_hook(self))
+
+    module = Hooks()
+    assert internals.current_hook(module) is None
+    trainer(max_epochs=1).fit(module, DataLoader(torch.ones(1)))
+    assert seen == ["training_step", "on_train_epoch_end"]
+
+
 def test_batches_begun(trainer):
     assert asked(trainer, internals.batches_begun, "on_train_batch_start") == [1, 2, 3, 4] * 2
     assert asked(trainer, internals.batches_begun, "on_train_epoch_end") == [TRAIN, TRAIN]

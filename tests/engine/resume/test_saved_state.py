@@ -51,7 +51,7 @@ def drop(*path: Any) -> Callable[[Any], None]:
         (put(1.5, "lr_schedulers"), "its lr_schedulers is 1.5"),
         (put("x", "callbacks", "RunCheckpoints", "best_value"), "best_value is 'x'"),
         (put(7, "epoch_means", "sums"), "epoch_means.sums is 7"),
-        (put(lambda sums: sums[:, :1], "epoch_means", "sums"), r"epoch_means have shape \(1, 1\)"),
+        (put(lambda sums: sums[:, :1], "epoch_means", "sums"), r"epoch_means have shape \(1, 1, 2\)"),
         (put({"until": "x"}, "course"), "its course is"),
         (drop("current_model_state"), "its current_model_state is None"),
         (put(torch.ones(2), "current_model_state", "head.layers.2.bias"), r"head.layers.2.bias is \(2,\)"),

@@ -104,8 +104,8 @@ def test_each_process_goes_on_from_its_own_sums(monkeypatch, rank, processes, su
     """Added up in another order, the means of a resumed epoch would differ in the last digit; none is lost."""
     task = LitClassifier()
     task.trainer = quiet_trainer()
-    task.track(4, loss=torch.tensor(0.5))
-    other = torch.tensor([7.0, 3.0])
+    task._means.add("train/loss", torch.tensor(0.5), 4)
+    other = torch.tensor([[7.0, 3.0]])
     monkeypatch.setattr(type(task.trainer), "world_size", 2)
     monkeypatch.setattr(task, "all_gather", lambda sums: torch.stack([sums, other]))
     checkpoint = {}
@@ -115,4 +115,12 @@ def test_each_process_goes_on_from_its_own_sums(monkeypatch, rank, processes, su
     monkeypatch.setattr(type(task.trainer), "world_size", processes)
     monkeypatch.setattr(LitClassifier, "global_rank", rank)
     again.on_load_checkpoint(checkpoint)
-    assert again._sums.tolist() == sums
+    assert again._means.totals(torch.device("cpu")).tolist() == [sums]
+
+
+def test_means_in_the_form_of_earlier_versions_are_taken_over():
+    task = LitClassifier()
+    task.trainer = quiet_trainer()
+    task.on_load_checkpoint({"epoch_means": {"names": ["loss", "acc"], "sums": torch.tensor([[6.0, 3.0, 4.0]])}})
+    assert task._means.names == ["train/loss", "train/acc"]
+    assert task._means.totals(torch.device("cpu")).tolist() == [[6.0, 4.0], [3.0, 4.0]]

@@ -183,9 +183,9 @@ def test_answers_have_rows_with_its_columns_and_can_be_drawn(name):
 def test_what_it_shows_in_a_report_is_pictures_of_one_size_and_counts(name):
     task = built(name).eval()
     images, targets = next(iter(loader(name)))
-    task.reset_measures()
+    task.on_validation_epoch_start()
     with torch.no_grad():
-        task.measure(images, targets)
+        task.validation_step((images, targets), 0)
         rows = task.pictures(images, targets)
     assert len({row.shape for row in rows.values()}) <= 1
     assert all(row.dtype == torch.uint8 and row.shape[:2] == (4, 3) for row in rows.values())

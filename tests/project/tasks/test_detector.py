@@ -35,7 +35,7 @@ def batch(*images):
 
 def measured(task, answers, targets):
     """Return what is measured when the network answers so."""
-    task.reset_measures()
+    task.on_validation_epoch_start()
     task.precision_of_boxes.update(answers, targets)
     task.hits.update(answers, targets)
     task.loss.update(0.0)
@@ -146,9 +146,9 @@ def test_one_batch_is_learned_by_heart():
     targets = [objects([10, 8, 40, 30], labels=[0]), objects([4, 30, 24, 60], labels=[1])]
     task = built(optim={"schedule": "constant", "lr": 0.01})
     quiet(max_steps=120).fit(task, loader(images, targets, 120))
-    task.train().reset_measures()  # the batch's own statistics, as while it learned
+    task.train().on_validation_epoch_start()  # the batch's own statistics, as while it learned
     with torch.no_grad():
-        task.measure(images, targets)
+        task.validation_step((images, targets), 0)
     assert task.measured()["map_50"] > 0.99
 
 

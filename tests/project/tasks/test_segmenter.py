@@ -29,11 +29,11 @@ def built(names=("ground", "thing"), **options):
 def test_measures_are_over_all_pixels_of_all_batches_and_ignored_ones_do_not_count():
     task = built(("a", "b", "never"))
     Scores(task, lambda images: images)
-    task.reset_measures()
+    task.on_validation_epoch_start()
     right = torch.tensor([[9.0, 0, 0], [0, 9, 0]])
     scores = right[torch.tensor([0, 0, 1, 1])].T.view(1, 3, 1, 4)  # says a, a, b, b
-    task.measure(scores, torch.tensor([[[0, 0, 0, 1]]]))
-    task.measure(scores, torch.tensor([[[0, IGNORE, 1, IGNORE]]]))
+    task.validation_step((scores, torch.tensor([[[0, 0, 0, 1]]])), 0)
+    task.validation_step((scores, torch.tensor([[[0, IGNORE, 1, IGNORE]]])), 0)
     measured = task.measured()
     assert measured["acc"].item() == pytest.approx(5 / 6)
     assert measured["miou"].item() == pytest.approx((3 / 4 + 2 / 3) / 2)
@@ -46,8 +46,8 @@ def test_an_image_without_any_class_does_no_harm(dice):
     images, masks = torch.randn(2, 1, 24, 32), torch.full((2, 24, 32), IGNORE)
     quiet(max_epochs=1).fit(task, DataLoader([(images, masks), (images, masks.clone().fill_(1))], batch_size=None))
     assert all(p.isfinite().all() for p in task.parameters())
-    task.reset_measures()
-    task.measure(images, masks)
+    task.on_validation_epoch_start()
+    task.validation_step((images, masks), 0)
     assert torch.isfinite(task.loss.compute())
 
 
@@ -67,9 +67,9 @@ def test_one_batch_is_learned_by_heart():
         images[i, :, 4 : 12 + i, 6 : 20 + i], masks[i, 4 : 12 + i, 6 : 20 + i] = 1.0, 1
     task = built(optim={"schedule": "constant", "lr": 0.02})
     quiet(max_steps=80).fit(task, DataLoader([(images, masks)] * 80, batch_size=None))
-    task.eval().reset_measures()
+    task.eval().on_validation_epoch_start()
     with torch.no_grad():
-        task.measure(images, masks)
+        task.validation_step((images, masks), 0)
     assert task.measured()["miou"] > 0.95
 
 

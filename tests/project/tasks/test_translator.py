@@ -131,8 +131,8 @@ def test_the_test_measures_the_source_and_bicubic_interpolation_as_well():
     target = nn.functional.interpolate(small, scale_factor=2, mode="bicubic").clamp(0, 1)
     Fixed(task, lambda images: torch.where(images.isnan(), 0, torch.logit(target, 1e-6)))
     images = (source - 0.3) / 0.5
-    task.reset_measures()
-    task.measure(images, target)
+    task.on_validation_epoch_start()
+    task.validation_step((images, target), 0)
     measured = {name: float(getattr(value, "compute", lambda v=value: v)()) for name, value in task.measured().items()}
     assert measured["psnr"] > 90 and measured["ssim"] == pytest.approx(1, abs=1e-3) and measured["l1"] < 1e-4
     assert measured["sharpness"] == pytest.approx(1, abs=1e-3)
@@ -146,8 +146,8 @@ def test_a_blurred_output_is_less_sharp():
     task = built().eval()
     target = (torch.rand(2, 1, 28, 28) > 0.5).float()
     Fixed(task, lambda images: torch.logit(nn.functional.avg_pool2d(target, 3, 1, 1), 1e-6))
-    task.reset_measures()
-    task.measure(torch.zeros(2, 1, 28, 28), target)
+    task.on_validation_epoch_start()
+    task.validation_step((torch.zeros(2, 1, 28, 28), target), 0)
     assert task.measured()["sharpness"] < 0.5
 
 
@@ -187,9 +187,9 @@ def test_one_batch_is_learned_by_heart():
         target[i, :, 5 + i : 20, 8 : 15 + 2 * i] = 1
     task = built(optim={"schedule": "constant", "lr": 0.02})
     quiet(max_steps=150).fit(task, loader([(target - 0.3, target)] * 150))
-    task.eval().reset_measures()
+    task.eval().on_validation_epoch_start()
     with torch.no_grad():
-        task.measure(target - 0.3, target)
+        task.validation_step((target - 0.3, target), 0)
     assert task.means["psnr"].compute() > 20
 
 
