@@ -1,16 +1,26 @@
 """How a script starts and ends: the machine settled before torch is imported, one line for what a user can mend."""
 
 import os
+import runpy
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
+from engine import terminal
 from engine.errors import RunError, Stopped, cause_in_machine, check_environment, one_line
 from engine.shortcuts import end_process, settle
 from engine.terminal import RANKS, complain, make_usable
 
 Command = Callable[[list[str]], None]
+
+
+def console() -> None:
+    """Run a console command: PACKAGE-NAME runs scripts/NAME.py, which is installed beside the engine."""
+    terminal.console, _, name = Path(sys.argv[0]).stem.partition("-")
+    script = Path(__file__).parents[1] / "scripts" / f"{name.replace('-', '_')}.py"
+    runpy.run_path(str(script), run_name="__main__")
 
 
 def run_command(main: Command, of_several: bool = False) -> None:

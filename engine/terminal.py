@@ -12,6 +12,14 @@ RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 LONGEST = 4000  # characters of a line on what is wrong: names in it can be of any length
 
 
+console = ""  # the package whose console command this process runs, if it does
+
+
+def script_command(script: str) -> str:
+    """Return how to start a script: by a console command if this process was started by one."""
+    return f"{console}-{script.replace('_', '-')}" if console else f"python scripts/{script}.py"
+
+
 def is_main_process() -> bool:
     """Whether this is the one process, of all of a run's, that speaks and writes."""
     return all(os.environ.get(name, "0") == "0" for name in RANKS)

@@ -36,5 +36,6 @@ __all__ = [
 ]
 
 DEFAULTS = Path(__file__).parents[1] / "configs" / "defaults"
+__path__.append(str(Path(__file__).parents[1] / "scripts"))  # `python -m project.train` runs scripts/train.py
 
 hand_over(Parts(BACKBONES, find_backbone, HEADS, TASKS, DATA, OWN_DATA, DEFAULTS))

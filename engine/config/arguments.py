@@ -15,11 +15,12 @@ from engine.contract.registry import brief
 from engine.contract.renamed import RENAMED
 from engine.errors import UsageError
 from engine.inputs.reading import UnfitFile, regular
+from engine.terminal import script_command
 
 EXPORT_FORMATS = ("onnx", "torch", "safetensors")
 IMAGES = 1000  # that an exported file is compared with its checkpoint on
 TOLERANCE = 1e-4  # of that comparison
-EVALUATE_HELP = """usage: python scripts/evaluate.py CKPT [--split test|val] [--data PATH] [--data.OPTION VALUE ...]
+EVALUATE_HELP = """usage: {command} CKPT [--split test|val] [--data PATH] [--data.OPTION VALUE ...]
                    [--accelerator TEXT] [--precision TEXT]
 
 Measure a checkpoint again on the test images of the data it was trained on, which
@@ -64,7 +65,7 @@ def check_output(output: str, suffixes: Sequence[str]) -> Path:
 def evaluate_arguments(arguments: list[str]) -> CommandLine:
     line = read_command_line(arguments, positional=True)
     if line.wants_help is not None:
-        print(EVALUATE_HELP)
+        print(EVALUATE_HELP.replace("{command}", script_command("evaluate")))
         raise SystemExit
     if len(line.positional) != 1:
         raise UsageError(f"expected one checkpoint, got {len(line.positional)}: evaluate.py CKPT")

@@ -21,6 +21,7 @@ from engine.config.yaml_files import SECTIONS
 from engine.contract.errors import UserError
 from engine.contract.parts import find_data, parts
 from engine.contract.registry import closest, look_up, options_of
+from engine.terminal import script_command
 
 DEFAULT_TASK = "classify"
 
@@ -232,7 +233,7 @@ def help_page(names: Mapping[str, str], defaults: Mapping[str, Any], topic: str)
     frequent = [by_key[key] for key in FREQUENT if key in by_key]
     return "\n".join(
         [
-            "usage: python scripts/train.py [--FLAG VALUE ...]",
+            f"usage: {script_command('train')} [--FLAG VALUE ...]",
             "",
             "Train, test and record a model; with no flag, a small CNN on MNIST.",
             *sections,

@@ -19,7 +19,7 @@ from engine.export.model import PROBABILITIES, Model, extra_needed, of_task
 from engine.inference.evaluate import images_at_hand
 from engine.resume.checkpoint_file import read_checkpoint, written_whole
 from engine.shortcuts import settle_threads
-from engine.terminal import say
+from engine.terminal import say, script_command
 
 RANDOM = 100  # images, where there are no real ones
 BATCH = 50
@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> None:
         raise RunError(f"{target} is not written: {one_line(error)}") from error
     say(f"written         {target} ({target.stat().st_size:,} bytes)")
     if kind.is_data:
-        say(f"use it          python scripts/predict.py {target} IMAGES")
+        say(f"use it          {script_command('predict')} {target} IMAGES")
 
 
 def _images(

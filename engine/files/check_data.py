@@ -15,7 +15,7 @@ from engine.errors import RunError, UsageError
 from engine.files.checks import Checked, check_folder
 from engine.files.folders import FolderDataModule, told_by_side
 from engine.inputs.folder import Finding
-from engine.terminal import say
+from engine.terminal import say, script_command
 
 WIDTH = 80
 SMALL = 160  # pixels; larger images are fitted into training's usual size
@@ -86,7 +86,7 @@ def suggestion(checked: Checked, path: str, options: Sequence[str] = ()) -> str:
             words += ["--data.channels", "1"]
     if told_by_side(checked.layout.class_names):
         words += ["--data.flip", "false"]
-    return " ".join(["python scripts/train.py", *map(shlex.quote, words)])  # in one line, to be copied
+    return " ".join([script_command("train"), *map(shlex.quote, words)])  # in one line, to be copied
 
 
 def _median_size(checked: Checked) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from engine.record.tracking import redact
 from engine.report import figures
 from engine.report.curves import Curve, train_loss, verdict
 from engine.resume.checkpoint_file import write_text
+from engine.terminal import script_command
 from engine.training.assemble import best_precision
 from engine.training.progress import is_of_a_class, percent_or_number
 
@@ -91,6 +92,7 @@ def _content(folder: Path, curves: Mapping[str, Curve]) -> dict[str, Any]:
     return {
         "name": summary.get("name") or folder.absolute().name,
         "folder": str(folder),
+        "predict": script_command("predict"),
         "summary": summary,
         "settings": settings,
         "best": _best(best),

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
 
+from engine.contract.place import home
 from engine.errors import RunError, UsageError
 from engine.record.summary_file import read_summary
 from engine.resume.checkpoint_file import TEMPORARY, read_checkpoint
@@ -20,7 +21,7 @@ from engine.resume.processes import NAME_VARIABLE, is_restart
 from engine.resume.saved_state import check_kinds
 from engine.terminal import complain, is_main_process
 
-ROOT = Path("checkpoints")
+ROOT = home() / "checkpoints"
 LOCK = ".lock"  # in a run's folder, locked by the process that trains the run
 STORE_KEY = "project/name"  # of the run's name in torchrun's store
 

@@ -42,7 +42,7 @@ from engine.resume.lightning_internals import (
 from engine.resume.processes import check_rank, is_started_by_another
 from engine.resume.stops import REQUEUE, StopSignals, requeue
 from engine.shortcuts import settle_threads
-from engine.terminal import is_main_process, say
+from engine.terminal import is_main_process, say, script_command
 from engine.training import assemble
 from engine.training.assemble import (
     check_same_files,
@@ -324,7 +324,7 @@ class Run:
     def _in_one_line(self, error: Exception) -> str:
         message, where = cause_in_machine(error) or one_line(error), getattr(self.data, "path", None)
         if isinstance(where, str) and message.startswith(f"{Path(where).expanduser()}{os.sep}"):
-            message += f"; python scripts/check_data.py {shlex.quote(where)} names every file that is wrong"
+            message += f"; {script_command('check_data')} {shlex.quote(where)} names every file that is wrong"
         return message
 
     def _close(self, trainer: pl.Trainer, status: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from engine.resume.checkpoint_file import write_text
+from engine.terminal import script_command
 from engine.training.progress import is_of_a_class, measured_rows, percent_or_number
 
 try:
@@ -121,7 +122,7 @@ def closing_lines(summary: Mapping[str, Any], folder: Path | None, report: Path 
         rows.append(("folder", f"{folder}/"))
         if report is not None:
             rows.append(("report", str(report)))
-        rows.append(("use it", f"python scripts/predict.py {folder}/best.ckpt IMAGES"))
+        rows.append(("use it", f"{script_command('predict')} {folder}/best.ckpt IMAGES"))
     width = max(12, *(len(label) + 1 for label, _ in rows))
     return [f"{label:<{width}}{text}" for label, text in rows]
 

@@ -1,7 +1,6 @@
 """MNIST: 28 x 28 grey images of handwritten digits, ten classes."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from engine.contract.data import ImageDataModule, part_of
 from engine.contract.errors import UserError
+from engine.contract.place import home
 from engine.data.store import ImageStore
 from engine.inputs.images import jitter
 from project.data.mnist_files import SHA256, idx_array, load_files
@@ -23,7 +23,7 @@ class MNISTDataModule(ImageDataModule):
     Images stay in memory as bytes (55 MB) and are normalised a batch at a time, on the device.
 
     Args:
-        root: folder that holds MNIST/raw/ with the four files, or will.
+        root: folder that holds MNIST/raw/ with the four files, or will; a relative path starts at PROJECT_HOME, if set.
         download: fetch files that are missing or damaged; if false, they must be there.
         batch_size: images a batch and process.
         val_size: how many of the 60,000 training images are held out for validation, 0 for none.
@@ -64,7 +64,7 @@ class MNISTDataModule(ImageDataModule):
                 "augmentation is 0 to 14 pixels of shift, 0 to 180 degrees of rotate and a zoom in [0, 1), "
                 f"got shift {shift}, rotate {rotate}, zoom {zoom}"
             )
-        self.root = Path(root)
+        self.root = home() / root
         self.download = download
         self.val_size = val_size
         self.train_size = train_size
