@@ -26,7 +26,7 @@ from tests.runs import run
 from tests.test_houses import JOINS, PUBLIC
 from tests.tiny import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md")), *(ROOT / ".github").rglob("*.md")]
 GUIDES = sorted((ROOT / "docs").glob("add-*.md"))
 HOUSES = ("project", "engine")
 LIBERTIES = {
