@@ -45,7 +45,7 @@ def check_values(config: Mapping[str, Any]) -> None:
     if config["gradient_clip_val"] is not None and config["gradient_clip_val"] < 0:
         raise UsageError(f"--gradient_clip_val is 0 or more, got {config['gradient_clip_val']}")
     for key in ("limit_train_batches", "val_check_interval"):
-        if config[key] is not None and config[key] in (0, "0"):
+        if config[key] == 0:
             raise UsageError(f"--{key} 0 leaves nothing to do: give a number of batches, or a share of them")
     launched = any(name in os.environ for name in ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "NODE_RANK"))
     if config["num_nodes"] > 1 and not launched:
@@ -71,7 +71,7 @@ def check_values(config: Mapping[str, Any]) -> None:
 
 
 def _check_devices(devices: Any, on_cpu: bool) -> None:
-    if devices in (0, "0", [], "[]"):
+    if devices in (0, []):
         raise UsageError(f"--devices {devices} leaves nothing to train on: give 1 or more, or auto")
     if on_cpu and not (str(devices) == "auto" or str(devices).isdigit()):
         raise UsageError(f"--devices {devices}: on a CPU it is a number of processes, or auto")
