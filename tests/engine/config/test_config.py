@@ -120,6 +120,7 @@ def test_options_of_a_backbone_no_longer_chosen_are_set_aside_and_said():
     config, remarks = resolved("--backbone", "mlp", files=[{"backbone": {"name": "cnn", "padding": "same"}}])
     assert config["backbone"]["name"] == "mlp" and "padding" not in config["backbone"]
     assert remarks == ["backbone.padding of file 0 set aside: backbone is now mlp"]
+    assert resolved("--backbone", "cnn", files=[{"backbone": "mlp"}])[1] == []  # nobody gave what the defaults say
 
 
 @pytest.mark.parametrize(

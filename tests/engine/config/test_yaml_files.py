@@ -3,6 +3,7 @@
 import pytest
 
 from engine.config.yaml_files import readings
+from engine.contract.registry import as_type
 
 
 @pytest.mark.parametrize(
@@ -17,3 +18,7 @@ from engine.config.yaml_files import readings
 def test_a_text_stands_for_the_value_that_yaml_gives_it(text, meant):
     found = list(readings(text))
     assert found == meant and list(map(type, found)) == list(map(type, meant))
+
+
+def test_a_text_within_a_list_is_read_as_well():
+    assert as_type("[4, 1e-3]", list[float] | None, readings=readings) == [4.0, 0.001]
