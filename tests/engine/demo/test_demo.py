@@ -160,8 +160,9 @@ for path in paths:
     (look,) = [function.fn for function in page.fns.values() if function.name == "look"]
     assert look(None, False, False, 0.3) == (None, "")
     picture, html = look({"path": photo, "orig_name": "photo.png"}, False, False, 0.1)
+    notes = [look({"path": photo}, False, False, score)[1] for score in (-1, 0, 1, 1e300, "0.5", None, [], True)]
     kinds = [block.get_block_name() for block in page.blocks.values()]
-    print(json.dumps([picture and picture.size, html, kinds, page.title, page.analytics_enabled]))
+    print(json.dumps([picture and picture.size, html, notes, kinds, page.title, page.analytics_enabled]))
 """
 
 
@@ -175,11 +176,13 @@ def test_there_is_a_page_for_every_task_and_its_function_answers(photo, tmp_path
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     for (name, task), line in zip(tasks.items(), done.stdout.splitlines(), strict=True):
-        size, html, kinds, title, analytics = json.loads(line)
+        size, html, notes, kinds, title, analytics = json.loads(line)
         picture, expected = Answers(task).of_file(photo, "photo.png")
         assert html == expected and size == (picture and list(picture.size))
         assert title == name and analytics is False
         assert "tabs" not in kinds and "dataset" not in kinds  # it is not small and grey, and there are no examples
+        refused = '<p class="note">The score threshold is a number from 0.01 to 0.99.</p>'
+        assert notes == [refused] * len(notes) if name == "detect" else refused not in notes
 
 
 def test_examples_are_test_images_of_the_data_if_that_is_at_hand(trained, tmp_path, monkeypatch):
@@ -259,6 +262,7 @@ def served(folder, *arguments):
 
 
 @needs_gradio
+@pytest.mark.slow  # the address below is ended by SIGTERM
 def test_ctrl_c_ends_it_and_leaves_nothing_of_what_was_uploaded(trained):
     with served(trained, CKPT) as (process, _, temporary):
         assert list(temporary.iterdir())
@@ -270,8 +274,17 @@ def test_ctrl_c_ends_it_and_leaves_nothing_of_what_was_uploaded(trained):
 
 @pytest.fixture(scope="module")
 def url(trained):
-    with served(trained, CKPT) as (_, url, _):
+    """The address of a page for all these tests; its terminal and its folder hold no trace of them in the end."""
+    with served(trained, CKPT) as (process, url, temporary):
         yield url
+        connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc)
+        connection.request("GET", "/gradio_api/heartbeat/a")  # a browser that still looks at it
+        assert connection.getresponse().readline() == b"data: ALIVE\n"
+        process.send_signal(signal.SIGTERM)
+        rest = process.stdout.read()
+        assert process.wait(timeout=PATIENCE) == 143 and rest == "stopped by SIGTERM\n"
+        connection.close()
+    assert not list(temporary.iterdir())
 
 
 def ask(url, path, body=None, method=None, **headers):
@@ -364,34 +377,17 @@ def test_a_file_that_was_not_uploaded_is_not_looked_at(url, trained, photo):
 
 
 @needs_gradio
-@pytest.mark.parametrize("score_threshold", [-1, 0, 1, 1e300, "0.5", None, [], True])
-def test_a_score_threshold_that_is_none_is_a_line_on_the_page(served_detector, photo, score_threshold):
-    (path,) = json.loads(upload(served_detector, photo.read_bytes())[2])
-    assert "<table>" in look(served_detector, {"path": path}, False, False, 0.01)[1]
-    html = look(served_detector, {"path": path}, False, False, score_threshold)[1]
-    assert html == '<p class="note">The score threshold is a number from 0.01 to 0.99.</p>'
-
-
-@needs_gradio
-def test_what_makes_no_sense_leaves_no_trace_in_the_terminal(trained, photo):
-    with served(trained, CKPT) as (process, url, temporary):
-        for values in ([], [None], [1, 2, 3, 4], [{"path": 3}, {}, [], "x"], [{}] * 4, ["a", None, None, None]):
-            assert look(url, *values)[0] == (200 if len(values) == 4 else 422)
-        for path in ("queue/join", "component_server", "upload", "reset"):
-            for body in (b"", b"{", b"[" * 100_000, {"data": 1}, {"data": [], "fn_index": 99}, {"component_id": "x"}):
-                assert ask(url, f"/gradio_api/{path}", body)[0] >= 400
-        assert upload(url, photo.read_bytes(), name="..")[0] == 400
-        body, headers = form(photo.read_bytes())
-        connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc)
-        connection.request("POST", "/gradio_api/upload", body[:-100], headers)
-        connection.close()  # before all of it is there
-        connection.request("GET", "/gradio_api/heartbeat/a")
-        assert connection.getresponse().readline() == b"data: ALIVE\n"
-        process.send_signal(signal.SIGTERM)
-        rest = process.stdout.read()
-        assert process.wait(timeout=PATIENCE) == 143 and rest == "stopped by SIGTERM\n"
-        connection.close()
-    assert not list(temporary.iterdir())
+def test_what_makes_no_sense_is_refused_and_leaves_no_trace(url, photo):
+    for values in ([], [None], [1, 2, 3, 4], [{"path": 3}, {}, [], "x"], [{}] * 4, ["a", None, None, None]):
+        assert look(url, *values)[0] == (200 if len(values) == 4 else 422)
+    for path in ("queue/join", "component_server", "upload", "reset"):
+        for body in (b"", b"{", b"[" * 100_000, {"data": 1}, {"data": [], "fn_index": 99}, {"component_id": "x"}):
+            assert ask(url, f"/gradio_api/{path}", body)[0] >= 400
+    assert upload(url, photo.read_bytes(), name="..")[0] == 400
+    body, headers = form(photo.read_bytes())
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc)
+    connection.request("POST", "/gradio_api/upload", body[:-100], headers)
+    connection.close()  # before all of it is there
 
 
 @pytest.fixture
@@ -524,6 +520,7 @@ def test_an_image_dropped_in_a_browser_is_answered_and_a_broken_one_named(browse
 
 
 @needs_gradio
+@pytest.mark.slow
 def test_on_a_telephone_no_column_is_cut_off(browser, served_detector, photo):
     page = browser.new_page()
     page.set_viewport_size({"width": 390, "height": 800})
@@ -539,6 +536,7 @@ HOSTILE += ["</script><script>window.pwned=4</script>", "\\", "\u202eright to le
 
 
 @needs_gradio
+@pytest.mark.slow
 def test_names_of_classes_are_text_in_a_browser(browser, trained):
     write_task(small("classify", 1, HOSTILE), trained / "hostile.ckpt")
     with served(trained, "hostile.ckpt") as (_, url, _):
