@@ -15,13 +15,12 @@ from engine.errors import RunError, UsageError
 from engine.files import layouts
 from engine.inference import evaluate, predict
 from engine.resume.checkpoint_file import read_checkpoint
-from engine.resume.checkpoints import RunCheckpoints
 from engine.resume.compare import differences
 from engine.training.progress import percent_or_number
 from project import LitTranslator
 from scripts import train
 from tests.own_data import write_class_folders, write_coco, write_masks, write_pairs, write_voc
-from tests.runs import read_metrics, read_summary
+from tests.runs import cut_after, read_metrics, read_summary
 
 QUICK = ["--wandb", "disabled", "--precision", "32-true", "--data.image_size", "48", "--data.batch_size", "6"]
 SMALL = ["--backbone.widths", "8,16,16", "--backbone.kernel_size", "3", "--max_epochs", "2"]
@@ -79,26 +78,13 @@ def test_every_layout_trains_and_its_checkpoint_measures_the_same_again(capsys, 
     assert (", 6 test images" if split == "test" else ", 5 validation images") in out  # of 24
 
 
-def test_a_run_on_own_files_cut_within_an_epoch_goes_on_exactly(monkeypatch, task):
+def test_a_run_on_own_files_cut_within_an_epoch_goes_on_exactly(task):
     """With augmentation (mosaic as well, for boxes), dropout and two loading processes."""
     WRITERS[task](Path("own"))
     options = ["--data.num_workers", "2", "--backbone.dropout", "0.2", "--save_every_steps", "1"]
     run(task, "--name", "whole", *options)
-    saves, save = [], RunCheckpoints._save_last
-
-    class Cut(Exception):
-        pass
-
-    def save_and_cut(self, trainer, pending):
-        save(self, trainer, pending)
-        saves.append(trainer.global_step)
-        if len(saves) == 2:
-            raise Cut
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunCheckpoints, "_save_last", save_and_cut)
-        with pytest.raises(Cut):
-            run(task, "--name", "cut", *options)
+    with cut_after(2):
+        run(task, "--name", "cut", *options)
     train.main(["--ckpt_path", "checkpoints/cut/last.ckpt"])
     assert differences(*(read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "cut"))) == []
     assert read_metrics("whole") == read_metrics("cut")

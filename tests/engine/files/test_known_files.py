@@ -8,19 +8,15 @@ import pytest
 from engine.errors import UsageError
 from engine.inference import evaluate
 from engine.resume.checkpoint_file import read_checkpoint
-from engine.resume.checkpoints import RunCheckpoints
 from engine.resume.compare import differences
 from scripts import train
 from tests.own_data import write_class_folders, write_masks, write_voc
+from tests.runs import cut_after
 
 OPTIONS = [
     *("--data.image_size", "32", "--data.batch_size", "8", "--data.num_workers", "0", "--max_epochs", "3"),
     *("--backbone.widths", "4,8,8", "--wandb", "disabled", "--precision", "32-true"),
 ]
-
-
-class Cut(Exception):
-    """What ends a run in these tests."""
 
 
 @pytest.fixture(autouse=True)
@@ -33,20 +29,10 @@ def run(name, *options):
     train.main([*OPTIONS, "--data", "own", "--name", name, *options])
 
 
-def cut(monkeypatch, name, saves, *options):
+def cut(name, saves, *options):
     """Train until right after the save number `saves`."""
-    save, left = RunCheckpoints._save_last, [saves]
-
-    def save_and_cut(self, trainer, pending):
-        save(self, trainer, pending)
-        left[0] -= 1
-        if not left[0]:
-            raise Cut
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunCheckpoints, "_save_last", save_and_cut)
-        with pytest.raises(Cut):
-            run(name, *options)
+    with cut_after(saves):
+        run(name, *options)
 
 
 def split_of(name):
@@ -55,14 +41,21 @@ def split_of(name):
     return {split: set(entry["names"].tolist()) for split, entry in files.items()}
 
 
-@pytest.mark.parametrize("write", [write_class_folders, write_masks, write_voc])
-@pytest.mark.parametrize("saves", [1, 2])
-def test_a_folder_that_was_moved_is_the_same_data(monkeypatch, write, saves, capsys):
+@pytest.mark.parametrize(
+    ("write", "saves"),
+    [
+        (write_class_folders, 1),
+        (write_masks, 2),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in [(write_class_folders, 2), (write_masks, 1)]),
+        *(pytest.param(write_voc, saves, marks=pytest.mark.slow) for saves in (1, 2)),
+    ],
+)
+def test_a_folder_that_was_moved_is_the_same_data(write, saves, capsys):
     shutil.rmtree("own")
     write(Path("own"))
     every = ["--save_every_steps", "2"]  # the first save is within an epoch
     run("whole", *every)
-    cut(monkeypatch, "a", saves, *every)
+    cut("a", saves, *every)
     shutil.move("own", "elsewhere")
     with pytest.raises(UsageError, match="run a was trained on the folder own, which is not there: give --data PATH"):
         train.main(["--ckpt_path", "checkpoints/a/last.ckpt"])
@@ -72,9 +65,9 @@ def test_a_folder_that_was_moved_is_the_same_data(monkeypatch, write, saves, cap
     assert differences(*(read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "a"))) == []
 
 
-def test_changed_files_are_refused_within_an_epoch_and_keep_their_split_between_two(monkeypatch, capsys):
-    cut(monkeypatch, "within", 1, "--save_every_steps", "2")
-    cut(monkeypatch, "between", 1)
+def test_changed_files_are_refused_within_an_epoch_and_keep_their_split_between_two(capsys):
+    cut("within", 1, "--save_every_steps", "2")
+    cut("between", 1)
     before = split_of("between")
     Path("own/red/2.png").rename("own/red/renamed.png")
     for i in range(10):
@@ -91,8 +84,8 @@ def test_changed_files_are_refused_within_an_epoch_and_keep_their_split_between_
     assert len(after["val"]) - len(before["val"] & after["val"]) == 2  # a fifth of those that are new
 
 
-def test_other_contents_and_other_data_are_noticed(monkeypatch, capsys):
-    cut(monkeypatch, "a", 1)
+def test_other_contents_and_other_data_are_noticed(capsys):
+    cut("a", 1)
     write_class_folders(Path("other"), num=12)
     with pytest.raises(UsageError, match="run a was trained on own, and other has other files"):
         train.main(["--ckpt_path", "checkpoints/a/last.ckpt", "--data", "other"])
@@ -114,12 +107,12 @@ def test_images_that_were_trained_on_are_not_called_test_images(capsys):
     assert "others, 9 test images" in capsys.readouterr().out
 
 
-def test_resume_auto_starts_goes_on_and_is_done(monkeypatch, capsys):
+def test_resume_auto_starts_goes_on_and_is_done(capsys):
     auto = ["--resume", "auto"]
     with pytest.raises(UsageError, match="--resume auto goes on with the run of a name: give --name"):
         train.main([*OPTIONS, "--data", "own", *auto])
     run("whole")
-    cut(monkeypatch, "a", 2, *auto)
+    cut("a", 2, *auto)
     run("a", *auto)
     assert differences(*(read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "a"))) == []
     capsys.readouterr()

@@ -23,7 +23,7 @@ from engine.training.runs import Run
 from project.tasks import TASKS, LitClassifier
 from scripts import train
 from tests.own_data import write_class_folders, write_masks, write_pairs, write_voc
-from tests.runs import read_metrics, read_summary, run, same
+from tests.runs import after_each_save, read_metrics, read_summary, run, same
 
 WRITERS = {"classify": write_class_folders, "segment": write_masks, "detect": write_voc, "translate": write_pairs}
 SMALL = ["--backbone.widths", "4,8,8", "--data.batch_size", 4, "--max_epochs", 2, "--data.num_workers", 0]
@@ -189,30 +189,23 @@ def test_an_error_in_it_is_one_line_and_the_run_is_none_the_worse(monkeypatch, c
     assert out.count(note) == 1 and read_summary("a")["status"] == "finished" and "use it" in out
 
 
-def test_a_run_that_fails_or_is_stopped_has_one_of_what_there_is(monkeypatch, capsys):
-    save = RunCheckpoints._save_last
-
+def test_a_run_that_fails_or_is_stopped_has_one_of_what_there_is(capsys):
     def after(steps, act):
-        def saved(self, trainer, pending):
-            save(self, trainer, pending)
-            if trainer.global_step == steps:
-                act(self)
+        return after_each_save(lambda trainer: act(trainer) if trainer.global_step == steps else None)
 
-        monkeypatch.setattr(RunCheckpoints, "_save_last", saved)
-
-    after(20, lambda checkpoints: fail())
-    with pytest.raises(RunError):
+    with after(20, fail), pytest.raises(RunError):
         run("--name", "a", "--max_epochs", 3)
     assert "This run failed after 20 steps (no such luck): what" in page("a")
     assert "validation images, weights after epoch" in page("a")
     assert "report    checkpoints/a/report.html" in capsys.readouterr().out
 
-    after(10, lambda checkpoints: setattr(checkpoints.signals, "received", signal.SIGTERM))
-    with pytest.raises(Stopped):
+    def terminate(trainer):
+        trainer.checkpoint_callback.signals.received = signal.SIGTERM
+
+    with after(10, terminate), pytest.raises(Stopped):
         run("--name", "b", "--max_epochs", 3)
     assert "This run was stopped after" in page("b") and "(stopped by SIGTERM)" in page("b")
     assert [read_summary(name)["error"] for name in "ab"] == ["no such luck", "stopped by SIGTERM"]
-    monkeypatch.undo()
 
 
 def test_a_resumed_run_has_it_anew_with_the_whole_course(workplace, capsys):

@@ -7,10 +7,9 @@ from engine.data.store import ImageStore
 from engine.errors import Stopped
 from engine.inference import evaluate
 from engine.resume.checkpoint_file import read_checkpoint
-from engine.resume.checkpoints import RunCheckpoints
 from engine.resume.compare import differences
 from engine.resume.stops import StopSignals, requeue
-from tests.runs import read_summary, run
+from tests.runs import after_each_save, read_summary, run
 
 
 def send(number):
@@ -75,18 +74,14 @@ def test_a_job_is_put_back_in_the_queue(tmp_path, monkeypatch):
 
 def test_a_requeued_job_goes_on_by_itself_from_what_it_saved(workplace, monkeypatch, capsys):
     run("--name", "whole", "--max_epochs", 3)
-    save = RunCheckpoints._save_last
 
-    def save_and_be_told_to_end(self, trainer, pending):
-        save(self, trainer, pending)
+    def be_told_to_end(trainer):
         if trainer.current_epoch == 1:
-            self.signals.received = signal.SIGUSR1
+            trainer.checkpoint_callback.signals.received = signal.SIGUSR1
 
     command = ["--name", "job", "--max_epochs", 3]
-    with monkeypatch.context() as patch:
-        patch.setattr(RunCheckpoints, "_save_last", save_and_be_told_to_end)
-        with pytest.raises(Stopped) as stop:
-            run(*command)
+    with after_each_save(be_told_to_end), pytest.raises(Stopped) as stop:
+        run(*command)
     assert stop.value.status == 138 and read_summary("job")["status"] == "stopped"
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     run(*command)
