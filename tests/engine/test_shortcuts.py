@@ -160,6 +160,7 @@ def test_a_hub_that_cannot_be_reached_is_not_asked(monkeypatch, plain, asked):
     assert shortcuts.can_be_reached(constants.ENDPOINT)
 
 
+@pytest.mark.slow
 def test_a_run_without_shortcuts_ends_with_the_same_weights(workplace):
     """As programs of their own: what is settled before torch is imported cannot be undone in this one."""
     for name, plain in (("fast", "0"), ("plain", "1")):

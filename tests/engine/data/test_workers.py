@@ -1,9 +1,9 @@
 """Loading processes that fail end the loading at once, with an error that says so; signals to stop are not theirs."""
 
+import multiprocessing
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader, Dataset
 from engine.data import workers
 from engine.errors import cause_in_machine
 from engine.resume.lightning_internals import set_loader_patience
-from tests.tiny import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are not forked there")
 
@@ -81,21 +80,23 @@ def test_one_that_hangs_is_killed_at_the_end():
     assert not process.is_alive() and process.exitcode == -signal.SIGKILL
 
 
-HANGS = """
-from tests.engine.data.test_workers import loader
-batches = iter(loader("hangs"))
-next(batches)
-print(batches._workers[0].pid, flush=True)
-next(batches)
-"""
+def train_and_hang(connection):
+    batches = iter(loader("hangs"))
+    next(batches)
+    connection.send(batches._workers[0].pid)
+    next(batches)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system ends it there")
 def test_one_that_hangs_ends_with_the_process_that_trains():
-    with subprocess.Popen([sys.executable, "-c", HANGS], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
-        stat = Path("/proc") / parent.stdout.readline().strip() / "stat"
-        assert stat.exists()
-        parent.kill()
+    context = multiprocessing.get_context("fork")
+    reads, writes = context.Pipe(duplex=False)
+    parent = context.Process(target=train_and_hang, args=[writes])
+    parent.start()
+    stat = Path("/proc") / str(reads.recv()) / "stat"
+    assert stat.exists()
+    parent.kill()
+    parent.join()
     until = time.monotonic() + 60
     while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z" and time.monotonic() < until:
         time.sleep(0.05)

@@ -2,6 +2,8 @@
 
 import ctypes
 import inspect
+import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -280,16 +282,25 @@ def test_join_again(trainer, monkeypatch):
             dist.destroy_process_group()
 
 
+def signal_with_parent():
+    """Return the signal that this process gets when its parent ends."""
+    value = ctypes.c_int()
+    assert ctypes.CDLL(None).prctl(2, ctypes.byref(value)) == 0  # 2 is PR_GET_PDEATHSIG
+    return value.value
+
+
+def set_and_read_it():
+    internals.die_with_parent()
+    os._exit(signal_with_parent())
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
 def test_die_with_parent():
-    value = ctypes.c_int()
-    assert ctypes.CDLL(None).prctl(2, ctypes.byref(value)) == 0 and value.value == 0  # 2 is PR_GET_PDEATHSIG
-    code = (
-        "import ctypes; from engine.resume.lightning_internals import die_with_parent; die_with_parent();"
-        "value = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(value)); print(value.value)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) == signal.SIGKILL
+    assert signal_with_parent() == 0
+    process = multiprocessing.get_context("fork").Process(target=set_and_read_it)
+    process.start()
+    process.join()
+    assert process.exitcode == signal.SIGKILL
 
 
 def test_set_loader_patience():

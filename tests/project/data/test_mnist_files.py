@@ -1,8 +1,8 @@
 """The sources of MNIST, each with a local stand-in: no test here needs a network."""
 
 import gzip
+import multiprocessing
 import os
-import subprocess
 import sys
 import threading
 import zipfile
@@ -187,23 +187,26 @@ def test_the_sums_are_the_official_ones():
     assert all(len(bytes.fromhex(sha256)) == 32 for sha256 in mnist_files.SHA256.values())
 
 
+def fetch_and_die(root):
+    """Load the files in a process that dies in the middle of the second one."""
+    fsync, written = os.fsync, []
+
+    def die(handle):
+        written.append(handle)
+        if len(written) == 2:
+            os._exit(9)
+        fsync(handle)
+
+    os.fsync = die
+    mnist_files.SOURCES = {"a stand-in": lambda names: TINY_FILES}
+    load_files(root, sums=TINY_SUMS)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are not forked there")
 def test_a_fetch_that_is_killed_leaves_nothing_that_looks_whole(tmp_path):
-    """The source dies with its process in the middle of the second file: the next load starts over."""
-    program = f"""
-import os, pathlib
-from project.data import mnist_files
-from tests.tiny import TINY_FILES, TINY_SUMS
-written = []
-real = os.fsync
-def die(handle):
-    written.append(1)
-    if len(written) == 2:
-        os._exit(9)
-    real(handle)
-os.fsync = die
-mnist_files.SOURCES = {{"a stand-in": lambda names: TINY_FILES}}
-mnist_files.load_files(pathlib.Path({str(tmp_path)!r}), sums=TINY_SUMS)
-"""
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 9
+    process = multiprocessing.get_context("fork").Process(target=fetch_and_die, args=[tmp_path])
+    process.start()
+    process.join()
+    assert process.exitcode == 9
     files, wrong = mnist_files.read_files(tmp_path / "MNIST" / "raw", TINY_SUMS)
     assert len(files) == 1 and set(wrong.values()) == {"missing"}

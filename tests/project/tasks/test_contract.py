@@ -131,7 +131,19 @@ def test_a_checkpoint_rebuilds_it_alone(name, tmp_path):
         assert all(torch.equal(old[k], new[k]) if torch.is_tensor(old[k]) else old[k] == new[k] for k in old)
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+# These take as long as all else here: classify as ONNX is compared in tests/engine/export/test_export.py.
+LONG_EXPORTS = [("classify", "onnx"), ("detect", "onnx"), ("translate", "onnx"), ("translate", "torch")]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        pytest.param(name, kind, marks=[pytest.mark.slow] if (name, kind) in LONG_EXPORTS else [])
+        for name in TASKS
+        for kind in FORMATS
+    ],
+    indirect=["name"],
+)
 def test_an_exported_file_answers_as_the_task_does(name, kind, tmp_path):
     """Batches of any number; and images of any size, for a task that takes them."""
     task = built(name).eval()
