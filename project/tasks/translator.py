@@ -129,7 +129,8 @@ class LitTranslator(Task):
     @classmethod
     def own_data_options(cls, hparams: Mapping[str, Any]) -> dict[str, Any]:
         options = super().own_data_options(hparams)
-        return {**options, "target_channels": len(options.pop("classes"))}
+        names = options.pop("classes")  # the channels of an image
+        return {**options, "target_channels": len(names)}
 
     def translate(self, images: Tensor) -> Tensor:
         """Return images (N, K, H, W) in 0..1 for normalised sources (N, C, H, W) of any size.
