@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> None:
         data.timeout_seconds = 60 * config["timeout_minutes"]
         split = split or ("test" if data.has_test else "val")
         if not {"test": data.has_test, "val": data.has_validation}[split]:
-            raise UserError(f"data {config['data']['name']} has no {split} images")
+            raise UserError(f"data {config['data']['name']} has no {split} {task.input.word}")
         settle_threads(1)
         trainer = pl.Trainer(
             accelerator=config["accelerator"],
@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> None:
     seen, num = f"{task.images_measured:,}", len(data.stores[split])
     if task.images_measured < num:
         seen += f" of {num:,}"
-    say(f"{path}: {config['task']['name']}, {config['data']['name']}, {seen} {name} images")
+    say(f"{path}: {config['task']['name']}, {config['data']['name']}, {seen} {name} {task.input.word}")
     rows = measured_rows(metrics)
     width = max(12, *(len(metric) + 1 for metric, _ in rows))
     for metric, text in rows:

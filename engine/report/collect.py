@@ -85,7 +85,8 @@ class Collect(Callback):
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         best = self.checkpoints.best_epoch
-        self._keep(pl_module, "test images" if best is None else f"test images, weights after epoch {best + 1}")
+        word = pl_module.input.word
+        self._keep(pl_module, f"test {word}" + ("" if best is None else f", weights after epoch {best + 1}"))
 
     def _look(self, pl_module: pl.LightningModule, batch: Any, number: int, batches: Sequence[float]) -> None:
         """Keep answers to MOST images, evenly spread over all batches: those of one class are often side by side.
