@@ -1,5 +1,6 @@
 """What a command line asks for: one configuration, checked, and the run that it goes on with."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -81,23 +82,24 @@ def parse(arguments: list[str]) -> Asked | None:
     if resumed is not None:
         check_same_parts(config, resumed)
         folder = folders.folder_that_goes_on(config, resumed)
-        if folder is not None and _is_finished(folder, config, resumed):
-            say(f"run {folder.name} is finished after {config['max_epochs']} epochs: see {folder}/summary.json")
-            say("give --max_epochs N, with a larger N, to train on")
+        stopped_early = resumed.not_better >= (config["early_stop"] or math.inf)
+        if folder is not None and _is_finished(folder, config, resumed, stopped_early):
+            say(f"run {folder.name} is finished after {resumed.epochs_done} epochs: see {folder}/summary.json")
+            say(f"give a larger --{'early_stop' if stopped_early else 'max_epochs'} to train on")
             return None
     for remark in remarks:
         say(f"note: {remark}")
     return Asked(config, resumed, sources)
 
 
-def _is_finished(folder: Path, config: Mapping[str, Any], resumed: Resumed) -> bool:
+def _is_finished(folder: Path, config: Mapping[str, Any], resumed: Resumed, stopped_early: bool) -> bool:
     """Whether there is nothing left of the run that is to be continued, its test included."""
     try:
         finished = read_summary(folder).get("status") == "finished"
     except RunError:  # a damaged one, which is written anew
         finished = False
     epochs, steps = config["max_epochs"], config["max_steps"]
-    return finished and (resumed.epochs_done >= (epochs or 0) > 0 or resumed.steps_done >= steps > 0)
+    return finished and (stopped_early or resumed.epochs_done >= (epochs or 0) > 0 or resumed.steps_done >= steps > 0)
 
 
 def _own(resumed: Resumed, given: Mapping[str, Any]) -> Source:

@@ -109,6 +109,9 @@ RUN_OPTIONS = [
     Option("wandb_tags", list[str] | None, None, "tags of the tracked run; by default WANDB_TAGS"),
     Option("save_every_steps", int | None, None, "also save last.ckpt every so many steps"),
     Option("save_every_minutes", float | None, None, "also save last.ckpt every so many minutes"),
+    Option("keep_every", int | None, None, "also keep epoch-N.ckpt of every so many epochs, each one to resume from"),
+    Option("early_stop", int | None, None, "end after so many validations in a row without a better one"),
+    Option("monitor", str | None, None, "the metric that tells the best weights, such as val/loss, if not the task's"),
     Option("timeout_minutes", float, 10.0, "how long processes wait for one of them that hangs"),
     Option(
         "compile", bool, False, "compile the network with torch.compile: a minute that long runs on a GPU earn back"

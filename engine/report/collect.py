@@ -83,10 +83,10 @@ class Collect(Callback):
         """Keep what the validation that just ended showed."""
         self._keep(pl_module, f"validation images, weights after epoch {trainer.current_epoch + 1}")
 
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         best = self.checkpoints.best_epoch
-        word = pl_module.input.word
-        self._keep(pl_module, f"test {word}" + ("" if best is None else f", weights after epoch {best + 1}"))
+        weights = "" if best is None else f", weights after epoch {best + 1}"
+        self._keep(pl_module, f"test {pl_module.input.word}{weights}")
 
     def _look(self, pl_module: pl.LightningModule, batch: Any, number: int, batches: Sequence[float]) -> None:
         """Keep answers to MOST images, evenly spread over all batches: those of one class are often side by side.

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.contract.parts import parts
+from engine.contract.task import Task
 from engine.record.summary_file import read_summary
 from engine.report import plots
 from engine.report.curves import Curve, read_curves, train_loss
@@ -13,7 +14,6 @@ from engine.training.progress import is_of_a_class
 
 TEMPLATE = "comparison.html"
 HIGHER = {"acc", "miou", "map", "map_50", "psnr", "ssim"}
-LOWER = {"loss", "l1"}
 # What of summary.json is compared: its heading, and which way is better.
 COSTS = {
     "fit": ("fit, s", "lower"),
@@ -94,7 +94,7 @@ def _better(metric: str) -> str | None:
     own = {task.best_metric.rpartition("/")[2]: task.best_is_highest for task in parts().tasks.values()}
     if tail in HIGHER or own.get(tail) is True:
         return "higher"
-    return "lower" if tail in LOWER or own.get(tail) is False else None
+    return "lower" if tail in Task.lower_is_better or own.get(tail) is False else None
 
 
 def _differing(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:

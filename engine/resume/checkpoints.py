@@ -17,6 +17,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from engine.contract.errors import UserError
+from engine.contract.registry import closest
 from engine.data.sampler import mix
 from engine.errors import Stopped
 from engine.record.tracking import MetricsCsv
@@ -66,6 +67,8 @@ class RunCheckpoints(Checkpoint):
         signals: where signals are noted.
         every_steps: optimiser steps between two saves within an epoch; None for none.
         every_minutes: minutes between two saves within an epoch; None for none.
+        keep_every: epochs between two that keep an epoch-N.ckpt of their own; None for none.
+        early_stop: validations in a row without a better value after which the run ends with its epoch; None for any.
     """
 
     def __init__(
@@ -78,6 +81,8 @@ class RunCheckpoints(Checkpoint):
         signals: StopSignals,
         every_steps: int | None = None,
         every_minutes: float | None = None,
+        keep_every: int | None = None,
+        early_stop: int | None = None,
     ) -> None:
         self.folder = folder
         self.metric = metric
@@ -87,6 +92,9 @@ class RunCheckpoints(Checkpoint):
         self.signals = signals
         self.every_steps = every_steps
         self.every_minutes = every_minutes
+        self.keep_every = keep_every
+        self.early_stop = early_stop
+        self.not_better = 0  # validations since the best one
         self.best_value: float | None = None
         self.best_epoch: int | None = None
         # Called after a validation by which the best weights were chosen, or that has no number to choose by.
@@ -98,6 +106,7 @@ class RunCheckpoints(Checkpoint):
         self._resumable = False  # whether the state being saved is one to go on from
         self._validated_at = -1  # the step of the newest validation
         self._resumed: int | None = None  # in the state that was loaded
+        self._best_is_later = False
         self._loaded: dict[str, Any] | None = None  # that state, until the run has its optimisers
 
     @property
@@ -116,12 +125,15 @@ class RunCheckpoints(Checkpoint):
     # ---- what is saved, and restored ----
 
     def state_dict(self) -> dict[str, Any]:
-        return {"metric": self.metric, "best_value": self.best_value, "best_epoch": self.best_epoch}
+        best = {"best_value": self.best_value, "best_epoch": self.best_epoch}
+        return {"metric": self.metric, **best, "not_better": self.not_better}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if state_dict["metric"] == self.metric and self.best_path.exists():  # else the best starts anew
+        # Else the best starts anew, as it does where best.ckpt is of an epoch after the one that is gone on from.
+        if state_dict["metric"] == self.metric and self.best_path.exists() and not self._best_is_later:
             self.best_value = state_dict["best_value"]
             self.best_epoch = state_dict["best_epoch"]
+            self.not_better = state_dict.get("not_better", 0)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -137,6 +149,9 @@ class RunCheckpoints(Checkpoint):
         if trainer.state.fn != TrainerFn.FITTING:
             return
         self._loaded = checkpoint
+        if Path(trainer.ckpt_path or "").name.startswith("epoch-") and self.best_path.exists():
+            best, own = (c["callbacks"]["RunCheckpoints"] for c in (read_checkpoint(self.best_path), checkpoint))
+            self._best_is_later = best["best_epoch"] != own["best_epoch"]
         self._resumed = checkpoint["validation_pending"]
         if self._resumed is not None:
             start_with_validation(checkpoint["loops"]["fit_loop"], self._resumed)
@@ -198,15 +213,21 @@ class RunCheckpoints(Checkpoint):
             raise Stopped(signal_number)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        measured = [name for name in trainer.callback_metrics if name.startswith("val/")]
+        if measured and self.metric not in measured:
+            near = closest(self.metric, measured)
+            raise UserError(f"--monitor {self.metric} is not measured{near}; there are {', '.join(measured)}")
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         self._validated_at = trainer.global_step
         value, best = float(trainer.callback_metrics.get(self.metric, math.nan)), self.best_value
         if math.isfinite(value):
             if best is not None and not self.newest and not (value > best if self.highest else value < best):
+                self.not_better += 1
                 return
             self.best_value = value
             self.best_epoch = trainer.current_epoch
+            self.not_better = 0
             trainer.save_checkpoint(self.best_path)
         elif best is not None:
             return
@@ -216,9 +237,14 @@ class RunCheckpoints(Checkpoint):
         if self.best_value is None:  # nothing was validated so far
             self.best_epoch = trainer.current_epoch
             trainer.save_checkpoint(self.best_path)
+        if self.early_stop is not None and self.not_better >= self.early_stop:
+            trainer.should_stop = True
         if batches_begun(trainer) >= trainer.num_training_batches:
             self._record_epoch(trainer)
             self._save_last(trainer, None)
+            epoch = trainer.current_epoch + 1
+            if self.keep_every is not None and epoch % self.keep_every == 0:
+                self._save(trainer, self.folder / f"epoch-{epoch:03}.ckpt", None)
         signal_number, _ = self._agree(trainer, 0, False)
         if signal_number:
             raise Stopped(signal_number)
@@ -235,10 +261,14 @@ class RunCheckpoints(Checkpoint):
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCsv):
                 logger.save()
-        self._pending, self._resumable = pending, True
-        trainer.save_checkpoint(self.last_path)
-        self._pending, self._resumable = None, False
+        self._save(trainer, self.last_path, pending)
         self._saved_at = time.monotonic()
+
+    def _save(self, trainer: pl.Trainer, path: Path, pending: int | None) -> None:
+        """Save a state to go on from."""
+        self._pending, self._resumable = pending, True
+        trainer.save_checkpoint(path)
+        self._pending, self._resumable = None, False
 
     def _agree(self, trainer: pl.Trainer, count: int, save: bool) -> tuple[int, bool]:
         """Return the signal to obey, 0 for none, and whether to save: the same in every process."""

@@ -50,6 +50,9 @@ def check_kinds(checkpoint: Mapping[str, Any]) -> None:
             value = value[part]
         if not isinstance(value, kind) or (isinstance(value, int) and not is_count(value)):
             raise UserError(f"its {dotted} is {brief(value)}")
+    not_better = checkpoint["callbacks"]["RunCheckpoints"].get("not_better", 0)  # older files have none
+    if not is_count(not_better):
+        raise UserError(f"its callbacks.RunCheckpoints.not_better is {brief(not_better)}")
     if "course" in checkpoint:  # older files have none
         _check_like("course", dataclasses.asdict(Course(until=0)), checkpoint["course"])
     averages = checkpoint["run"]["config"].get("optim", {})

@@ -50,7 +50,7 @@ def check_values(config: Mapping[str, Any]) -> None:
     launched = any(name in os.environ for name in ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "NODE_RANK"))
     if config["num_nodes"] > 1 and not launched:
         raise UsageError(f"--num_nodes {config['num_nodes']}: start the run on each machine, with torchrun or srun")
-    for key in ("save_every_steps", "save_every_minutes", "timeout_minutes"):
+    for key in ("save_every_steps", "save_every_minutes", "keep_every", "early_stop", "timeout_minutes"):
         if config[key] is not None and config[key] <= 0:
             raise UsageError(f"--{key} is above 0, got {config[key]}")
     if config["timeout_minutes"] > LONGEST_MINUTES:
@@ -106,12 +106,29 @@ def build(config: dict[str, Any], resumed: Resumed | None = None) -> tuple[DataM
         options = {key: value for key, value in config["task"].items() if key != "name"}
         built = {section: config[section] for section in ("backbone", "head", "optim")}
         task = task_type(**about_data, **built, **options)
+        choose_best(task, config["monitor"], config["early_stop"])
         task.check_runs_on(1, training=False)  # an image size that it cannot take is refused now, before any download
     except UserError as error:
         raise UsageError(str(error)) from error
     except OSError as error:
         raise RunError(one_line(error)) from error
     return data, task
+
+
+def choose_best(task: Task, monitor: str | None, early_stop: int | None) -> None:
+    """Have a task's best weights told by another metric than its own, if there is one to `monitor`.
+
+    Raises:
+        UserError: it is no metric of a validation, or none tells when to stop.
+    """
+    if monitor is not None:
+        split, _, name = monitor.partition("/")
+        if split != "val" or not name:
+            raise UserError(f"--monitor {monitor}: expected a metric of the validation, such as val/loss")
+        task.best_metric, task.best_is_highest = monitor, name not in task.lower_is_better  # type: ignore[misc]
+        task.newest_is_best = False
+    elif early_stop is not None and task.newest_is_best:
+        raise UserError("--early_stop: the newest weights count as the best here, so give --monitor METRIC as well")
 
 
 def check_same_parts(config: Mapping[str, Any], resumed: Resumed) -> None:

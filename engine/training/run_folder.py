@@ -64,6 +64,11 @@ class Resumed:
         return int(progress["processed"])
 
     @property
+    def not_better(self) -> int:
+        """Validations since the best one."""
+        return int(self.checkpoint["callbacks"]["RunCheckpoints"].get("not_better", 0))
+
+    @property
     def steps_done(self) -> int:
         """Optimiser steps that were taken."""
         return int(self.checkpoint["global_step"])

@@ -365,6 +365,8 @@ class Run:
             self.signals,
             self.config["save_every_steps"],
             self.config["save_every_minutes"],
+            self.config["keep_every"],
+            self.config["early_stop"],
         )
 
     def _callbacks(self, has_bar: bool) -> list[Callback]:

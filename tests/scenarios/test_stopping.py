@@ -1,0 +1,93 @@
+"""When a run ends by itself, which weights it keeps, and which metric tells."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.resume.checkpoint_file import read_checkpoint
+from tests.runs import read_metrics, read_summary, run, same
+
+STANDS_STILL = ("--optim.lr", 1e-12, "--max_epochs", 9)
+
+
+@pytest.fixture(autouse=True)
+def _(workplace):
+    pass
+
+
+def weights(path):
+    return read_checkpoint(path)["state_dict"]
+
+
+def test_a_run_ends_after_so_many_validations_without_a_better_one_and_can_be_given_more(capsys):
+    run("--name", "a", "--early_stop", 2, *STANDS_STILL)
+    assert (read_summary("a")["epochs"], read_summary("a")["status"]) == (3, "finished")
+    assert read_summary("a")["best"]["epoch"] == 1
+    capsys.readouterr()
+    run("--ckpt_path", "checkpoints/a/last.ckpt")
+    said = capsys.readouterr().out
+    assert "run a is finished after 3 epochs" in said and "give a larger --early_stop to train on" in said
+    run("--ckpt_path", "checkpoints/a/last.ckpt", "--early_stop", 4)
+    assert read_summary("a")["epochs"] == 5
+
+
+def test_a_better_one_starts_the_count_anew():
+    run("--name", "a", "--early_stop", 2, "--max_epochs", 4, "--monitor", "val/loss", "--optim.lr", 0.001)
+    losses = [float(line["val/loss"]) for line in read_metrics("a") if line["val/loss"]]
+    assert losses == sorted(losses, reverse=True) and read_summary("a")["epochs"] == 4
+
+
+def test_a_run_that_was_cut_ends_at_the_same_step():
+    options = ("--early_stop", 3, *STANDS_STILL, "--val_check_interval", 0.5, "--optim.schedule", "constant")
+    run("--name", "whole", *options)
+    run("--name", "cut", *options, "--max_steps", 7)
+    run("--ckpt_path", "checkpoints/cut/last.ckpt", "--max_steps", -1)
+    assert read_summary("whole")["epochs"] == read_summary("cut")["epochs"] == 2
+    whole, cut = (read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "cut"))
+    assert whole["callbacks"]["RunCheckpoints"] == cut["callbacks"]["RunCheckpoints"]
+    assert same(whole, cut)
+
+
+def test_epochs_are_kept_and_each_can_be_gone_on_from():
+    run("--name", "a", "--max_epochs", 5, "--keep_every", 2)
+    assert sorted(path.name for path in Path("checkpoints/a").glob("*.ckpt")) == [
+        *("best.ckpt", "epoch-002.ckpt", "epoch-004.ckpt", "last.ckpt", "previous.ckpt")
+    ]
+    whole, best = (read_checkpoint(f"checkpoints/a/{name}.ckpt") for name in ("last", "best"))
+    run("--ckpt_path", "checkpoints/a/epoch-002.ckpt")
+    assert same(whole, read_checkpoint("checkpoints/a/last.ckpt"))
+    assert same(best, read_checkpoint("checkpoints/a/best.ckpt"))
+
+
+def test_the_best_starts_anew_from_an_epoch_before_it():
+    run("--name", "a", "--max_epochs", 3, "--keep_every", 1, "--monitor", "val/loss", "--optim.lr", 0.001)
+    assert read_summary("a")["best"]["epoch"] == 3
+    run("--ckpt_path", "checkpoints/a/epoch-001.ckpt", "--max_epochs", 2)
+    assert read_summary("a")["best"]["epoch"] == 2
+    assert read_checkpoint("checkpoints/a/best.ckpt")["callbacks"]["RunCheckpoints"]["best_epoch"] == 1
+
+
+def test_another_metric_tells_the_best():
+    run("--name", "a", "--max_epochs", 3, "--monitor", "val/loss")
+    losses = [float(line["val/loss"]) for line in read_metrics("a") if line["val/loss"]]
+    best = read_summary("a")["best"]
+    assert (best["metric"], best["value"]) == ("val/loss", pytest.approx(min(losses)))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ["--monitor", "val/los"],
+            "val/los is not measured; did you mean val/loss.; there are val/acc, val/loss",
+        ),
+        (["--monitor", "loss"], "--monitor loss: expected a metric of the validation, such as val/loss"),
+        (["--early_stop", "0"], "--early_stop is above 0, got 0"),
+        (["--keep_every", "-1"], "--keep_every is above 0, got -1"),
+        (["--task", "translate", "--task.adversary", "hinge", "--early_stop", "2"], "so give --monitor METRIC as well"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(flags, message):
+    with pytest.raises(Exception, match=message):
+        run("--name", "a", *flags)
+    assert not Path("checkpoints/a").exists()
