@@ -182,7 +182,7 @@ def test_it_is_trained_resumed_measured_asked_and_exported_without_a_line_elsewh
     capsys.readouterr()
     evaluate.main(["checkpoints/a/best.ckpt"])
     out = capsys.readouterr().out
-    assert "16 test images" in out and re.search(r"test/acc +100", out)
+    assert "16 test signals" in out and re.search(r"test/acc +100", out)
 
     own = workplace / "own"
     own.mkdir()
