@@ -15,7 +15,7 @@ def test_lightning_finds_the_best_checkpoint(workplace):
     record = {"name": "a", "config": {"optim": {}}, "tracker_id": "x"}
     checkpoints = RunCheckpoints(workplace, "val/acc", True, False, record, StopSignals())
     task, data = LitClassifier(), MNISTDataModule(val_size=60, batch_size=30)
-    values = iter((0.5, 0.25, 0.75))
+    values = iter((0.5, 0.25, 0.6, 0.75))  # two epochs, a test, a validation
     task.on_validation_epoch_end = lambda: task.log("val/acc", next(values))
     trainer = pl.Trainer(
         max_epochs=2,
