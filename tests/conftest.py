@@ -1,4 +1,7 @@
-"""What many tests need: a folder of their own with the stand-in for MNIST in it, one thread, and a clean process."""
+"""What many tests need: a folder of their own with the stand-in for MNIST in it, one thread, and a clean process.
+
+Nothing here imports torch before the first test: the process that shares the tests out to others never needs it.
+"""
 
 import gc
 import logging
@@ -11,17 +14,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from engine.report import main, write
-from engine.resume.stops import SIGNALS
-from tests.tiny import at_tiny, no_report
+from engine.machine import available_cores
 
-torch.set_num_threads(1)  # tiny networks: more threads only wait for each other
+MAX_PROCESSES = 4  # each imports torch, and takes about a gigabyte
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at these options
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run folders of tests in a process per core, unless -n, or another option that needs one process, is given.
+
+    Single files are run in this process: they end before others would have imported torch. So are tests without
+    pytest-xdist, or with -p no:xdist.
+    """
+    option = config.option
+    is_worker, has_xdist = hasattr(config, "workerinput"), hasattr(option, "numprocesses")
+    if is_worker or not has_xdist or option.numprocesses is not None or option.dist != "no":
+        return
+    one_process = option.usepdb or option.collectonly or option.capture == "no" or option.keyword
+    if not one_process and any(Path(arg).is_dir() for arg in config.args):
+        option.numprocesses, option.dist = min(available_cores(), MAX_PROCESSES), "worksteal"
 
 
 def process_state() -> dict[str, Any]:
     """Return what a test could leave behind for the next one; tests run in any order."""
+    import torch
+
+    from engine.resume.stops import SIGNALS
+
     return {
         "current folder": os.getcwd(),
         "signal handlers": [signal.getsignal(number) for number in SIGNALS],
@@ -55,8 +75,14 @@ def nothing_left_behind() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_reports() -> Iterator[None]:
-    """Runs draw no report, which takes longer than all else in a tiny run; tests that look at one take `reports`."""
+def tiny_runs() -> Iterator[None]:
+    """Runs have one thread, and draw no report, which takes longer than all else in them; see `reports`."""
+    import torch
+
+    from engine.report import main, write  # noqa: F401, `main` keeps the function itself
+    from tests.tiny import no_report
+
+    torch.set_num_threads(1)  # more threads would only wait for each other
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(write, "write_report", no_report)
         yield
@@ -64,11 +90,15 @@ def no_reports() -> Iterator[None]:
 
 @pytest.fixture
 def reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let runs write their report, as they do elsewhere."""
+    """Let runs write their report, for tests that look at it."""
+    from engine.report import main, write
+
     monkeypatch.setattr(write, "write_report", main.write_report)
 
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder with data/MNIST/raw, whose sums MNISTDataModule accepts."""
+    from tests.tiny import at_tiny
+
     return at_tiny(monkeypatch, tmp_path)
