@@ -4,11 +4,12 @@ python scripts/predict.py checkpoints/NAME/best.ckpt IMAGE_OR_FOLDER ... --outpu
 """
 
 from engine.config.arguments import predict_arguments
+from engine.config.early import tasks_of
 from engine.start import run_command
 
 
 def main(arguments: list[str]) -> None:
-    predict_arguments(arguments)  # --help and a wrong flag are answered before torch is imported
+    predict_arguments(arguments, tasks_of("project"))  # --help and a wrong flag are answered before torch is imported
     import project  # noqa: F401, it hands its tasks, backbones, heads and data to the engine
     from engine.inference import predict
 

@@ -6,11 +6,12 @@ SCRIPT_arguments takes a script's arguments apart. --help prints its page and ex
 import argparse
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from engine.config.config import CommandLine, read_command_line
+from engine.config.options import from_signature
 from engine.contract.registry import brief
 from engine.contract.renamed import RENAMED
 from engine.errors import UsageError
@@ -62,10 +63,35 @@ def check_output(output: str, suffixes: Sequence[str]) -> Path:
     return path
 
 
-def evaluate_arguments(arguments: list[str]) -> CommandLine:
+def asked_options(tasks: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the docstrings of tasks say of the options that may be set when one is asked, by name."""
+    return {
+        option.key: f"{option.help} ({name})"
+        for name, task in tasks.items()
+        for option in from_signature(task, "")
+        if option.key in task.asked
+    }
+
+
+def _add_asked(parser: argparse.ArgumentParser, tasks: Mapping[str, Any]) -> None:
+    for name, text in asked_options(tasks).items():
+        parser.add_argument(f"--{name}", type=float, metavar="NUMBER", help=text)
+
+
+def _take_asked(given: argparse.Namespace, tasks: Mapping[str, Any]) -> argparse.Namespace:
+    """Move the options that tasks are asked with, as far as they were given, to `given.asked`."""
+    options = {name: vars(given).pop(name) for name in asked_options(tasks)}
+    given.asked = {name: value for name, value in options.items() if value is not None}
+    return given
+
+
+def evaluate_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> tuple[CommandLine, dict[str, float]]:
+    """Return the command line, and the options that the task is asked with."""
     line = read_command_line(arguments, positional=True)
+    options = asked_options(tasks)
     if line.wants_help is not None:
-        print(EVALUATE_HELP.replace("{command}", script_command("evaluate")))
+        page = EVALUATE_HELP.replace("{command}", script_command("evaluate"))
+        print(page, *(f"\n--{name} NUMBER: {text}." for name, text in options.items()), sep="")
         raise SystemExit
     if len(line.positional) != 1:
         raise UsageError(f"expected one checkpoint, got {len(line.positional)}: evaluate.py CKPT")
@@ -74,13 +100,19 @@ def evaluate_arguments(arguments: list[str]) -> CommandLine:
     split = line.flags.get("split")
     if split not in (None, "test", "val"):
         raise UsageError(f"--split is test or val, got {split!r}")
+    asked = {}
+    for flag in options.keys() & line.flags.keys():
+        try:
+            asked[flag] = float(text := line.flags.pop(flag))
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"--{flag} is a number, got {text!r}") from error
     for flag in line.flags:
         if not flag.startswith("data.") and flag not in (*EVALUATE_TRAINER, "split"):
             raise UsageError(f"--{flag} cannot be changed by evaluating: what the checkpoint was trained with holds")
-    return line
+    return line, asked
 
 
-def predict_arguments(arguments: list[str]) -> argparse.Namespace:
+def predict_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> argparse.Namespace:
     parser = Parser(prog="predict.py", description="Print what a checkpoint says of images.")
     parser.add_argument("checkpoint", help="a best.ckpt, or what export.py made of it")
     parser.add_argument("images", nargs="+", help="image files, or folders of them")
@@ -96,16 +128,15 @@ def predict_arguments(arguments: list[str]) -> argparse.Namespace:
         action="store_true",
         help="for a task that takes whole images: scale them to the size trained on, and what is made of them back",
     )
-    parser.add_argument(
-        "--score_threshold", type=float, metavar="NUMBER", help="leave out objects less certain than that"
-    )
+    _add_asked(parser, tasks)
     parser.add_argument("--batch_size", type=int, default=32, metavar="INT", help="images looked at at once [32]")
     parser.add_argument("--device", default=None, help="cpu, cuda or mps; by default the best there is")
     former = {f"--{name}": f"--{present}" for name, present in RENAMED.items()}
     pairs = [argument.partition("=") for argument in arguments]
     renamed = {flag: former[flag] for flag, _, _ in pairs if flag in former}
     parser.set_defaults(renamed=renamed)  # the former and the present name of flags given
-    return parser.parse_args([f"{renamed.get(flag, flag)}{equals}{value}" for flag, equals, value in pairs])
+    given = parser.parse_args([f"{renamed.get(flag, flag)}{equals}{value}" for flag, equals, value in pairs])
+    return _take_asked(given, tasks)
 
 
 def export_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -144,13 +175,14 @@ def report_arguments(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def demo_arguments(arguments: list[str]) -> argparse.Namespace:
+def demo_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> argparse.Namespace:
     parser = Parser(prog="demo.py", description="A page in the browser to try a checkpoint on.")
     parser.add_argument("checkpoint", help="a best.ckpt")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 lets others in [127.0.0.1]")
     parser.add_argument("--port", type=int, default=7860, metavar="INT", help="the first free one from there on [7860]")
     parser.add_argument("--device", default=None, help="cpu, cuda or mps; by default the best there is")
-    return parser.parse_args(arguments)
+    _add_asked(parser, tasks)
+    return _take_asked(parser.parse_args(arguments), tasks)
 
 
 def check_data_arguments(arguments: list[str]) -> argparse.Namespace:

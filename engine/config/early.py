@@ -1,13 +1,15 @@
-"""What scripts/train.py can answer before torch is imported: --help, and a misspelt flag."""
+"""What scripts can answer before torch is imported: --help, and a misspelt flag."""
 
+import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from engine.config.config import help_for, read_command_line, resolve
 from engine.config.options import RUN_OPTIONS, trainer_options
 from engine.config.outlines import parts_in_source
 from engine.config.yaml_files import Source, read_config_file
-from engine.contract.parts import hand_over
+from engine.contract.parts import hand_over, parts
 from engine.errors import UsageError
 
 
@@ -37,3 +39,13 @@ def answered(arguments: Sequence[str], project: str) -> bool:
         return False
     print(page)
     return True
+
+
+def tasks_of(project: str) -> Mapping[str, Any]:
+    """Return a project's tasks by name: their outlines if its source says enough and it is not imported yet."""
+    if project not in sys.modules:
+        try:
+            hand_over(parts_in_source(project))
+        except Exception:  # as above
+            importlib.import_module(project)
+    return parts().tasks

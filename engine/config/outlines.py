@@ -112,9 +112,13 @@ def _bound(module: str) -> dict[str, tuple[ast.stmt, str]]:
         elif isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
             bound[statement.name] = (statement, "")
         elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
-            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            bound |= {target.id: (statement, "") for target in targets if isinstance(target, ast.Name)}
+            bound |= dict.fromkeys(_assigned(statement), (statement, ""))
     return bound
+
+
+def _assigned(statement: ast.Assign | ast.AnnAssign) -> list[str]:
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def _names(node: ast.AST, module: str) -> dict[str, Any]:
@@ -140,7 +144,7 @@ def _function(function: ast.FunctionDef, module: str) -> Any:
 
 
 def _class(node: ast.ClassDef, module: str) -> type:
-    """Return a class of the same parents, as far as they are ours, with the same constructor."""
+    """Return a class of the same parents, as far as they are ours, with the same constructor and `asked` options."""
     parents = [_value(base, module) for base in node.bases]
     ours = tuple(parent for parent in parents if parent is not Outside)
     if node.decorator_list or node.keywords:
@@ -150,6 +154,8 @@ def _class(node: ast.ClassDef, module: str) -> type:
         if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
             inner["__init__"] = _function(statement, module)
             inner["passes_on"] = statement.args.vararg is not None or statement.args.kwarg is not None
+        if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value and "asked" in _assigned(statement):
+            inner["asked"] = _value(statement.value, module)
     if inner["passes_on"] and ours and len(ours) < len(parents):
         raise Unclear(f"{node.name} in {module} may pass options on to a class that is not seen")
     return type(node.name, ours, inner)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from engine.contract.errors import UserError
 from engine.contract.mistakes import Mistake
 
 
@@ -22,6 +23,10 @@ class Answers:
     takes_any_size: ClassVar[bool] = False  # whether it takes whole images, and not letterboxed ones
     # The largest share of images for which an exported file may answer something else, because rounding decides there.
     rounding_share: ClassVar[float] = 0.0
+    # Hyperparameters that may be set when it is asked, numbers between (min, max): they are flags of predict.py,
+    # evaluate.py and demo.py, described by the docstring of the task, and sliders of the page.
+    asked: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    hparams: Any
 
     def outputs(self, images: Tensor) -> dict[str, Tensor]:
         """Return the network's final outputs, tensors (N, ...) by name. They become a graph in an exported file.
@@ -33,6 +38,24 @@ class Answers:
             images: normalised (N, C, h, w), letterboxed to the task's `image_size`; whole, if it takes any size.
         """
         raise NotImplementedError
+
+    def ask_with(self, option: str, value: float, is_program: bool = False) -> None:
+        """Set one of the options of `asked` for what follows.
+
+        Args:
+            option: its name.
+            value: its value.
+            is_program: whether outputs come from an exported file, for which the network's options are fixed.
+
+        Raises:
+            UserError: the value cannot be had.
+        """
+        low, high = self.asked[option]
+        if not low < value < high:
+            raise UserError(f"{option} is a number in ({low:g}, {high:g}), got {value}")
+        if is_program:
+            raise UserError(f"{option} is fixed in an exported file: ask the checkpoint")
+        self.hparams[option] = value
 
     # Exported files call the next five without a network: they may use the task's `hparams`, and nothing else of it.
 

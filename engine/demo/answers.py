@@ -41,7 +41,7 @@ class Answers:
         self.task = task
         self.model = of_task(task, str(task.device))
         self.names: list[str] = task.hparams["class_names"]
-        self.lock = threading.Lock()  # visitors are answered by threads, and score_threshold belongs to the task
+        self.lock = threading.Lock()  # visitors are answered by threads, and options belong to the task
 
     def empty(self) -> str:
         """Return what is shown before there is a drawing."""
@@ -68,7 +68,7 @@ class Answers:
         )
 
     def of_file(
-        self, path: Path, name: str, invert: bool = False, letterbox: bool = False, score_threshold: float | None = None
+        self, path: Path, name: str, invert: bool = False, letterbox: bool = False, **asked: float
     ) -> tuple[Image.Image | None, str]:
         """Return a picture of what a file shows, if there is one to show, and the answer or what is wrong, as HTML.
 
@@ -77,15 +77,15 @@ class Answers:
             name: what the visitor knows it by.
             invert: whether light and dark are swapped first.
             letterbox: whether an image is scaled to the size trained on, also for a task that takes any.
-            score_threshold: leave out objects less certain than that.
+            asked: options that the task is asked with.
         """
         if not path.is_file():
             return None, note(f"{printable(name)} was deleted after a while: drop it in again.")
         predictions = Predictions(self.model, invert, whole=self.task.takes_any_size and not letterbox)
         try:
             with self.lock:
-                if score_threshold is not None:
-                    self.task.hparams["score_threshold"] = score_threshold
+                for option, value in asked.items():
+                    self.task.ask_with(option, value)
                 found = list(predictions.of([path]))
         except RunError as error:
             return None, note(str(error).replace(str(path), printable(name)))

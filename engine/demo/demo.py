@@ -13,12 +13,12 @@ import torch
 
 from engine.config.arguments import demo_arguments
 from engine.contract.errors import UserError
-from engine.contract.parts import task_of
+from engine.contract.parts import parts, task_of
 from engine.contract.task import Task
 from engine.demo.answers import Answers
 from engine.errors import RunError, Stopped, UsageError, one_line
 from engine.inference.evaluate import images_at_hand
-from engine.inference.predict import best_device, check_device
+from engine.inference.predict import ask_with, best_device, check_device
 from engine.inputs.drawing import to_image
 from engine.resume.checkpoint_file import read_checkpoint
 from engine.shortcuts import settle_threads
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
         RunError: Gradio is not installed, or no port is free.
         Stopped: a signal asked for the end.
     """
-    given = demo_arguments(arguments)
+    given = demo_arguments(arguments, parts().tasks)
     check_device(given.device)
     if not 1 <= given.port <= 65535:
         raise UsageError(f"--port is a number from 1 to 65535, got {given.port}")
@@ -53,6 +53,7 @@ def main(arguments: list[str]) -> None:
         task = task_of(checkpoint, given.device or best_device())
     except (OSError, UserError) as error:
         raise UsageError(one_line(error)) from error
+    ask_with(task, given.asked)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     # An upload may still be written while the folder is removed.

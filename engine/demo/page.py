@@ -14,7 +14,6 @@ from engine.contract.errors import UserError
 from engine.demo.answers import Answers, note
 
 CANVAS = 280  # pixels a side; thinner lines than 24 of them would be thinner than MNIST's
-MIN_SCORE, MAX_SCORE = 0.01, 0.99  # score of an object
 FONTS = ["system-ui", "sans-serif"]  # none that would be fetched from elsewhere
 DRAW = """
 const canvas = element.querySelector("canvas"), pen = canvas.getContext("2d");
@@ -142,9 +141,11 @@ def _canvas(answers: Answers) -> None:
 
 
 def _image(answers: Answers, examples: list[Path], folder: Path) -> None:
-    hparams = answers.task.hparams
+    hparams, asked = answers.task.hparams, answers.task.asked
     height, width = answers.task.input.image_size
     has_picture = "probability" not in answers.task.columns
+    # The bounds of an option are no values of it.
+    ranges = {option: (low + (high - low) / 100, high - (high - low) / 100) for option, (low, high) in asked.items()}
     with gr.Row():
         with gr.Column():
             image = gr.Image(
@@ -162,14 +163,12 @@ def _image(answers: Answers, examples: list[Path], folder: Path) -> None:
                 label=f"Letterbox: scale it to {width} x {height} pixels, as trained on",
                 visible=answers.task.takes_any_size,
             )
-            score_threshold = gr.Slider(
-                MIN_SCORE,
-                MAX_SCORE,
-                value=min(max(hparams.get("score_threshold", MIN_SCORE), MIN_SCORE), MAX_SCORE),
-                step=0.01,
-                label="Score threshold",
-                visible="score_threshold" in hparams,
-            )
+            sliders = [
+                gr.Slider(
+                    low, high, value=min(max(hparams[option], low), high), step=(high - low) / 98, label=_label(option)
+                )
+                for option, (low, high) in ranges.items()
+            ]
         with gr.Column():
             picture = gr.Image(
                 label="Answer",
@@ -182,7 +181,7 @@ def _image(answers: Answers, examples: list[Path], folder: Path) -> None:
             )
             text = gr.HTML(elem_classes="text", apply_default_css=False, padding=True)
 
-    def look(file: Any, invert: Any, letterbox: Any, score_threshold: Any) -> tuple[Image.Image | None, str]:
+    def look(file: Any, invert: Any, letterbox: Any, *values: Any) -> tuple[Image.Image | None, str]:
         if file is None:
             return None, ""
         try:
@@ -192,23 +191,26 @@ def _image(answers: Answers, examples: list[Path], folder: Path) -> None:
                 raise UserError("it was not uploaded")
         except (TypeError, KeyError, AttributeError, ValueError, OSError):
             return None, note("This is no image that was dropped in here.")
-        if "score_threshold" not in hparams:
-            score_threshold = None
-        elif not isinstance(score_threshold, int | float) or not MIN_SCORE <= score_threshold <= MAX_SCORE:
-            return None, note(f"The score threshold is a number from {MIN_SCORE} to {MAX_SCORE}.")
-        return answers.of_file(path, name, invert is True, letterbox is True, score_threshold)
+        for (option, (low, high)), value in zip(ranges.items(), values, strict=True):
+            if not isinstance(value, int | float) or not low <= value <= high:
+                return None, note(f"The {_label(option).lower()} is a number from {low:g} to {high:g}.")
+        return answers.of_file(path, name, invert is True, letterbox is True, **dict(zip(ranges, values, strict=True)))
 
     # As it was uploaded, and not through PIL first: what is wrong with a file is ours to say, in a line.
     gr.on(
-        [image.change, invert.input, letterbox.input, score_threshold.release],
+        [image.change, invert.input, letterbox.input, *(slider.release for slider in sliders)],
         look,
-        [image, invert, letterbox, score_threshold],
+        [image, invert, letterbox, *sliders],
         [picture, text],
         preprocess=False,
         show_progress="hidden",
         trigger_mode="always_last",
         api_visibility="private",
     )
+
+
+def _label(option: str) -> str:
+    return option.replace("_", " ").capitalize()
 
 
 def look_of(image_size: list[int]) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from engine.config.config import recorded, resolve
 from engine.config.yaml_files import Source, plain
 from engine.contract.data import DataModule
 from engine.contract.errors import UserError
-from engine.contract.parts import build_data, find_data, task_of
+from engine.contract.parts import build_data, find_data, parts, task_of
 from engine.contract.registry import options_of
 from engine.contract.task import Task
 from engine.errors import RunError, UsageError, one_line, raised_by
 from engine.files.folders import FolderDataModule
 from engine.files.known_files import Known, changes
+from engine.inference.predict import ask_with
 from engine.resume.checkpoint_file import read_checkpoint
 from engine.resume.lightning_internals import leave_signals_to_us
 from engine.resume.processes import check_rank
@@ -36,7 +37,7 @@ def main(arguments: list[str]) -> None:
         RunError: the data cannot be had.
     """
     quieten()
-    line = evaluate_arguments(arguments)
+    line, asked = evaluate_arguments(arguments, parts().tasks)
     split = line.flags.pop("split", None)
     path = line.positional[0]
     try:
@@ -44,6 +45,7 @@ def main(arguments: list[str]) -> None:
         task = task_of(checkpoint)
     except (OSError, UserError) as error:
         raise UsageError(str(error)) from error
+    ask_with(task, asked)
     config = configuration(path, checkpoint, task, line.flags, split)
     config["devices"] = line.flags.get("devices", 1)  # one process sees every image exactly once
     if config["limit_test_batches"] == 0:

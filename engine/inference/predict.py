@@ -16,7 +16,9 @@ from torch import Tensor
 from engine.config.arguments import check_output, predict_arguments
 from engine.contract.errors import UserError
 from engine.contract.input import Item
+from engine.contract.parts import parts
 from engine.contract.registry import brief, printable
+from engine.contract.task import Task
 from engine.errors import RunError, UsageError, one_line
 from engine.export import is_program, load_model
 from engine.export.model import Model
@@ -43,7 +45,7 @@ def main(arguments: list[str]) -> None:
         UsageError: the command line makes no sense, or the checkpoint cannot be read.
         RunError: some of the images could not be read; the others were dealt with.
     """
-    given = predict_arguments(arguments)
+    given = predict_arguments(arguments, parts().tasks)
     for former, present in given.renamed.items():
         complain(f"note: {former} is now {present}")
     if given.output is not None:
@@ -51,8 +53,6 @@ def main(arguments: list[str]) -> None:
     check_device(given.device)
     if given.batch_size < 1:
         raise UsageError(f"--batch_size is 1 or more, got {given.batch_size}")
-    if given.score_threshold is not None and not 0 < given.score_threshold < 1:
-        raise UsageError(f"--score_threshold is a score in (0, 1), got {given.score_threshold}")
     settle_threads(1)
     findings = Findings()
     try:
@@ -61,15 +61,7 @@ def main(arguments: list[str]) -> None:
         paths = task.input.find(given.images, findings)
     except (OSError, UserError) as error:
         raise UsageError(one_line(error)) from error
-    if given.score_threshold is not None:
-        if "score_threshold" not in task.hparams:
-            raise UsageError(f"--score_threshold is for objects, and this checkpoint's task is {task.task_name}")
-        if model.is_program and given.score_threshold < task.hparams["score_threshold"]:
-            raise UsageError(
-                f"--score_threshold {given.score_threshold}: {given.checkpoint} gives no objects of a score less than "
-                f"{task.hparams['score_threshold']}; ask the checkpoint"
-            )
-        task.hparams["score_threshold"] = given.score_threshold
+    ask_with(task, given.asked, model.is_program)
     if given.letterbox and not task.takes_any_size:
         raise UsageError(
             f"--letterbox is for tasks that take whole images; task {task.task_name} has them fitted anyway"
@@ -133,6 +125,22 @@ def check_device(device: str | None) -> None:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"--device {device}: {one_line(error)}") from error
+
+
+def ask_with(task: Task, asked: Mapping[str, float], is_program: bool = False) -> None:
+    """Set options of a command line that a task is asked with.
+
+    Raises:
+        UsageError: the task has no such option, or not with this value.
+    """
+    for option, value in asked.items():
+        if option not in task.asked:
+            names = ", ".join(name for name, other in parts().tasks.items() if option in other.asked)
+            raise UsageError(f"--{option} is for {names}, and this checkpoint's task is {task.task_name}")
+        try:
+            task.ask_with(option, value, is_program)
+        except UserError as error:
+            raise UsageError(f"--{option} {value:g}: {error}") from error
 
 
 def best_device() -> str:

@@ -48,6 +48,7 @@ class LitDetector(Task):
     best_metric = "val/map"
     best_is_highest = True
     unmeasured = "none of them has an object"
+    asked: ClassVar[Mapping[str, tuple[float, float]]] = {"score_threshold": (0.0, 1.0)}
     rounding_share = 0.005  # a box at the score threshold, or at the least overlap, may be there or not
     columns: ClassVar[Mapping[str, str]] = {
         "class": "text",
@@ -175,6 +176,12 @@ class LitDetector(Task):
             ]
             found.append({"objects": listed})
         return found
+
+    def ask_with(self, option: str, value: float, is_program: bool = False) -> None:
+        least = self.hparams["score_threshold"]
+        if is_program and value < least:
+            raise UserError(f"this exported file has no objects of a score less than {least}: ask the checkpoint")
+        super().ask_with(option, value)
 
     def in_order_of(self, outputs: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return the rows of outputs each in the place of that row of others which lies closest to it.

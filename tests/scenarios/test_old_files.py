@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from engine.resume.checkpoint_file import read_checkpoint
+from project import LitDetector
 from scripts import evaluate, predict, train
 from tests.runs import read_metrics
 from tests.tiny import ROOT
@@ -52,6 +53,15 @@ def test_an_old_run_is_evaluated_with_old_flags(workplace, capsys):
     output = capsys.readouterr()
     assert output.err == "note: --data.most_size is now --data.max_size\n"
     assert "4 test images" in output.out
+
+
+def test_a_detector_is_measured_from_another_score_on(workplace, monkeypatch):
+    asked = []
+    by_class = lambda task: asked.append(task.hparams["score_threshold"]) or {}  # noqa: E731
+    monkeypatch.setattr(LitDetector, "measured_by_class", by_class)
+    for flags, score in (([], pytest.approx(0.0591, rel=1e-3)), (["--score_threshold", "0.5"], 0.5)):
+        evaluate.main([str(FIXTURES / "detect.ckpt"), "--data.download", "true", *flags])
+        assert asked.pop() == score
 
 
 @pytest.mark.parametrize("name", RESUMED)

@@ -10,6 +10,7 @@ from engine.errors import RunError, UsageError
 from engine.inference import predict
 from engine.resume.checkpoint_file import read_checkpoint, write_checkpoint
 from tests.runs import run, workplace_of_a_module
+from tests.tiny import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +158,27 @@ def test_names_as_long_as_a_file_system_takes_are_shortened(tmp_path):
     assert len(list((tmp_path / "out").glob("*.png"))) == 3
     predict.main([CKPT, str(tmp_path / f"{names[0]}.png"), "--output", str(tmp_path / ("z" * 251 + ".csv"))])
     assert (tmp_path / ("z" * 251 + ".csv")).is_file()
+
+
+SCENE = str(ROOT / "tests" / "fixtures" / "scene.png")
+DETECTOR = [str(ROOT / "tests" / "fixtures" / name) for name in ("detect.ckpt", "detect.safetensors")]
+
+
+@pytest.mark.parametrize(
+    ("file", "value", "message"),
+    [
+        ("checkpoints/a/best.ckpt", 0.5, "--score_threshold is for detect, and this checkpoint's task is classify"),
+        (DETECTOR[0], 1, r"--score_threshold 1: score_threshold is a number in \(0, 1\), got 1"),
+    ],
+)
+def test_an_option_that_a_task_cannot_be_asked_with_is_refused(file, value, message):
+    with pytest.raises(UsageError, match=message):
+        predict.main([file, SCENE, "--score_threshold", str(value)])
+
+
+def test_an_option_that_a_task_is_asked_with_holds(capsys):
+    """The one object scores 0.0607."""
+    for file in DETECTOR:
+        for value, found in ((0.0606, True), (0.0608, False)):
+            predict.main([file, SCENE, "--score_threshold", str(value)])
+            assert ("nothing found" not in capsys.readouterr().out) == found

@@ -167,6 +167,16 @@ def test_what_is_less_certain_than_asked_for_is_left_out_of_an_answer():
     assert [o["class"] for o in built(score_threshold=0.5).answers(outputs, [(64, 64)])[0]["objects"]] == ["b"]
 
 
+def test_an_exported_file_can_be_asked_for_fewer_objects_only():
+    task = built(score_threshold=0.4)
+    with pytest.raises(ValueError, match="has no objects of a score less than 0.4: ask the checkpoint"):
+        task.ask_with("score_threshold", 0.3, is_program=True)
+    task.ask_with("score_threshold", 0.5, is_program=True)
+    assert task.hparams["score_threshold"] == 0.5
+    task.ask_with("score_threshold", 0.3)
+    assert task.hparams["score_threshold"] == 0.3
+
+
 def test_objects_of_equal_scores_are_compared_in_one_order():
     a, b = found([[0, 0, 9, 9]], [0.9], [1]), found([[20, 0, 29, 9]], [0.9], [0])
     unused = found([[0, 0, 0, 0]] * 2, [0, 0], [0, 0])
