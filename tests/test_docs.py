@@ -1,6 +1,8 @@
 """README.md and docs/: their Python is run as written, their links and the paths they name lead somewhere."""
 
 import ast
+import functools
+import json
 import math
 import os
 import re
@@ -14,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+import project
 from engine.export import command as export
 from engine.export import load_model
 from engine.inference.predict import Predictions
@@ -134,6 +137,21 @@ def test_every_block_is_run_by_a_test_below():
     assert with_python == {"export.md", "tasks.md", "translate.md", *(guide.name for guide in GUIDES)}
     assert all(name for guide in GUIDES for name, _ in blocks(guide))
     assert [len(blocks(ROOT / "docs" / name)) for name in ("export.md", "translate.md")] == [2, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # what a plain Trainer remarks
+def test_the_notebook_runs_and_its_outputs_are_of_its_code(workplace, monkeypatch, capsys):
+    notebook = json.loads((ROOT / "docs" / "notebook.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    small = functools.partial(project.MNISTDataModule, val_size=60, batch_size=30)
+    monkeypatch.setattr(project, "MNISTDataModule", small)
+    names = {}
+    for cell in cells:
+        exec("".join(cell["source"]), names)
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert names["task"].predict_image(names["image"])["class"] == "0" and len(names["history"].losses) == 10
+    assert "val/acc" in capsys.readouterr().out and "https" not in json.dumps(notebook)
 
 
 def test_parts_added_as_the_guides_say_pass_their_tests(tmp_path):
