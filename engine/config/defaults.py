@@ -45,7 +45,7 @@ def read_defaults(task: type) -> Defaults:
     """
     names = [name for kind in task.__mro__ for name, known in parts().tasks.items() if known is kind]
     if not names:
-        raise UsageError(f"{task.__name__} has no defaults, as it is not in the table of tasks: name its parts")
+        raise UsageError(f"{task.__name__} is not in TASKS, and so has no defaults: name its backbone and head")
     paths = [parts().defaults / f"{name}.yaml" for name in names]
     path = next((path for path in paths if path.exists()), paths[0])
     file = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -125,6 +125,14 @@ def test_a_subclass_has_its_parents_defaults_until_it_has_its_own(folder, monkey
     assert Focal().hparams["backbone"] == {"name": "cnn", "padding": "stem"}
 
 
+def test_a_task_that_is_in_no_table_wants_its_parts_named(folder):
+    hand_over(dataclasses.replace(parts(), tasks={}))
+    with pytest.raises(UsageError, match="LitClassifier is not in TASKS, and so has no defaults: name its backbone"):
+        LitClassifier()
+    task = LitClassifier(image_size=(8, 8), backbone={"name": "cnn"}, head={"name": "dense"})
+    assert task.hparams["backbone"] == {"name": "cnn"}
+
+
 def test_a_task_in_python_is_built_from_its_file_and_is_as_before():
     task = LitClassifier()
     assert task.hparams["backbone"] == {"name": "cnn", "padding": "valid"}
