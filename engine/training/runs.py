@@ -168,15 +168,14 @@ class Measured(Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._note(trainer, "val")
 
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._note(trainer, "test")
-
     def _note(self, trainer: pl.Trainer, split: str) -> None:
         assert isinstance(trainer.lightning_module, Task)
         self.metrics |= {k: float(v) for k, v in trainer.callback_metrics.items() if not k.endswith("_step")}
         self.images[split] = trainer.lightning_module.images_measured
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "test":  # only now has the task added up the images of all processes
+            self._note(trainer, "test")
         self.signals.training = False
         self._change("test" if stage == "fit" else None)
 

@@ -27,7 +27,9 @@ def test_a_run_of_two_processes_goes_on_exactly(workplace, task):
     options = ["--task", task, *data, *EXTRA.get(task, []), *COMMON, "--devices", 2, "--strategy", "ddp"]
     done = run_script("train", *options, "--name", "whole", "--max_epochs", 2, cwd=workplace)
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    steps = json.loads((workplace / "checkpoints/whole/summary.json").read_text())["global_step"]
+    summary = json.loads((workplace / "checkpoints/whole/summary.json").read_text())
+    steps = summary["global_step"]
+    assert summary["measured"] == {split: summary["images"][split] for split in ("val", "test")}  # by both processes
     done = run_script("train", *options, "--name", "cut", "--max_steps", steps - 2, cwd=workplace)
     assert done.returncode == 0, done.stderr
     more = ["--max_steps", -1, "--max_epochs", 2]
