@@ -19,7 +19,7 @@ import docstring_parser
 from engine.config.trainer_flags import FLAGS
 from engine.config.yaml_files import SECTIONS
 from engine.contract.errors import UserError
-from engine.contract.parts import find_data, parts
+from engine.contract.parts import backbone_options, find_data, parts
 from engine.contract.registry import closest, look_up, options_of
 from engine.terminal import script_command
 
@@ -146,6 +146,8 @@ def builder_of(section: str, name: str) -> Callable[..., Any]:
 def section_options(section: str, name: str) -> list[Option]:
     """Return the options of one section, given the name chosen for it."""
     found = from_signature(builder_of(section, name), f"{section}.")
+    if section == "backbone":
+        found += from_signature(backbone_options, "backbone.")
     if section == "optim":
         found += from_signature(parts().training_options, "optim.")
     return [option for option in found if option.key not in INTERNAL]

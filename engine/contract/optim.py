@@ -69,6 +69,8 @@ def training_options(
     schedule: Schedule = "one_cycle",
     warmup: float | None = None,
     ema: float = 0.0,
+    backbone_lr_scale: float = 1.0,
+    layer_decay: float = 1.0,
 ) -> dict[str, Any]:
     """What is asked of every optimiser; returns the checked values.
 
@@ -78,6 +80,9 @@ def training_options(
         warmup: share of all steps over which the rate rises, in [0, 1); by default 0.25 for one_cycle, else 0.
         ema: decay of an exponential moving average of the weights, in [0, 1); the averaged weights are then the ones
             validated and kept. 0 for none.
+        backbone_lr_scale: the backbone's learning rate as a multiple of the head's, above 0.
+        layer_decay: the learning rate of each of the backbone's layers as a multiple of that of the layer after it, in
+            (0, 1]; the head has the whole rate.
     """
     if not (weight_decay >= 0 and math.isfinite(weight_decay)):
         raise UserError(f"weight_decay is 0 or more, got {weight_decay}")
@@ -87,7 +92,45 @@ def training_options(
         raise UserError(f"warmup is a share of all steps in [0, 1), got {warmup}")
     if not 0 <= ema < 1:
         raise UserError(f"ema is the decay of an average in [0, 1), got {ema}")
-    return {"weight_decay": weight_decay, "schedule": schedule, "warmup": warmup, "ema": ema}
+    if not 0 < backbone_lr_scale < math.inf:
+        raise UserError(f"backbone_lr_scale is above 0, got {backbone_lr_scale}; --backbone.freeze true is for 0")
+    if not 0 < layer_decay <= 1:
+        raise UserError(f"layer_decay is in (0, 1], got {layer_decay}")
+    return {
+        "weight_decay": weight_decay,
+        "schedule": schedule,
+        "warmup": warmup,
+        "ema": ema,
+        "backbone_lr_scale": backbone_lr_scale,
+        "layer_decay": layer_decay,
+    }
+
+
+def layers(module: nn.Module) -> list[list[nn.Parameter]]:
+    """Return the weights of a network by layer, from the input on; a layer begins with a part that has a matrix.
+
+    Parts within parts that stand in a row count one by one. Weights outside of all parts belong to the first layer.
+    """
+    found: list[list[nn.Parameter]] = [list(module.parameters(recurse=False))]
+    parts = [part for part in module.children() if any(True for _ in part.parameters())]
+    in_a_row = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+    for part in parts:
+        inner = layers(part) if len(parts) == 1 or isinstance(part, in_a_row) else [list(part.parameters())]
+        for weights in inner:
+            if any(weight.ndim > 1 for weight in weights) and any(weight.ndim > 1 for weight in found[-1]):
+                found.append(weights)
+            else:
+                found[-1] += weights
+    return found
+
+
+def rate_scales(module: nn.Module, backbone_lr_scale: float, layer_decay: float) -> dict[nn.Parameter, float]:
+    """Return the learning rate of each of the backbone's weights as a multiple of the head's, where it is another."""
+    backbone = getattr(module, "backbone", None)
+    if backbone is None or backbone_lr_scale == layer_decay == 1:
+        return {}
+    deepest = enumerate(reversed(layers(backbone)), start=1)
+    return {weight: backbone_lr_scale * layer_decay**number for number, weights in deepest for weight in weights}
 
 
 def build_optimiser(module: nn.Module, name: str = "adamw", **options: Any) -> tuple[Optimizer, dict[str, Any]]:
@@ -108,15 +151,23 @@ def build_optimiser(module: nn.Module, name: str = "adamw", **options: Any) -> t
     # One call a step instead of several a weight, where there is one. Asked for a group at a time because the optimiser
     # as a whole would then also undo fp16's scaling, which rules out clipping.
     fused = {"fused": True} if name in FUSED and all(p.device.type in FUSED_ON for p in parameters) else {}
-    groups = [
+    own_rates = rate_scales(module, training["backbone_lr_scale"], training["layer_decay"])
+    groups: list[dict[str, Any]] = []
+    scales: list[float] = []
+    for scale in sorted({own_rates.get(p, 1.0) for p in parameters}, reverse=True):
+        alike = [p for p in parameters if own_rates.get(p, 1.0) == scale]
         # Vectors are biases and the scales of normalisations: pulling those towards 0 does harm.
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": training["weight_decay"], **fused},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0, **fused},
-    ]
+        for is_matrix, decay in ((True, training["weight_decay"]), (False, 0.0)):
+            if params := [p for p in alike if (p.ndim > 1) == is_matrix]:
+                groups.append({"params": params, "weight_decay": decay, **fused})
+                scales.append(scale)
     try:
-        return builder([group for group in groups if group["params"]], **options), training
+        optimiser = builder(groups, **options)
     except ValueError as error:  # PyTorch's own, about a value that it cannot take
         raise UserError(f"optimiser {name}: {error}") from error
+    for group, scale in zip(optimiser.param_groups, scales, strict=True):
+        group["lr"] *= scale
+    return optimiser, training
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,23 @@ def weights_not_fetched() -> Iterator[None]:
         _fetching.reset(token)
 
 
+def backbone_options(freeze: bool | int = False) -> None:
+    """What is asked of every backbone, besides its own options.
+
+    Args:
+        freeze: keep its weights, and the statistics of its normalisations: true, or the number of epochs to begin with.
+
+    Raises:
+        UserError: a number of epochs below 0.
+    """
+    if freeze < 0:
+        raise UserError(f"freeze is true, false or a number of epochs, 0 or more, got {freeze}")
+
+
 def build_backbone(name: str, input: "Input", **options: Any) -> "Backbone":
     """Build a backbone by name for an input, of which it is told what its constructor names.
+
+    Options that every backbone has (`backbone_options`) are checked; whoever trains it obeys them.
 
     Raises:
         UserError: no such backbone, one for another input, or an option or value that it does not take.
@@ -83,7 +98,10 @@ def build_backbone(name: str, input: "Input", **options: Any) -> "Backbone":
     """
     builder = parts().find_backbone(name)
     known = input.for_backbone()
+    shared = {key: options.pop(key) for key in list(options) if key in options_of(backbone_options)}
     check_options(f"backbone {name}", options, builder, (*known, "name"))
+    check_options("backbone", shared, backbone_options)
+    backbone_options(**shared)
     takes = getattr(getattr(builder, "func", builder), "takes", "images")
     if takes != input.form:
         raise UserError(f"backbone {name} takes {takes}, and {input.word} come as {input.form}: choose another")

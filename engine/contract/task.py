@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import Callback
 from PIL import Image
 from torch import Tensor
 from torchmetrics import Metric
@@ -24,6 +25,7 @@ from engine.contract.backbone import Backbone
 from engine.contract.data import DataModule
 from engine.contract.epoch_means import EpochMeans
 from engine.contract.errors import UserError
+from engine.contract.freezing import FrozenBackbone, frozen_epochs
 from engine.contract.heads import Head
 from engine.contract.input import Input
 from engine.contract.optim import Course, Scheduled, build_optimiser, rate_factor
@@ -139,6 +141,8 @@ class Task(Answers, pl.LightningModule):
         body, top = build_parts(self.input, plain)
         self.backbone = body.to(memory_format=self.input.memory_format)
         self.head = top.to(memory_format=self.input.memory_format)
+        if frozen_epochs(plain["backbone"]) == math.inf:
+            self.backbone.requires_grad_(False)
         build_optimiser(self, **plain["optim"])  # a wrong option is refused now, not after the data was fetched
 
     @functools.cached_property
@@ -215,6 +219,10 @@ class Task(Answers, pl.LightningModule):
     def try_out(self, inputs: Tensor) -> None:
         """Compute all that a training step computes of a prepared batch alone."""
         self(inputs)
+
+    def configure_callbacks(self) -> list[Callback]:
+        epochs = frozen_epochs(self.hparams["backbone"])
+        return [FrozenBackbone(epochs)] if epochs else []
 
     def configure_optimizers(self) -> Any:
         optimiser, training = build_optimiser(self, **self.hparams["optim"])

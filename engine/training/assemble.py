@@ -1,5 +1,6 @@
 """From a resolved configuration to a data module, a task and the Trainer's arguments, or one line on what is wrong."""
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from engine.config.options import trainer_options
 from engine.config.yaml_files import SECTIONS
 from engine.contract.data import DataModule
 from engine.contract.errors import UserError
+from engine.contract.freezing import frozen_epochs
 from engine.contract.parts import build_data, find_data, is_path, parts
 from engine.contract.registry import closest, options_of
 from engine.contract.task import Task
@@ -198,15 +200,22 @@ def check_same_network(task: Task, resumed: Resumed) -> None:
     """Refuse to resume a run with a network of other weights than its own.
 
     Raises:
-        UsageError: names a weight that differs.
+        UsageError: names a weight that differs, or says that some were not trained and now would be.
     """
+    start = f"start a new run with --init_from {resumed.path}"
+    was_frozen = frozen_epochs(resumed.record["config"]["backbone"]) == math.inf
+    if was_frozen != (frozen_epochs(task.hparams["backbone"]) == math.inf):
+        raise UsageError(
+            f"run {resumed.name} was trained with --backbone.freeze {str(was_frozen).lower()}, and its optimiser knows "
+            f"no other weights: resume it as it is, or {start}"
+        )
     own = {name: tuple(value.shape) for name, value in task.state_dict().items()}
     saved = {name: tuple(value.shape) for name, value in resumed.checkpoint["state_dict"].items()}
     for name in {**own, **saved}:
         if own.get(name) != saved.get(name):
             raise UsageError(
                 f"run {resumed.name} has a network of other weights ({name}: {saved.get(name)}, not {own.get(name)}): "
-                f"resume it as it is, or start a new run with --init_from {resumed.path}"
+                f"resume it as it is, or {start}"
             )
 
 

@@ -6,6 +6,7 @@ N images, C channels, (H, W) size in pixels.
 import contextlib
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -17,6 +18,8 @@ from engine.contract.errors import UserError
 from engine.contract.registry import brief, closest
 from engine.shortcuts import without_hub_retries
 
+ENDINGS = (".safetensors", ".pth", ".pt", ".bin", "/model.safetensors", "/pytorch_model.bin")  # of files of weights
+
 
 class TimmBackbone(Backbone):
     """The feature maps of a timm model, in (N, C, h, w) layout whatever the model's own.
@@ -25,7 +28,8 @@ class TimmBackbone(Backbone):
         in_channels: channels of the images; the first layer of pretrained weights is adapted to them.
         name: the model's name in timm, such as resnet18 or convnext_tiny.fb_in1k.
         image_size: (H, W) of the images in pixels, which some transformers must know beforehand.
-        pretrained: start from timm's trained weights, from its hub or from the cache of what was fetched before.
+        pretrained: start from trained weights: true for timm's, from its hub or from the cache of what was fetched
+            before; or the path of a file of weights, or of a folder that has NAME.safetensors, NAME.pth or NAME/ in it.
         dropout: probability, in [0, 1), of dropping a whole residual branch (timm's drop path).
     """
 
@@ -34,7 +38,7 @@ class TimmBackbone(Backbone):
         in_channels: int,
         name: str,
         image_size: Sequence[int] | None = None,
-        pretrained: bool = False,
+        pretrained: bool | str = False,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -46,12 +50,18 @@ class TimmBackbone(Backbone):
         if self.has_fixed_size and image_size is not None:
             self.options["img_size"] = tuple(image_size)
         try:
+            own: dict[str, Any] = {}
+            if isinstance(pretrained, str):
+                own["pretrained_cfg_overlay"] = {"state_dict": read_weights(pretrained, name), "source": "timm"}
             with without_hub_retries() if pretrained else contextlib.nullcontext():
-                self.body = self._create(pretrained=pretrained, **self.options)
+                self.body = self._create(pretrained=bool(pretrained), **own, **self.options)
         except OSError as error:
+            if isinstance(pretrained, str):
+                raise
             raise OSError(
                 f"the pretrained weights of {name} cannot be fetched, nor are they in the cache: leave "
-                "--backbone.pretrained out, or start from a checkpoint of your own with --init_from"
+                "--backbone.pretrained out, give it the path of a folder of weights, or start from a checkpoint of "
+                "your own with --init_from"
             ) from error
         except (TypeError, RuntimeError, AssertionError) as error:
             shown = ", ".join(f"{key} {value}" for key, value in self.options.items())
@@ -108,6 +118,32 @@ class TimmBackbone(Backbone):
         if self.has_fixed_size and height < images.shape[2] / self.strides[0]:
             return ValueError("patches that reach over the border are left out")
         return None
+
+
+def read_weights(path: str, name: str) -> dict[str, Tensor]:
+    """Return the weights of a timm model from a file, or from a folder of files or folders with the models' names.
+
+    Raises:
+        OSError: there is no such file.
+        UserError: it cannot be read; nothing in it is ever run.
+    """
+    place = Path(path).expanduser()
+    found = [place]
+    if place.is_dir():
+        plain = name.partition(".")[0]  # without the tag of its training
+        names = [f"{each}{end}" for each in dict.fromkeys((name, plain)) for end in ENDINGS]
+        found = [file for file in (place / each for each in names) if file.is_file()]
+        if not found:
+            raise FileNotFoundError(
+                f"{place} has no weights of {name}: expected {', '.join(names[:3])} or the like in it"
+            )
+    try:
+        weights: dict[str, Tensor] = timm.models.load_state_dict(str(found[0]), device="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # unpickling and safetensors have types of their own for what is wrong
+        raise UserError(f"{found[0]} cannot be read as weights ({str(error).splitlines()[0][:200]})") from error
+    return weights
 
 
 def check_name(name: str, ours: Sequence[str]) -> None:

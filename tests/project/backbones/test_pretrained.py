@@ -4,6 +4,7 @@ import socket
 import time
 
 import pytest
+import safetensors.torch
 import timm
 import torch
 
@@ -41,6 +42,26 @@ def test_weights_are_loaded_and_the_first_layer_is_summed_for_grey_images(hub):
     own = next(name for name in colour if name.replace("_", ".") == first.replace("_", "."))
     torch.testing.assert_close(colour[own], hub[first])
     torch.testing.assert_close(grey[own], hub[first].sum(dim=1, keepdim=True))
+
+
+@pytest.mark.parametrize("place", ["test_resnet.safetensors", "test_resnet.pth", "test_resnet/model.safetensors"])
+def test_weights_are_read_from_a_folder_or_a_file_without_a_network(offline, tmp_path, place):
+    torch.manual_seed(5)
+    weights = timm.create_model("test_resnet", pretrained=False).state_dict()
+    file = tmp_path / "weights" / place
+    file.parent.mkdir(parents=True)
+    if file.suffix == ".pth":
+        torch.save(weights, file)
+    else:
+        safetensors.torch.save_file(weights, file)
+    for path in (tmp_path / "weights", file):
+        own = build_backbone("test_resnet", image_input(3, (32, 32)), pretrained=str(path)).body.state_dict()
+        assert len(own) > 80 and all(torch.equal(own[name], weights[name]) for name in own)
+    with pytest.raises(OSError, match=f"{tmp_path} has no weights of test_resnet: expected test_resnet.safetensors"):
+        build_backbone("test_resnet", image_input(3, (32, 32)), pretrained=str(tmp_path))
+    file.write_bytes(b"not weights")
+    with pytest.raises(ValueError, match=f"{file} cannot be read as weights"):
+        build_backbone("test_resnet", image_input(3, (32, 32)), pretrained=str(file))
 
 
 def test_without_a_network_it_says_so_in_one_line_and_soon(offline):
