@@ -64,9 +64,8 @@ def test_own_data_can_have_another_backbone(change):
     change("    widths: [16, 32, 64, 128, 256]  # deep enough for images of 64 pixels and more\n", "    name: mlp\n")
     change("    kernel_size: 3\n    padding: same\n", "    dropout: 0.2\n")
     config, _ = resolved("--data", ".")
-    assert config["backbone"] == {"name": "mlp", "widths": [512, 256], "norm": "batch", "activation": "relu"} | {
-        "dropout": 0.2
-    }
+    own = {"name": "mlp", "widths": [512, 256], "norm": "batch", "activation": "relu", "dropout": 0.2, "freeze": False}
+    assert config["backbone"] == own
     assert config["head"]["hidden"] == 64 and resolved()[0]["backbone"]["padding"] == "valid"
     assert resolved("--data", ".", "--backbone", "cnn")[0]["backbone"]["padding"] == "same"  # the backbone's own
 
