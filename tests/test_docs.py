@@ -16,13 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
-import project
 from engine.export import command as export
 from engine.export import load_model
 from engine.inference.predict import Predictions
 from engine.inputs.image_files import read_letterboxed
 from engine.resume.checkpoint_file import read_checkpoint, write_checkpoint
-from project import LitClassifier, load_task
+from project import LitClassifier, MNISTDataModule, load_task
 from project.ops import fidelity
 from project.tasks import TASKS
 from tests.runs import run
@@ -144,8 +143,8 @@ def test_every_block_is_run_by_a_test_below():
 def test_the_notebook_runs_and_its_outputs_are_of_its_code(workplace, monkeypatch, capsys):
     notebook = json.loads((ROOT / "docs" / "notebook.ipynb").read_text(encoding="utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    small = functools.partial(project.MNISTDataModule, val_size=60, batch_size=30)
-    monkeypatch.setattr(project, "MNISTDataModule", small)
+    small = functools.partial(MNISTDataModule, val_size=60, batch_size=30)
+    monkeypatch.setattr("project.MNISTDataModule", small)
     names = {}
     for cell in cells:
         exec("".join(cell["source"]), names)
