@@ -17,6 +17,7 @@ import pytest
 
 from engine.machine import available_cores
 
+pytest.register_assert_rewrite("engine.testing")  # so that its checks say what they compared
 MAX_PROCESSES = 4  # each imports torch, and takes about a gigabyte
 
 

@@ -38,6 +38,16 @@ def test_the_engine_knows_no_project(path):
     ]
 
 
+def test_only_tests_use_the_checks_of_parts():
+    own = ROOT / "engine" / "testing"
+    using = [path for house in ("engine", "project", "scripts", "benchmarks") for path in files(house)]
+    using = [path for path in using if own not in path.parents]
+    assert len(using) > 100 and not [
+        path for path in using for name in imports(path) if name.startswith("engine.testing")
+    ]
+    assert not [path for path in files("engine/testing") if "pytest" in imports(path)]
+
+
 @pytest.mark.parametrize("path", files("project"), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_project_uses_what_the_engine_publishes(path):
     allowed = (*PUBLIC, *JOINS.get(str(path.relative_to(ROOT)), ()))
