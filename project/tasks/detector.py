@@ -178,9 +178,9 @@ class LitDetector(Task):
         return found
 
     def ask_with(self, option: str, value: float, is_program: bool = False) -> None:
-        least = self.hparams["score_threshold"]
-        if is_program and value < least:
-            raise UserError(f"this exported file has no objects of a score less than {least}: ask the checkpoint")
+        min_score = self.hparams["score_threshold"]
+        if is_program and value < min_score:
+            raise UserError(f"this exported file has no objects of a score less than {min_score}: ask the checkpoint")
         super().ask_with(option, value)
 
     def in_order_of(self, outputs: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
