@@ -55,11 +55,11 @@ def share_cores() -> None:
 
 def spins() -> int:
     """Return how many times GNU's OpenMP has to pause for SPIN_SECONDS: it counts, and processors differ tenfold."""
-    return min(10_000, max(100, round(SPIN_SECONDS / _pause_seconds())))
+    return min(10_000, max(100, round(SPIN_SECONDS / pause_seconds())))
 
 
 @functools.cache
-def _pause_seconds(count: int = 200, tries: int = 5) -> float:
+def pause_seconds(count: int = 200, tries: int = 5) -> float:
     """Return how long one pause takes: measured on x86, where processors differ, or if that cannot be done assumed."""
     code = PAUSES.get(platform.machine()) if sys.platform == "linux" else None
     if code is None:

@@ -25,6 +25,16 @@ class Question:
     arrived: Any  # a CUDA event, or None where the answer is there already
 
 
+def ask(step: int, numbers: Tensor) -> Question:
+    """Have a step's loss and gradient norm sent to the CPU; a GPU is not waited for."""
+    if numbers.device.type != "cuda":
+        return Question(step, numbers.cpu(), None)
+    answer = torch.empty(2, pin_memory=True).copy_(numbers, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+    return Question(step, answer, arrived)
+
+
 class FiniteGuard(Callback):
     """Checks loss and gradient norm of each step, before what came of it reaches a checkpoint.
 
@@ -51,7 +61,7 @@ class FiniteGuard(Callback):
         scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         norm = torch.zeros_like(self._loss) if scaled else torch.nn.utils.get_total_norm(gradients)
         self._check(trainer)
-        self._question = self._ask(trainer.global_step + 1, torch.stack([self._loss.float(), norm.float()]))
+        self._question = ask(trainer.global_step + 1, torch.stack([self._loss.float(), norm.float()]))
         if self._question.arrived is None:
             self._check(trainer)
 
@@ -62,15 +72,6 @@ class FiniteGuard(Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._check(trainer)
-
-    @staticmethod
-    def _ask(step: int, numbers: Tensor) -> Question:
-        if numbers.device.type != "cuda":
-            return Question(step, numbers.cpu(), None)
-        answer = torch.empty(2, pin_memory=True).copy_(numbers, non_blocking=True)
-        arrived = torch.cuda.Event()
-        arrived.record()
-        return Question(step, answer, arrived)
 
     def _check(self, trainer: pl.Trainer) -> None:
         """Look at the numbers that were asked for last, unless that was done."""

@@ -51,7 +51,7 @@ def test_threads_that_wait_soon_sleep_unless_a_person_says_otherwise(monkeypatch
 
 @pytest.mark.parametrize(("pause", "count"), [(23.5e-9, 2128), (50e-9, 1000), (1e-12, 10_000), (1.0, 100)])
 def test_threads_spin_for_a_time_whatever_a_pause_takes(monkeypatch, pause, count):
-    monkeypatch.setattr(shortcuts, "_pause_seconds", lambda: pause)
+    monkeypatch.setattr(shortcuts, "pause_seconds", lambda: pause)
     assert shortcuts.spins() == count
 
 
@@ -66,7 +66,7 @@ def test_a_pause_is_measured_or_assumed_on_every_machine(monkeypatch, where, ref
         monkeypatch.setattr(platform, "machine", lambda: where[1])
     if refused:
         monkeypatch.setattr(mmap, "mmap", refuse)
-    pause = shortcuts._pause_seconds.__wrapped__()
+    pause = shortcuts.pause_seconds.__wrapped__()
     assert pause > 0 and (not refused or pause in (5e-9, 5e-8))
 
 

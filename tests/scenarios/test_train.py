@@ -8,9 +8,10 @@ import torch
 
 from engine.errors import RunError, UsageError
 from engine.inference import evaluate
+from engine.resume import guard
 from engine.resume.checkpoint_file import read_checkpoint
 from engine.resume.compare import differences
-from engine.resume.guard import FiniteGuard, Question
+from engine.resume.guard import Question
 from project import LitClassifier, LitTranslator, load_task
 from scripts import train
 from tests.faults.bad_input import BAD_INPUT, last_error, refused, write_bad_files
@@ -47,15 +48,17 @@ def test_test_images_are_used_for_testing_alone(monkeypatch):
     from project.data.mnist import MNISTDataModule
 
     asked = []
-    monkeypatch.setattr(MNISTDataModule, "_sampler", _noting(asked, MNISTDataModule._sampler))
+    for stage in ("train", "val", "test"):
+        name = f"{stage}_dataloader"
+        monkeypatch.setattr(MNISTDataModule, name, _noting(asked, stage, getattr(MNISTDataModule, name)))
     run("--name", "a", "--max_epochs", 1)
     assert asked.count("test") == 1 and asked[-1] == "test"
 
 
-def _noting(asked, method):
-    def noted(self, stage, **more):
+def _noting(asked, stage, method):
+    def noted(self):
         asked.append(stage)
-        return method(self, stage, **more)
+        return method(self)
 
     return noted
 
@@ -231,7 +234,7 @@ def test_on_a_gpu_a_step_is_checked_during_the_next_one_and_before_anything_is_s
         asked.append(Question(step, numbers.clone(), Late()))
         return asked[-1]
 
-    monkeypatch.setattr(FiniteGuard, "_ask", staticmethod(ask))
+    monkeypatch.setattr(guard, "ask", ask)
     run("--name", "a", "--max_epochs", 2)
     kept = read_checkpoint("checkpoints/a/last.ckpt"), read_checkpoint("checkpoints/a/best.ckpt")
     assert [question.step for question in asked] == list(range(1, 21))
@@ -240,7 +243,7 @@ def test_on_a_gpu_a_step_is_checked_during_the_next_one_and_before_anything_is_s
     with pytest.raises(RunError, match=r"step 2\d has loss .* and gradient norm"):
         train.main([*flags, "--optim.lr", "1e30"])
     # The run's very last step is bad: no step follows it, but the end of the epoch would save it.
-    monkeypatch.setattr(FiniteGuard, "_ask", staticmethod(lambda step, numbers: ask(step, numbers / (step != 30))))
+    monkeypatch.setattr(guard, "ask", lambda step, numbers: ask(step, numbers / (step != 30)))
     with pytest.raises(RunError, match=r"step 30 has loss (inf|nan)"):
         train.main(["--ckpt_path", "last", "--max_epochs", "3"])
     files = (read_checkpoint(f"checkpoints/a/{name}.ckpt") for name in ("last", "best"))

@@ -15,15 +15,16 @@ from engine.contract.errors import UserError
 from engine.contract.task import Task
 from engine.errors import RunError, Stopped, UsageError
 from engine.report import main as report
+from engine.report import write
 from engine.report.collect import Collect
 from engine.report.curves import read_curves
 from engine.resume.checkpoint_file import read_checkpoint
 from engine.resume.checkpoints import RunCheckpoints
-from engine.training.runs import Run
 from project.tasks import TASKS, LitClassifier
 from scripts import train
 from tests.own_data import write_class_folders, write_masks, write_pairs, write_voc
 from tests.runs import after_each_save, read_metrics, read_summary, run, same
+from tests.tiny import no_report
 
 WRITERS = {"classify": write_class_folders, "segment": write_masks, "detect": write_voc, "translate": write_pairs}
 SMALL = ["--backbone.widths", "4,8,8", "--data.batch_size", 4, "--max_epochs", 2, "--data.num_workers", 0]
@@ -110,11 +111,13 @@ def test_a_classifiers_shows_what_it_confuses(workplace):
 def test_samples_are_spread_over_all_images(tmp_path, sizes):
     task = LitClassifier()
     task.pictures = lambda images, targets: {"a": images.to(torch.uint8).expand(-1, 3, 2, 2)}
-    collect = Collect(tmp_path, SimpleNamespace())
+    collect = Collect(tmp_path, SimpleNamespace(best_epoch=0))
+    trainer = SimpleNamespace(num_test_batches=[len(sizes)])
     images = torch.arange(sum(sizes)).view(-1, 1, 1, 1)
     for number, batch in enumerate(images.split(sizes)):
-        collect._look(task, (batch, batch), number, [len(sizes)])
-    shown = collect._samples["a"][:, 0, 0, 0].tolist()
+        collect.on_test_batch_end(trainer, task, None, (batch, batch), number)
+    collect.on_test_end(trainer, task)
+    shown = collect.measurement.samples["a"][:, 0, 0, 0].tolist()
     assert len(set(shown)) == len(shown) == min(8, sum(sizes)) and shown == sorted(shown)
     if sum(sizes) > 8:
         assert shown[0] <= sum(sizes) / 8 and shown[-1] >= sum(sizes) * 7 / 8 - 1
@@ -150,7 +153,7 @@ def test_what_a_person_named_is_text_whatever_it_holds(workplace):
 
 
 def without_reports(patch):
-    patch.setattr(Run, "_report", lambda self: None)
+    patch.setattr(write, "write_report", no_report)
     patch.setattr(Collect, "keep_validated", lambda *rest: None)
     for name in ("on_validation_batch_end", "on_validation_end", "on_test_batch_end", "on_test_end"):
         patch.delattr(Collect, name)

