@@ -46,7 +46,7 @@ def share_cores() -> None:
     """Have threads that wait for each other soon fall asleep, before torch is imported; a person's own settings stay.
 
     By default they spin for milliseconds, which on a busy machine, or in a container with a quota, takes the cores from
-    the very threads that are waited for: see docs/template/performance.md.
+    the very threads that are waited for.
     Relies on GOMP_SPINCOUNT, a variable of GNU's OpenMP.
     """
     if not plain() and not any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")):
@@ -82,8 +82,7 @@ def keep_memory() -> None:
     """Have the C library keep freed memory for the next step, where it is glibc and nobody has set it otherwise.
 
     By default it returns large blocks to the system and fetches them again, page by page, at each step: a step of 500
-    images then took 58 to 67 ms instead of 26 (docs/template/performance.md). Relies on glibc's `mallopt`, called
-    by ctypes.
+    images then took 58 to 67 ms instead of 26. Relies on glibc's `mallopt`, called by ctypes.
     """
     if (
         plain()

@@ -13,7 +13,7 @@ def main(arguments: list[str]) -> None:
         return
     import lightning.pytorch as pl
 
-    import project.callbacks  # and with it the project's tasks, backbones, heads and data, which the engine builds
+    import project.callbacks  # and with it the project's own parts, which the engine builds
     from engine.config import command_line
     from engine.training import runs
 

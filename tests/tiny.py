@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-if sys.path[0] == os.path.dirname(os.path.abspath(__file__)):  # run as a program: tests/project is not the project
+if sys.path[0] == os.path.dirname(os.path.abspath(__file__)):  # run as a program: not to import tests/project
     sys.path[0] = os.path.dirname(sys.path[0])
 
 from engine.report import write

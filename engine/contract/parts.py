@@ -55,7 +55,7 @@ def parts() -> Parts:
         RuntimeError: none were handed over.
     """
     if not _handed:
-        raise RuntimeError("the engine has no parts yet: import project first, which hands over its own")
+        raise RuntimeError("the engine has no parts yet: import the package that hands over its own first")
     return _handed[0]
 
 

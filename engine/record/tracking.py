@@ -185,8 +185,8 @@ class Tracker(WandbLogger):
         run_id: the same id continues the same run.
         name: the run's name.
         online: whether to send while training; otherwise the files can be sent later.
-        options: `project`, `entity`, `group` and `tags` of the tracked run; what is not given follows from W&B's own
-            environment variables and settings.
+        options: the tracked run's project, entity, group and tags; what is not given follows from W&B's own environment
+            variables and settings.
     """
 
     def __init__(

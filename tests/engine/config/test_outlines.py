@@ -90,7 +90,7 @@ def test_help_and_a_misspelt_flag_do_without_torch(arguments, status, said):
 @pytest.mark.parametrize("arguments", [["--backbone", "resnet81", "--acelerator", "1"], ["--data", "docs", "--help"]])
 def test_what_needs_the_project_waits_for_it(arguments):
     done = subprocess.run(
-        [sys.executable, "-c", f"from engine.config.early import answered; print(answered({arguments}, 'project'))"],
+        [sys.executable, "-c", f"from engine.config import early as e; print(e.answered({arguments}, 'project'))"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == "False\n"

@@ -42,18 +42,20 @@ def split_of(name):
 
 
 @pytest.mark.parametrize(
-    ("write", "saves"),
+    ("task", "write", "saves"),
     [
-        (write_class_folders, 1),
-        (write_masks, 2),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in [(write_class_folders, 2), (write_masks, 1)]),
-        *(pytest.param(write_voc, saves, marks=pytest.mark.slow) for saves in (1, 2)),
+        ("classify", write_class_folders, 1),
+        ("segment", write_masks, 2),
+        pytest.param("classify", write_class_folders, 2, marks=pytest.mark.slow),
+        pytest.param("segment", write_masks, 1, marks=pytest.mark.slow),
+        pytest.param("detect", write_voc, 1, marks=pytest.mark.slow),
+        pytest.param("detect", write_voc, 2, marks=pytest.mark.slow),
     ],
 )
-def test_a_folder_that_was_moved_is_the_same_data(write, saves, capsys):
+def test_a_folder_that_was_moved_is_the_same_data(task, write, saves, capsys):
     shutil.rmtree("own")
     write(Path("own"))
-    every = ["--save_every_steps", "2"]  # the first save is within an epoch
+    every = ["--task", task, "--save_every_steps", "2"]  # the first save is within an epoch
     run("whole", *every)
     cut("a", saves, *every)
     shutil.move("own", "elsewhere")

@@ -53,7 +53,9 @@ def test_a_best_metric_that_is_no_number_is_an_error_and_no_result(name):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_head_of_another_kind_is_refused(name):
-    other = next(head for head, kind in HEADS.items() if not issubclass(kind, TASKS[name].head_kind))
+    other = next((head for head, kind in HEADS.items() if not issubclass(kind, TASKS[name].head_kind)), None)
+    if other is None:
+        pytest.skip("all heads are of one kind")
     with pytest.raises(
         ValueError, match=f"head {other} is a .*Head, and task {name} needs a {TASKS[name].head_kind.__name__}"
     ):
