@@ -236,7 +236,8 @@ def _all_options(names: Mapping[str, str]) -> Iterator[Option]:
 def _parse(option: Option, value: Any, label: str) -> Any:
     given = value
     expected = type_name(option.annotation)
-    if isinstance(value, str) and expected.startswith("[") and "TEXT" not in expected and "[" not in value:
+    is_list = expected.startswith("[") or ("[" in expected and "," in str(value))
+    if isinstance(value, str) and is_list and "TEXT" not in expected and "[" not in value:
         value = f"[{value}]"  # 16,32 means [16,32], which some shells want quoted
     elif expected == "[INT, ...]" and isinstance(value, int) and not isinstance(value, bool):
         value = [value]

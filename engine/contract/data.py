@@ -3,6 +3,7 @@
 N images, C channels, (H, W) size in pixels.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -22,6 +23,7 @@ from engine.inputs.letterbox import IGNORE as IGNORE
 from engine.machine import available_cores
 from engine.resume.lightning_internals import batches_begun, batches_begun_in_all, epochs_begun_and_ended
 
+COUNTED = 1000  # samples, at most, that are read to count classes
 Batch = tuple[Tensor, Any]
 
 
@@ -77,6 +79,7 @@ class DataModule(pl.LightningDataModule):
         self.seed = seed
         self.notes: list[str] = []  # remarks on the data that a run prints
         self.stores: dict[str, Any] = {}  # an ImageStore or a SampleStore each
+        self.balance = False  # whether training sees each class as often as any other
         self.timeout_seconds = 0.0  # that a loading process may take for a batch; 0 for any time
         self._resume_epoch = 0
         self._resume_batches = 0
@@ -89,6 +92,18 @@ class DataModule(pl.LightningDataModule):
     def facts(self) -> dict[str, Any]:
         """Return what a task may have to know of the data, by the name of its parameter."""
         return {"class_names": self.class_names, **self.input.values()}
+
+    def class_counts(self) -> Tensor:
+        """Return how often each class is there to train on (K,): images, objects, or pixels of some of the masks."""
+        store = self.stores["train"]
+        counts = torch.zeros(len(self.class_names), dtype=torch.int64)
+        if store.labels is not None:
+            return counts + store.labels.bincount(minlength=len(counts))
+        for index in torch.linspace(0, len(store) - 1, min(COUNTED, len(store))).round().long().tolist():
+            target = store.read(index)[1]
+            labels = target["labels"] if isinstance(target, Mapping) else target.flatten()
+            counts += labels.as_subclass(Tensor).long()[labels != IGNORE].bincount(minlength=len(counts))
+        return counts
 
     def describe(self) -> str:
         """Return a line on what there is to train on."""
@@ -136,7 +151,12 @@ class DataModule(pl.LightningDataModule):
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
         store = self.stores[stage]
         varied = isinstance(store, SampleStore) and store.augment is not None
-        return EpochBatchSampler(len(store), self.batch_size, shuffle, self.seed, rank, world_size, varied)
+        weights = None
+        if self.balance and shuffle:
+            if store.labels is None:
+                raise UserError("balance is for images of one class each")
+            weights = 1 / store.labels.bincount()[store.labels].double()
+        return EpochBatchSampler(len(store), self.batch_size, shuffle, self.seed, rank, world_size, varied, weights)
 
     def _loader(self, stage: str, sampler: EpochBatchSampler) -> DataLoader[Batch]:
         return DataLoader(

@@ -46,12 +46,15 @@ class MapHead(Head):
 class BoxHead(Head):
     """A head that finds objects. Its raw output is its own affair, and so is what it learns from."""
 
-    def loss(self, raw: Any, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    def loss(
+        self, raw: Any, targets: list[dict[str, Tensor]], class_weights: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return the parts of the loss by name, each a scalar, to be added up.
 
         Args:
             raw: what `forward` returned for N images.
             targets: for each image `boxes` (M, 4) xyxy in pixels and `labels` (M,) int64; M may be 0.
+            class_weights: (K,) how much each class counts where classes are told apart; None for all alike.
         """
         raise NotImplementedError
 

@@ -22,6 +22,7 @@ from engine.config.yaml_files import nest
 from engine.contract.allocation import AllocationLimit
 from engine.contract.answers import Answers
 from engine.contract.backbone import Backbone
+from engine.contract.class_weights import BALANCED, as_tensor, balanced, check_class_weights
 from engine.contract.data import DataModule
 from engine.contract.epoch_means import EpochMeans
 from engine.contract.errors import UserError
@@ -143,7 +144,14 @@ class Task(Answers, pl.LightningModule):
         self.head = top.to(memory_format=self.input.memory_format)
         if frozen_epochs(plain["backbone"]) == math.inf:
             self.backbone.requires_grad_(False)
+        check_class_weights(plain.get("class_weights"), plain["class_names"])
         build_optimiser(self, **plain["optim"])  # a wrong option is refused now, not after the data was fetched
+
+    @property
+    def class_weights(self) -> Tensor | None:
+        """How much each class counts in the loss (K,), by the hyperparameter of this name; None for all alike."""
+        weights = self.hparams.get("class_weights")
+        return None if weights in (None, BALANCED) else as_tensor(tuple(weights), self.device)
 
     @functools.cached_property
     def input(self) -> Any:
@@ -163,6 +171,12 @@ class Task(Answers, pl.LightningModule):
         """
         share_images_ourselves(self.trainer)
         data = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and self.hparams.get("class_weights") == BALANCED:
+            if not isinstance(data, DataModule):
+                raise UserError(
+                    f"class_weights {BALANCED} needs a DataModule, which counts: give a number for each class"
+                )
+            self.hparams["class_weights"] = balanced(data.class_counts(), self.hparams["class_names"])
         facts = ("class_names", *self.input.fields())
         # A data module of another kind publishes what it likes.
         plain = {name: getattr(data, name) for name in facts if hasattr(data, name)}

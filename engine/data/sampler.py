@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import Sampler
 
 from engine.contract.errors import UserError
 
 
 class EpochBatchSampler(Sampler[list[Any]]):
-    """Batches of indices for one of `world_size` processes; every index is used exactly once per epoch.
+    """Batches of indices for one of `world_size` processes; every index is used once per epoch, without weights.
 
     Batches differ by at most one index in size, so there is no tiny last batch, nothing is dropped or repeated, and
     every process takes the same number of steps. The indices of a step, those of all processes together, depend on
@@ -29,6 +30,8 @@ class EpochBatchSampler(Sampler[list[Any]]):
         rank: which of the processes this is, from 0.
         world_size: how many processes share the data.
         name_epoch: yield pairs (epoch, index) instead of indices, for a data set that varies its samples by both.
+        weights: (num_samples,) how likely each index is: an epoch then has as many, drawn anew for each, so that some
+            come several times and others not. Only with `shuffle`.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class EpochBatchSampler(Sampler[list[Any]]):
         rank: int = 0,
         world_size: int = 1,
         name_epoch: bool = False,
+        weights: Tensor | None = None,
     ) -> None:
         if batch_size < 1:
             raise UserError(f"batch_size must be 1 or more, got {batch_size}")
@@ -51,6 +55,7 @@ class EpochBatchSampler(Sampler[list[Any]]):
         self.rank = rank
         self.world_size = world_size
         self.name_epoch = name_epoch
+        self.weights = weights
         # At least one index for each process in each step: the last condition matters for tiny data sets only.
         self.num_batches = min(math.ceil(num_samples / (batch_size * world_size)), num_samples // world_size)
         self.smallest_batch = num_samples // (self.num_batches * world_size)
@@ -77,7 +82,12 @@ class EpochBatchSampler(Sampler[list[Any]]):
     def __iter__(self) -> Iterator[list[Any]]:
         if self.shuffle:
             generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
-            order = torch.randperm(self.num_samples, generator=generator)
+            if self.weights is None:
+                order = torch.randperm(self.num_samples, generator=generator)
+            else:  # by inverting the distribution: torch.multinomial takes no more than 2^24 weights
+                shares = self.weights.cumsum(0)
+                drawn = torch.rand(self.num_samples, generator=generator, dtype=torch.float64) * shares[-1]
+                order = torch.searchsorted(shares, drawn, right=True).clamp(max=self.num_samples - 1)
         else:
             order = torch.arange(self.num_samples)
         skip, self._skip = self._skip, 0

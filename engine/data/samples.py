@@ -66,19 +66,24 @@ class SampleStore(Dataset[Any]):
         self.augment = augment
         self.seed = seed
 
+    @property
+    def labels(self) -> Tensor | None:
+        """The class of each sample (N,) int64, if the source knows it without reading: `labels`."""
+        return getattr(self.source, "labels", None)
+
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: Index) -> Sample:
         if not isinstance(index, tuple):
-            return self._read(index)
+            return self.read(index)
         epoch, index = index
         assert self.augment is not None
         # Only the CPU's numbers: those of a GPU belong to the network.
         before = torch.default_generator.get_state()
         torch.default_generator.manual_seed(mix(self.seed, epoch, index))
         try:
-            return self.augment(self._read, index, epoch)
+            return self.augment(self.read, index, epoch)
         finally:
             torch.default_generator.set_state(before)
 
@@ -87,7 +92,8 @@ class SampleStore(Dataset[Any]):
         images, targets = zip(*(self[index] for index in indices), strict=True)
         return torch.stack([image.as_subclass(Tensor) for image in images]), together(targets)
 
-    def _read(self, index: int) -> Sample:
+    def read(self, index: int) -> Sample:
+        """Return a sample as it is, not varied."""
         planes: Planes | None = self.cache.get(index) if self.cache is not None else None
         if planes is None:
             planes = self.source.read(index, self.size)

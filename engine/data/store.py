@@ -33,6 +33,15 @@ class ImageStore(Dataset[Batch]):
         self.images = images
         self.targets = targets
 
+    @property
+    def labels(self) -> Tensor | None:
+        """The class of each image (N,) int64; None if targets are something else."""
+        return self.targets if self.targets.ndim == 1 and self.targets.dtype == torch.int64 else None
+
+    def read(self, index: int) -> Batch:
+        """Return an image and its target."""
+        return self[index]
+
     def __len__(self) -> int:
         return len(self.images)
 

@@ -56,6 +56,8 @@ class FolderDataModule(ImageDataModule):
         train_size: train on that share of the images left for it, the same ones each epoch; above 1 it is their number.
         classes: the classes in the order of their numbers, if not the folder's own order.
         ignore: a class of masks that does not count, as 255 does not: its number, name, or colour as in '0 0 0'.
+        balance: train on images of each class as often as on those of any other, drawn anew for each epoch: some come
+            several times, and some not. For classification only.
         flip: mirror half of the training images left to right.
         zoom: training images are seen nearer or farther by up to this share, at random.
         colour: training images change in brightness, contrast and saturation by up to this share, at random. By
@@ -89,6 +91,7 @@ class FolderDataModule(ImageDataModule):
         train_size: float = 1.0,
         classes: list[str] | None = None,
         ignore: int | str | None = None,
+        balance: bool = False,
         flip: bool = True,
         zoom: float = 0.25,
         colour: float | None = None,
@@ -122,6 +125,9 @@ class FolderDataModule(ImageDataModule):
                 "zoom is from 0 to 3, and colour, mosaic and mosaic_until are from 0 to 1, "
                 f"got zoom {zoom}, colour {colour}, mosaic {mosaic}, mosaic_until {mosaic_until}"
             )
+        if balance and not targets.is_class:
+            raise UserError(f"balance is for images of one class each, and the task is {task}: leave it out")
+        self.balance = balance
         wants_cache(cache, 0)  # refuses what is no mode
         self.path = path
         self.image_size = (image_size[0], image_size[-1])

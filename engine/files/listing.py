@@ -81,16 +81,18 @@ class Kind:
         colour: default of the data module's option, for images whose colours are not what is to be learnt.
         mosaic: the same; None where images cannot be joined.
         is_image: whether an image belongs to it, with channels of its own.
+        is_class: whether one class belongs to it.
     """
 
     unit: str = ""
     colour: float = 0.2
     mosaic: float | None = None
     is_image: bool = False
+    is_class: bool = False
 
 
 KINDS = {  # by what a layout is for
-    "classify": Kind(),
+    "classify": Kind(is_class=True),
     "segment": Kind(unit="pixels"),
     "detect": Kind(unit="boxes", mosaic=0.5),
     "translate": Kind(colour=0.0, is_image=True),

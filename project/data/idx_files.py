@@ -22,6 +22,7 @@ class IDXDataModule(MNISTDataModule):
         batch_size: images a batch and process.
         val_size: share of the training images held out for validation.
         train_size: share, up to 1, or number of the images left for training that are trained on.
+        balance: train on images of each class equally often, drawn anew for each epoch; some then come several times.
         classes: names of the labels, from 0 on; their numbers if nothing is said.
         shift: training images are moved by up to this many pixels each way, at random.
         rotate: training images are turned by up to this many degrees either way, at random.
@@ -44,6 +45,7 @@ class IDXDataModule(MNISTDataModule):
         batch_size: int = 250,
         val_size: float = 0.1,
         train_size: float = 1.0,
+        balance: bool = False,
         classes: list[str] | None = None,
         shift: float = 0.0,
         rotate: float = 0.0,
@@ -58,6 +60,7 @@ class IDXDataModule(MNISTDataModule):
             batch_size=batch_size,
             val_size=0,
             train_size=train_size,
+            balance=balance,
             shift=shift,
             rotate=rotate,
             zoom=zoom,

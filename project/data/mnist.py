@@ -28,6 +28,7 @@ class MNISTDataModule(ImageDataModule):
         batch_size: images a batch and process.
         val_size: how many of the 60,000 training images are held out for validation, 0 for none.
         train_size: train on that share of the other images, the same ones each epoch; above 1 it is their number.
+        balance: train on images of each class equally often, drawn anew for each epoch; some then come several times.
         shift: training images are moved by up to this many pixels each way, at random.
         rotate: training images are turned by up to this many degrees either way, at random.
         zoom: training images are scaled by up to this share either way, at random.
@@ -50,6 +51,7 @@ class MNISTDataModule(ImageDataModule):
         batch_size: int = 250,
         val_size: int = 5000,
         train_size: float = 1.0,
+        balance: bool = False,
         shift: float = 0.0,
         rotate: float = 0.0,
         zoom: float = 0.0,
@@ -68,6 +70,7 @@ class MNISTDataModule(ImageDataModule):
         self.download = download
         self.val_size = val_size
         self.train_size = train_size
+        self.balance = balance
         self._files: dict[str, bytes] = {}  # as read by prepare_data, in the process that calls it
         self.has_validation = val_size > 0
         self.shift, self.rotate, self.zoom = shift, rotate, zoom

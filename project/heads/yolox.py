@@ -93,7 +93,9 @@ class YOLOXHead(BoxHead):
         boxes = offsets_to_boxes(values[..., :4], centres, strides)
         return Cells(boxes, values[..., 4], values[..., 5:], centres, strides)
 
-    def loss(self, raw: Cells, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    def loss(
+        self, raw: Cells, targets: list[dict[str, Tensor]], class_weights: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return loss_box, loss_object and loss_class, each a sum over cells divided by the cells with an object."""
         objects = pad_objects(targets, raw.boxes)
         number, overlap = assign_cells(raw.boxes, raw.objectness, raw.classes, raw.centres, raw.strides, objects)
@@ -103,12 +105,14 @@ class YOLOXHead(BoxHead):
         count = has_object.sum().clamp(min=1)
         iou = paired_iou(raw.boxes[image, cell], objects.boxes[image, chosen])
         # A class is as certain as its box is right.
-        wanted = F.one_hot(objects.labels[image, chosen], raw.classes.shape[-1]) * overlap[image, cell, None]
+        labels = objects.labels[image, chosen]
+        wanted = F.one_hot(labels, raw.classes.shape[-1]) * overlap[image, cell, None]
+        weights = None if class_weights is None else class_weights.to(raw.classes)[labels, None]
         entropy = F.binary_cross_entropy_with_logits
         return {
             "loss_box": BOX_WEIGHT * (1 - iou**2).sum() / count,
             "loss_object": entropy(raw.objectness, has_object.float(), reduction="sum") / count,
-            "loss_class": entropy(raw.classes[image, cell], wanted, reduction="sum") / count,
+            "loss_class": entropy(raw.classes[image, cell], wanted, weights, reduction="sum") / count,
         }
 
     def decode(self, raw: Cells, score_threshold: float = 0.3) -> dict[str, Tensor]:

@@ -9,17 +9,6 @@ from torch import Tensor
 from engine.inputs.letterbox import IGNORE
 
 
-def mask_cross_entropy(logits: Tensor, masks: Tensor) -> Tensor:
-    """Return the mean cross-entropy over all pixels with a class, 0 where none has one.
-
-    Args:
-        logits: (N, K, H, W).
-        masks: (N, H, W) int64 in 0 .. K - 1, or IGNORE.
-    """
-    total = F.cross_entropy(logits, masks, ignore_index=IGNORE, reduction="sum")
-    return total / (masks != IGNORE).sum().clamp(min=1)  # a plain mean over no pixel at all would not be a number
-
-
 def dice_loss(logits: Tensor, masks: Tensor, smooth: float = 1.0) -> Tensor:
     """Return one less the Dice coefficient, in [0, 1], averaged over the classes that the batch shows.
 

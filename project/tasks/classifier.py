@@ -6,16 +6,17 @@ N images, C channels, (H, W) size in pixels, K classes.
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from engine.contract.class_weights import ClassWeights
 from engine.contract.errors import UserError
 from engine.contract.heads import ClassHead
 from engine.contract.mistakes import Mistake, Mistakes, caption
 from engine.contract.task import Task
 from engine.inputs.drawing import captioned, draw_caption
+from project.ops.cross_entropy import cross_entropy
 
 
 class LitClassifier(Task):
@@ -33,6 +34,9 @@ class LitClassifier(Task):
         head: `name` of a head and its options.
         optim: `name` of an optimiser, its options, and those of `training_options`.
         label_smoothing: share of the target that is spread over all classes, in [0, 1).
+        class_weights: how much each class counts in the loss: a number each, or balanced, by which rare classes count
+            as much as common ones; it then holds those numbers once training has begun.
+        focal: how much less counts what is already right, as the focal loss has it: 0 for not at all, 2 is common.
     """
 
     task_name = "classify"
@@ -53,10 +57,14 @@ class LitClassifier(Task):
         head: Mapping[str, Any] | None = None,
         optim: Mapping[str, Any] | None = None,
         label_smoothing: float = 0.1,
+        class_weights: ClassWeights = None,
+        focal: float = 0.0,
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise UserError(f"label_smoothing is a share in [0, 1), got {label_smoothing}")
+        if not 0 <= focal < float("inf"):
+            raise UserError(f"focal is 0 or more, got {focal}")
         self.set_up(
             class_names=class_names,
             in_channels=in_channels,
@@ -67,8 +75,10 @@ class LitClassifier(Task):
             head=head,
             optim=optim,
             label_smoothing=label_smoothing,
+            class_weights=class_weights,
+            focal=focal,
         )
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.focal = label_smoothing, focal
         # Without their own checks of each batch, for which they would wait for the device.
         self.accuracy = MulticlassAccuracy(len(class_names), average="micro", validate_args=False)
         self.loss = MeanMetric(nan_strategy="disable")
@@ -80,7 +90,7 @@ class LitClassifier(Task):
 
     def criterion(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of a batch, a scalar, for logits (N, K) and labels (N,)."""
-        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        return cross_entropy(logits, labels, self.class_weights, self.focal, self.label_smoothing)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.detection import MeanAveragePrecision
 
+from engine.contract.class_weights import ClassWeights
 from engine.contract.errors import UserError
 from engine.contract.heads import BoxHead
 from engine.contract.task import Task
@@ -40,6 +41,8 @@ class LitDetector(Task):
         optim: `name` of an optimiser, its options, and those of `training_options`.
         score_threshold: objects that score less are not predicted, in (0, 1). By default each validation chooses the
             score of the highest F1, and the checkpoint keeps it.
+        class_weights: how much each class counts in the class's part of the loss: a number each, or balanced, by which
+            rare classes count as much as common ones; it then holds those numbers once training has begun.
     """
 
     task_name = "detect"
@@ -70,6 +73,7 @@ class LitDetector(Task):
         head: Mapping[str, Any] | None = None,
         optim: Mapping[str, Any] | None = None,
         score_threshold: float | None = None,
+        class_weights: ClassWeights = None,
     ) -> None:
         super().__init__()
         self._chooses_score = score_threshold is None
@@ -86,6 +90,7 @@ class LitDetector(Task):
             head=head,
             optim=optim,
             score_threshold=score_threshold,
+            class_weights=class_weights,
         )
         self.precision_of_boxes = MeanAveragePrecision(backend="faster_coco_eval", class_metrics=True)
         self.precision_of_boxes.warn_on_many_detections = False
@@ -98,7 +103,7 @@ class LitDetector(Task):
 
     def training_step(self, batch: tuple[Tensor, list[dict[str, Tensor]]], batch_idx: int) -> Tensor:
         images, targets = batch
-        parts = self.head.loss(self(images), targets)
+        parts = self.head.loss(self(images), targets, self.class_weights)
         loss = torch.stack(list(parts.values())).sum()
         self.log("train/loss", loss, on_step=False, on_epoch=True)
         self.log_dict({f"train/{name}": part for name, part in parts.items()}, on_step=False, on_epoch=True)
@@ -112,7 +117,7 @@ class LitDetector(Task):
     def validation_step(self, batch: tuple[Tensor, list[dict[str, Tensor]]], batch_idx: int) -> None:
         images, targets = batch
         raw = self(images)
-        parts = self.head.loss(raw, targets)
+        parts = self.head.loss(raw, targets, self.class_weights)
         self.loss.update(torch.stack(list(parts.values())).sum(), len(images))
         found = objects_of(self.head.decode(raw, MIN_MEASURED))
         self.precision_of_boxes.update(found, targets)

@@ -12,12 +12,14 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from engine.contract.class_weights import ClassWeights
 from engine.contract.errors import UserError
 from engine.contract.heads import MapHead
 from engine.contract.task import Task
 from engine.inputs.drawing import class_colour, draw_masks
 from engine.inputs.letterbox import IGNORE, unletterbox_map
-from project.ops.segmentation import dice_loss, iou_of_counts, mask_cross_entropy
+from project.ops.cross_entropy import cross_entropy
+from project.ops.segmentation import dice_loss, iou_of_counts
 
 GROUND = ("ground", "background", "bg", "void", "unlabelled", "unlabeled", "other", "none")
 
@@ -39,6 +41,9 @@ class LitSegmenter(Task):
         head: `name` of a head and its options.
         optim: `name` of an optimiser, its options, and those of `training_options`.
         dice: weight of the Dice loss, which is added to cross-entropy; it helps small classes.
+        class_weights: how much each class counts in the loss: a number each, or balanced, by which rare classes count
+            as much as common ones; it then holds those numbers once training has begun.
+        focal: how much less counts what is already right, as the focal loss has it: 0 for not at all, 2 is common.
     """
 
     task_name = "segment"
@@ -60,10 +65,14 @@ class LitSegmenter(Task):
         head: Mapping[str, Any] | None = None,
         optim: Mapping[str, Any] | None = None,
         dice: float = 0.0,
+        class_weights: ClassWeights = None,
+        focal: float = 0.0,
     ) -> None:
         super().__init__()
         if not 0 <= dice < float("inf"):
             raise UserError(f"dice is a weight, 0 or more, got {dice}")
+        if not 0 <= focal < float("inf"):
+            raise UserError(f"focal is 0 or more, got {focal}")
         self.set_up(
             class_names=class_names,
             in_channels=in_channels,
@@ -74,6 +83,8 @@ class LitSegmenter(Task):
             head=head,
             optim=optim,
             dice=dice,
+            class_weights=class_weights,
+            focal=focal,
         )
         self.dice = dice
         self.counts = MulticlassConfusionMatrix(len(class_names), ignore_index=IGNORE, validate_args=False)
@@ -105,7 +116,7 @@ class LitSegmenter(Task):
             raise UserError("no pixel of the training images' masks has a class: there is nothing to learn")
 
     def _loss(self, logits: Tensor, masks: Tensor) -> Tensor:
-        loss = mask_cross_entropy(logits, masks)
+        loss = cross_entropy(logits, masks, self.class_weights, self.hparams["focal"], ignore=IGNORE)
         return loss + self.dice * dice_loss(logits, masks) if self.dice else loss
 
     def on_validation_epoch_start(self) -> None:

@@ -157,7 +157,7 @@ class LitSignals(LitClassifier):
             class_names=class_names, length=length, scale=scale, backbone=backbone, head=head, optim=optim,
             label_smoothing=label_smoothing,
         )  # fmt: skip
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.focal = label_smoothing, 0.0
         self.accuracy = MulticlassAccuracy(len(class_names), average="micro")
         self.loss = MeanMetric()
         self.mistakes = Mistakes(len(class_names), (1, *self.input.for_backbone()["image_size"]))

@@ -1,0 +1,43 @@
+"""Cross-entropy in which classes, or samples that are easy, count less. N samples, K classes."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+NOT_COUNTED = -100  # no class; PyTorch's number for it
+
+
+def cross_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    gamma: float = 0.0,
+    label_smoothing: float = 0.0,
+    ignore: int = NOT_COUNTED,
+) -> Tensor:
+    """Return the mean cross-entropy of the targets that have a class, a scalar; 0 where none has one.
+
+    The mean is one weighed by `weights`. With `gamma` above 0 it is the focal loss, in which what is already right
+    counts less: each term is multiplied by (1 - p)^gamma, p being the probability of the true class.
+    Source: Lin et al. 2017, arXiv:1708.02002.
+
+    Args:
+        logits: (N, K) or (N, K, ...).
+        targets: (N,) or (N, ...) int64 in 0 .. K - 1, or `ignore`.
+        weights: (K,) how much each class counts, 0 or more; None for all alike.
+        gamma: 0 or more.
+        label_smoothing: share of the target that is spread over all classes, in [0, 1).
+        ignore: the target of what does not count.
+    """
+    weights = None if weights is None else weights.to(logits.dtype)
+    if not gamma and ignore == NOT_COUNTED:
+        return F.cross_entropy(logits, targets, weight=weights, label_smoothing=label_smoothing)
+    options = {"weight": weights, "ignore_index": ignore, "label_smoothing": label_smoothing}
+    known = targets != ignore
+    counted = known.sum() if weights is None else weights[targets.masked_fill(~known, 0)][known].sum()
+    if gamma:
+        terms = F.cross_entropy(logits, targets, reduction="none", **options)  # type: ignore[arg-type]
+        right = (-F.cross_entropy(logits, targets, reduction="none", ignore_index=ignore)).exp()
+        total = ((1 - right).clamp(min=1e-6) ** gamma * terms)[known].sum()  # a root of 0 has no gradient
+    else:
+        total = F.cross_entropy(logits, targets, reduction="sum", **options)  # type: ignore[arg-type]
+    return total / counted.clamp(min=1e-12 if weights is not None else 1)

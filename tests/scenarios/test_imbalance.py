@@ -1,0 +1,118 @@
+"""Classes that are rare: weights in the loss, and training on them as often as on the others."""
+
+import pytest
+import torch
+
+from engine.data.sampler import EpochBatchSampler
+from engine.errors import RunError, UsageError
+from engine.inference import evaluate
+from engine.resume.checkpoint_file import read_checkpoint
+from project.data.mnist import MNISTDataModule
+from project.tasks.classifier import LitClassifier
+from scripts import train
+from tests.own_data import write_class_folders, write_masks, write_voc
+from tests.runs import run, same
+
+BRIEF = ("--max_epochs", 2, "--optim.schedule", "constant")
+
+
+@pytest.fixture(autouse=True)
+def _(workplace):
+    pass
+
+
+def weights_in(path):
+    return read_checkpoint(path)["hyper_parameters"]["class_weights"]
+
+
+def test_an_epoch_draws_each_index_as_often_as_its_weight_says_and_the_same_each_time():
+    weights = torch.tensor([1.0] * 900 + [9.0] * 100)
+    samplers = [EpochBatchSampler(1000, 50, True, 3, rank, 2, weights=weights) for rank in (0, 1)]
+    drawn = torch.tensor([index for sampler in samplers for batch in sampler for index in batch])
+    assert len(drawn) == 1000 and 420 < int((drawn >= 900).sum()) < 580  # five standard deviations
+    again = [index for sampler in samplers for batch in sampler for index in batch]
+    assert drawn.tolist() == again
+    samplers[0].set_epoch(1)
+    assert next(iter(samplers[0])) != again[:25]
+
+
+def test_weights_of_zero_are_never_drawn():
+    weights = torch.tensor([0.0, 1.0, 0.0, 1.0, 0.0])
+    sampler = EpochBatchSampler(5, 5, True, 0, weights=weights)
+    for epoch in range(50):
+        sampler.set_epoch(epoch)
+        assert set(next(iter(sampler))) <= {1, 3}
+
+
+def test_balanced_weights_are_kept_with_the_checkpoint_and_resumed():
+    options = ("--task.class_weights", "balanced", *BRIEF)
+    run("--name", "whole", *options)
+    data = MNISTDataModule(val_size=60, batch_size=30)
+    data.prepare_data()
+    data.setup("fit")
+    counts = data.class_counts()
+    assert counts.sum() == 300
+    expected = [round(300 / (10 * count), 6) for count in counts.tolist()]
+    assert weights_in("checkpoints/whole/last.ckpt") == expected == weights_in("checkpoints/whole/best.ckpt")
+    run("--name", "cut", *options, "--max_steps", 7)
+    run("--ckpt_path", "checkpoints/cut/last.ckpt", "--max_steps", -1)
+    assert same(*(read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "cut")))
+
+
+def test_weights_of_ones_own_weigh_the_loss():
+    logits, labels = torch.zeros(2, 10), torch.tensor([0, 1])
+    logits[0, 0] = 5  # right, and wrong
+    task = LitClassifier(class_weights=[3.0] + [1.0] * 9, label_smoothing=0.0)
+    right, wrong = (task.criterion(logits[k : k + 1], labels[k : k + 1]) for k in (0, 1))
+    torch.testing.assert_close(task.criterion(logits, labels), (3 * right + wrong) / 4)
+
+
+FOLDERS = {"classify": write_class_folders, "segment": write_masks, "detect": write_voc}
+
+
+@pytest.mark.parametrize("task", FOLDERS)
+def test_each_task_weighs_the_classes_of_a_folder(workplace, task):
+    folder = FOLDERS[task](workplace / "own")
+    flags = ["--task", task, "--data", folder, "--data.image_size", 64, "--max_epochs", 1, "--wandb", "disabled"]
+    train.main([*map(str, flags), "--name", "a", "--task.class_weights", "balanced", "--data.batch_size", "4"])
+    weights = weights_in("checkpoints/a/best.ckpt")
+    assert len(weights) == len(read_checkpoint("checkpoints/a/best.ckpt")["hyper_parameters"]["class_names"])
+    assert max(weights) > min(weights) > 0
+    evaluate.main(["checkpoints/a/best.ckpt"])
+
+
+@pytest.mark.parametrize("task", ["segment", "detect"])
+def test_training_on_classes_equally_often_is_for_classes(workplace, task):
+    folder = FOLDERS[task](workplace / "own")
+    with pytest.raises(UsageError, match=f"balance is for images of one class each, and the task is {task}"):
+        train.main(["--task", task, "--data", str(folder), "--data.balance", "true"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--task.class_weights", "1,2"], "for each of the 10 classes .0, 1, 2, .*, got .1.0, 2.0."),
+        (["--task.class_weights", "ballanced"], "task.class_weights is balanced|.NUMBER, ....; got .ballanced."),
+        (["--task.class_weights", "0,0,0,0,0,0,0,0,0,0"], "for each of the 10 classes"),
+        (["--task.focal", "-1"], "focal is 0 or more, got -1.0"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(flags, message):
+    with pytest.raises(UsageError, match=message):
+        run("--name", "a", *flags)
+
+
+def test_a_class_without_an_image_has_no_balanced_weight(workplace):
+    folder = write_class_folders(workplace / "own")
+    with pytest.raises(RunError, match="no training image shows class cow; give a number for each class"):
+        names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        classes = ",".join([*names, "cow"])
+        train.main(["--data", str(folder), "--data.classes", classes, "--task.class_weights", "balanced"])
+
+
+def test_balanced_training_is_resumed_bit_for_bit():
+    options = ("--data.balance", "true", *BRIEF)
+    run("--name", "whole", *options)
+    run("--name", "cut", *options, "--max_steps", 7)
+    run("--ckpt_path", "checkpoints/cut/last.ckpt", "--max_steps", -1)
+    assert same(*(read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "cut")))
