@@ -28,7 +28,7 @@ from tests.tiny import no_report
 
 WRITERS = {"classify": write_class_folders, "segment": write_masks, "detect": write_voc, "translate": write_pairs}
 SMALL = ["--backbone.widths", "4,8,8", "--data.batch_size", 4, "--max_epochs", 2, "--data.num_workers", 0]
-SMALL += ["--log_every_n_steps", 1, "--wandb", "disabled"]
+SMALL += ["--log_every_n_steps", 1, "--wandb", "disabled", "--data.image_size", 48]
 
 
 @pytest.fixture(autouse=True)
