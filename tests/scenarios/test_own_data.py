@@ -28,6 +28,11 @@ WRITERS = {"classify": write_class_folders, "segment": write_masks, "detect": wr
 BEST = {"classify": "acc", "segment": "miou", "detect": "map", "translate": "psnr"}
 
 
+def slow(*values):
+    """Values that are tried under the marker `slow` only."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def _(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -53,12 +58,12 @@ def pixels(path):
         ("classify", write_class_folders, {}),
         ("classify", write_class_folders, {"split": True, "suffix": ".jpg"}),
         ("segment", write_masks, {"split": True}),
-        ("segment", write_masks, {"classes": False}),
+        slow("segment", write_masks, {"classes": False}),
         ("detect", write_voc, {"split": True}),
         ("detect", write_coco, {}),
-        ("detect", write_coco, {"split": True}),
+        slow("detect", write_coco, {"split": True}),
         ("translate", write_pairs, {"split": True}),
-        ("translate", write_pairs, {"joined": True}),
+        slow("translate", write_pairs, {"joined": True}),
     ],
 )
 def test_every_layout_trains_and_its_checkpoint_measures_the_same_again(capsys, task, writer, options):
@@ -78,6 +83,7 @@ def test_every_layout_trains_and_its_checkpoint_measures_the_same_again(capsys, 
     assert (", 6 test images" if split == "test" else ", 5 validation images") in out  # of 24
 
 
+@pytest.mark.parametrize("task", ["classify", slow("segment"), "detect", slow("translate")], indirect=True)
 def test_a_run_on_own_files_cut_within_an_epoch_goes_on_exactly(task):
     """With augmentation (mosaic as well, for boxes), dropout and two loading processes."""
     WRITERS[task](Path("own"))
@@ -190,7 +196,7 @@ def test_other_data_of_the_same_classes_is_measured_whole(capsys):
         evaluate.main(["checkpoints/a/best.ckpt", "--split", "test"])
 
 
-@pytest.mark.parametrize("writer", [write_class_folders, write_coco])
+@pytest.mark.parametrize("writer", [write_class_folders, slow(write_coco)])
 def test_other_data_with_splits_of_its_own_is_measured_on_those(capsys, writer):
     task = "classify" if writer is write_class_folders else "detect"
     writer(Path("own"))
@@ -213,7 +219,7 @@ def test_a_class_may_have_a_name_that_looks_like_a_measure():
     assert {"test/map_50", "test/map/50", "test/map/red"} <= metrics.keys()
 
 
-@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+@pytest.mark.parametrize("precision", [slow("bf16-true"), "64-true"])
 def test_averaged_weights_have_the_type_of_the_others(precision):
     write_voc(Path("own"))
     run("detect", "--name", "a", "--data.num_workers", "0", "--precision", precision, "--max_epochs", "1")
