@@ -1,7 +1,7 @@
 """A run's folder: who may write to it, what it is called, when it is removed again."""
 
+import multiprocessing
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from project.data.mnist import MNISTDataModule
 from scripts import train
 from tests.own_data import write_class_folders
 from tests.runs import read_summary, run, same
-from tests.tiny import ROOT
 
 CONFIG = {
     "name": None,
@@ -25,14 +24,13 @@ CONFIG = {
     "fast_dev_run": False,
     **{section: {"name": section} for section in ("task", "data", "backbone")},
 }
-HOLDER = """
-import sys
-from pathlib import Path
-from engine.training.run_folder import RunFolder
-folder = RunFolder(Path("checkpoints/a"))
-print(folder.claim(), flush=True)
-sys.stdin.read()
-"""
+
+
+def hold(ready):
+    """Claim run `a` and keep it."""
+    folder = folders.RunFolder(Path("checkpoints/a"))
+    ready.send(folder.claim())
+    signal.pause()
 
 
 @pytest.fixture(autouse=True)
@@ -43,18 +41,17 @@ def _(workplace):
 @pytest.fixture
 def holder():
     """Another process that trains run `a`."""
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER],
-        env={"PYTHONPATH": str(ROOT), "PATH": ""},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout.readline() == "True\n"
-        yield process
-        process.kill()
+    context = multiprocessing.get_context("fork")
+    ready, answer = context.Pipe(duplex=False)
+    process = context.Process(target=hold, args=[answer])
+    process.start()
+    assert ready.recv()
+    yield process
+    process.kill()
+    process.join()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are not forked there")
 def test_a_run_that_is_being_trained_is_not_gone_on_with_until_its_process_is_dead(request):
     run("--name", "a", "--max_epochs", 1)
     files = {path: path.read_bytes() for path in Path("checkpoints/a").glob("*.*")}
@@ -65,8 +62,8 @@ def test_a_run_that_is_being_trained_is_not_gone_on_with_until_its_process_is_de
     with pytest.raises(UsageError, match="--name a is taken"):
         run("--name", "a")
     assert files == {path: path.read_bytes() for path in Path("checkpoints/a").glob("*.*")}
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     train.main(["--ckpt_path", "last", "--max_epochs", "2"])
     assert read_summary("a")["epochs"] == 2
 
