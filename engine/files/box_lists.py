@@ -1,4 +1,4 @@
-"""Gathering boxes from annotations: mistakes are found first, then what reaches over the border is cut off.
+"""Gathering boxes from annotations: mistakes are refused or left out, then boxes are clipped to their images.
 
 (H, W) is a size in pixels; boxes are xyxy in pixels. N images, M boxes.
 """
@@ -16,27 +16,27 @@ from engine.files.packed import Rows, Strings
 from engine.inputs.folder import Findings
 from engine.inputs.image_files import size_of
 
-LARGEST_SIDE = 10**6  # pixels; a larger image is a slip
-WORTH_SAYING = 1.0  # pixels that a box may reach over the border by rounding alone
-FEWEST = 3  # boxes that tell corners from sizes
-LOOKED_AT = 256  # images that are opened to see whether a camera turned them
+LARGEST_SIDE = 10**6  # pixels; a larger size is a mistake
+WORTH_SAYING = 1.0  # pixels beyond the border; less may be rounding
+FEWEST = 3  # boxes needed to tell corners from sizes
+LOOKED_AT = 256  # images opened to see whether EXIF turns them
 OUTSIDE = "boxes left out: they are outside their image"
 EXCHANGED = "images of another size than their annotation says"
 UNTOLD = (
-    "images that their EXIF note turns or mirrors, and nothing tells whether their boxes belong to the upright image "
-    "or to the pixels as stored: taken for the upright one"
+    "images that EXIF turns or mirrors: it is unclear whether their boxes are for the upright image or for the pixels "
+    "as stored; assumed upright"
 )
 
 Box = tuple[float, float, float, float]
-Numbers = Literal["x0 y0 x1 y1", "x y width height"]  # of a box in an annotation
+Numbers = Literal["x0 y0 x1 y1", "x y width height"]  # the four numbers of a box in an annotation
 
 
 class BoxList:
-    """Images with their boxes, as they are read from annotations.
+    """Images with their boxes, added as annotations are read.
 
     Args:
-        findings: gets what was left out or cut off.
-        numbers: what the numbers of a box are in the annotations.
+        findings: gets what was left out or clipped.
+        numbers: the format of a box in the annotations. `add` takes xyxy always.
     """
 
     def __init__(self, findings: Findings, numbers: Numbers = "x0 y0 x1 y1") -> None:
@@ -47,24 +47,33 @@ class BoxList:
         self.rows: list[list[tuple[Box, int]]] = []
 
     def add(self, image: str, size: tuple[int, int], boxes: Sequence[tuple[int, Box]]) -> None:
-        """Add an image with its boxes and their classes; `size` (H, W) is what the annotation says, 0 if nothing."""
+        """Add an image with its classes and boxes.
+
+        Args:
+            image: its name.
+            size: (H, W) by the annotation, 0 if not stated.
+            boxes: the class and the box, xyxy, of each object.
+
+        Raises:
+            UserError: no image can have that size.
+        """
         if not all(0 <= side <= LARGEST_SIDE for side in size):
-            raise UserError(f"image {image} is said to be {size[1]} x {size[0]} pixels, which cannot be: correct that")
+            raise UserError(f"image {image} is annotated as {size[1]} x {size[0]} pixels, which cannot be: correct it")
         rows = list(dict.fromkeys((box, kind) for kind, box in boxes))
         for _ in range(len(boxes) - len(rows)):
-            self.findings.add("warning", "boxes that are there again, with the same class: counted once", image)
+            self.findings.add("warning", "boxes listed twice with the same class: counted once", image)
         for _ in range(len(rows) - len({box for box, _ in rows})):
-            self.findings.add("warning", "boxes that two classes have, of which one may be wrong", image)
+            self.findings.add("warning", "boxes listed with two classes, one of which may be wrong", image)
         self.images.append(image)
         self.sizes.append(size)
         self.rows.append(rows)
 
     def listing(self, root: Path, order: Sequence[int] | None = None) -> Listing:
-        """Return the listing of all images; `order` holds the class of each number that `add` was given.
+        """Return the listing of all images; `order` maps each class number given to `add` to its final one.
 
         Raises:
-            UserError: the boxes are not in pixels, or their numbers mean something else, or the size of an image is
-                not that of its annotation; the findings are strict, or it is so of all.
+            UserError: the boxes seem to be in the other format; or, if the findings are strict, an image's boxes are
+                not in pixels, or its annotation exchanges width and height.
         """
         counts = np.array([len(rows) for rows in self.rows], dtype=np.int64)
         values = np.array([box for rows in self.rows for box, _ in rows], dtype=np.float64).reshape(-1, 4)
@@ -79,7 +88,7 @@ class BoxList:
         cut, fits = self._cut(values, owners, sizes, kept)
         owners = owners[fits]
         values, kinds = cut[fits], kinds[fits] if order is None else np.array(order, dtype=np.int64)[kinds[fits]]
-        place = np.cumsum(~left_out) - 1  # of each image among those that are kept
+        place = np.cumsum(~left_out) - 1  # index of each image among the kept ones
         rows = torch.from_numpy(np.column_stack([values, kinds]).astype(np.float32))
         boxes = Rows.of(rows, np.bincount(place[owners], minlength=int((~left_out).sum())))
         images = [image for image, out in zip(self.images, left_out, strict=True) if not out]
@@ -88,7 +97,7 @@ class BoxList:
         return listing
 
     def _in_shares(self, values: np.ndarray, owners: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Return which images (N,) have boxes in shares of the image's sides instead of pixels."""
+        """Return which images (N,) have boxes in 0..1, relative to the image's sides, instead of in pixels."""
         in_first_pixel = ((values >= 0) & (values <= 1)).all(axis=1)
         has_fraction = in_first_pixel & (values != values.round()).any(axis=1)
         num, fractions = (np.bincount(owners[which], minlength=len(counts)) for which in (in_first_pixel, has_fraction))
@@ -96,16 +105,16 @@ class BoxList:
         for i in shares.nonzero()[0]:
             self.findings.error(
                 "annotations with boxes from 0 to 1",
-                f"the boxes of {self.images[i]} are from 0 to 1, shares of its sides: expected {self.numbers} in "
+                f"the boxes of {self.images[i]} are from 0 to 1, relative to its sides: expected {self.numbers} in "
                 "pixels; multiply them by width and height",
             )
         return shares
 
     def _exchanged(self, root: Path, values: np.ndarray, owners: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """Return which images (N,) have width and height exchanged in their annotation; sets right what can be.
+        """Return which images (N,) have width and height exchanged in their annotation; corrects `sizes` if it can.
 
-        Boxes that fit an image only with its sides exchanged are the sign, and the image itself is the judge: of one
-        that a camera turned, upright or as stored, the boxes belong to that of the two that they fit.
+        Suspect are boxes that fit the image only with its sides exchanged. Then the image is opened: if EXIF turns it,
+        the boxes belong to the version that they fit, upright or as stored.
         """
         wrong = np.zeros(len(sizes), dtype=bool)
         far, turned = (_fits_into(values, owners, one) for one in (sizes, sizes[:, ::-1]))
@@ -114,21 +123,21 @@ class BoxList:
             try:
                 upright, orientation = size_of(root / self.images[i])
             except ValueError:
-                continue  # whoever reads it will say so
+                continue  # reading it later will report that
             if orientation >= 5 and upright in (stated, other):
                 sizes[i] = other
-                what = "annotations of images that a camera turned: their size is of one way round, their boxes fit"
-                self.findings.add("warning", f"{what} the other", self.images[i])
+                what = "annotations of images that EXIF turns: the size is of one orientation, the boxes fit the other"
+                self.findings.add("warning", what, self.images[i])
             elif upright == other:
                 wrong[i] = True
                 self.findings.error(EXCHANGED, exchanged(root / self.images[i], upright, stated))
         return wrong
 
     def _check_numbers(self, root: Path, values: np.ndarray, sizes: np.ndarray) -> None:
-        """Refuse boxes of which most cannot be, while all would be right if the numbers meant something else.
+        """Refuse boxes most of which are impossible, while all would be right in the other format.
 
         Raises:
-            UserError: says what they seem to be.
+            UserError: names both formats.
         """
         known = np.isfinite(values).all(axis=1) & (sizes > 0).all(axis=1)
         values, sizes = values[known], sizes[known]
@@ -147,7 +156,7 @@ class BoxList:
     def _cut(
         self, values: np.ndarray, owners: np.ndarray, sizes: np.ndarray, kept: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the boxes cut off at the border of their image, and which of them (M,) are left."""
+        """Return the boxes clipped to their images, and which of them (M,) are left."""
         sizes = np.where((sizes > 0).all(axis=1, keepdims=True), sizes, LARGEST_SIDE)[owners]
         are_numbers = np.isfinite(values).all(axis=1)
         has_area = (values[:, 2] > values[:, 0]) & (values[:, 3] > values[:, 1])
@@ -156,41 +165,41 @@ class BoxList:
         with np.errstate(invalid="ignore"):
             shorter = (np.abs(cut - values) > WORTH_SAYING).any(axis=1)
         for what, which in (
-            ("boxes left out: they are no numbers", ~are_numbers),
-            ("boxes left out: they are without area", are_numbers & ~has_area),
+            ("boxes left out: they are not finite numbers", ~are_numbers),
+            ("boxes left out: they have no area", are_numbers & ~has_area),
             (OUTSIDE, are_numbers & has_area & ~inside),
-            ("boxes cut off at the border of their image", are_numbers & has_area & inside & shorter),
+            ("boxes clipped at the border of their image", are_numbers & has_area & inside & shorter),
         ):
             for i in owners[which & kept]:
                 self.findings.add("warning", what, self.images[i])
         return cut, kept & are_numbers & has_area & inside
 
     def _note_turned(self, listing: Listing) -> None:
-        """Take note if there is no telling what the boxes of an image belong to: looks at some of them, evenly."""
+        """Warn if it is unclear which orientation an image's boxes are for; checks evenly spaced images."""
         assert listing.boxes is not None and listing.sizes is not None
         for i in range(0, len(listing), max(1, len(listing) // LOOKED_AT)):
             try:
                 size, orientation = size_of(listing.image(i))
             except ValueError:
-                continue  # whoever reads it will say so
+                continue  # reading it later will report that
             if is_as_stored(listing.sizes[i].tolist(), listing.boxes[i].numpy(), size, orientation) is None:
                 self.findings.add("warning", UNTOLD)
                 return
 
 
 def is_as_stored(stated: Sequence[int], boxes: np.ndarray, size: Sequence[int], orientation: int) -> bool | None:
-    """Whether boxes belong to an image's pixels as their file has them, not to the upright image; None: nothing tells.
+    """Whether boxes are for an image's pixels as stored, not for the upright image; None if that is unclear.
 
     Args:
-        stated: the (H, W) that the boxes are for, 0 if that is not said.
+        stated: (H, W) by the annotation, 0 if not stated.
         boxes: (M, 4) or more columns.
         size: (H, W) of the upright image.
-        orientation: how the file's pixels are turned against that: EXIF's number.
+        orientation: EXIF's number: how the stored pixels are turned or mirrored.
     """
     if orientation == 1 or not len(boxes):
         return False
     if orientation < 5 or size[0] == size[1]:
-        return None  # mirrored or turned, and of the same size
+        return None  # both have the same size
     if min(stated) > 0:
         return tuple(stated) == (size[1], size[0])
     upright, stored = (bool(_fit(boxes, np.array([one])).all()) for one in (size, size[::-1]))
@@ -198,37 +207,37 @@ def is_as_stored(stated: Sequence[int], boxes: np.ndarray, size: Sequence[int], 
 
 
 def exchanged(path: Path, size: Sequence[int], stated: Sequence[int]) -> str:
-    """Return what is wrong with an annotation for (H, W) = `stated` of an image of `size`."""
-    both = f"{path} is {size[1]} x {size[0]} pixels and its annotation is for {stated[1]} x {stated[0]}"
+    """Return the message for an image of `size` (H, W) whose annotation says `stated` (H, W)."""
+    both = f"{path} is {size[1]} x {size[0]} pixels, but its annotation is for {stated[1]} x {stated[0]}"
     if tuple(stated) == (size[1], size[0]):
         return f"{both}: width and height are exchanged there, or the image was turned afterwards; correct it"
     return f"{both}: correct the annotation, or take the image out"
 
 
 def check_boxes(layout: Layout) -> None:
-    """Refuse a layout of images of which none to train on has a box, and leave other splits out that have none.
+    """Refuse a layout without a box in its training images, and drop other splits without a box.
 
     Raises:
-        UserError: says why there is none, as far as the findings tell.
+        UserError: quotes the findings that may explain it.
     """
     for split, listing in list(layout.splits.items()):
         if listing.boxes is None or not len(listing) or len(listing.boxes.values):
             continue
         if split == "train":
             said = "; ".join(layout.notes) or "their annotations list no object"
-            raise UserError(f"none of the {len(listing):,} images to train on has a box: {said}")
+            raise UserError(f"none of the {len(listing):,} training images has a box: {said}")
         del layout.splits[split]
         layout.findings.add("warning", f"{split} left out: none of its images has a box, so nothing could be measured")
 
 
 def _fits_into(values: np.ndarray, owners: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Return which images (N,) of these sizes (N, 2) have none but boxes within their borders."""
+    """Return which images (N,) of these sizes (N, 2) contain all their boxes."""
     outside = ~_fit(values, sizes[owners])
     return np.bincount(owners[outside], minlength=len(sizes)) == 0
 
 
 def _fit(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Return which boxes (M,) have an area and end within images of `sizes` (M, 2), but for a rounding."""
+    """Return which boxes (M,) have an area and lie within images of `sizes` (M, 2), up to rounding."""
     with np.errstate(invalid="ignore"):
         within = (values[:, :2] >= -WORTH_SAYING) & (values[:, 2:4] <= sizes[:, ::-1] + WORTH_SAYING)
         return np.asarray((within & (values[:, 2:4] > values[:, :2])).all(axis=1))

@@ -1,4 +1,4 @@
-"""What a folder of images holds, and what is wrong with it: what scripts/check_data.py does."""
+"""The work of scripts/check_data.py: report the content of a folder of images, and its mistakes."""
 
 import shlex
 import statistics
@@ -18,25 +18,25 @@ from engine.inputs.folder import Finding
 from engine.terminal import say, script_command
 
 WIDTH = 80
-SMALL = 160  # pixels; larger images are fitted into training's usual size
+SMALL = 160  # pixels; for larger images the suggested command keeps the default image size
 GREY = {"1", "L", "LA", "I", "F", "I;16", "I;16B"}  # Pillow's modes without colours
 SHOWN_CLASSES = 40
 NAME_WIDTH = 20  # of a class
 
 
 def main(arguments: list[str]) -> None:
-    """Print what a folder was recognised as, a table of its classes, and findings.
+    """Print a folder's layout, a table of its classes, the findings, and a command that trains on it.
 
     Raises:
-        UsageError: the command line makes no sense, or there is no such folder.
-        RunError: training would fail: the folder is not laid out in a way that is known, or something in it is wrong.
+        UsageError: the command line is wrong, or there is no such folder.
+        RunError: training would fail: the layout is unknown, or a finding is an error.
     """
     given = check_data_arguments(arguments)
     path = Path(given.path).expanduser()
     if not path.is_dir():
         raise UsageError(f"there is no folder {path}")
     try:
-        if own_data(path) is not FolderDataModule:  # one that has no files to look through
+        if own_data(path) is not FolderDataModule:  # IDX files, for example: there are no image files to check
             data = own_data(path)(path=str(path))
             data.setup("fit")
             say(f"{data.describe()}; {len(data.class_names)} classes, {data.input}, for --task {data.tasks[0]}")
@@ -72,7 +72,7 @@ def report(checked: Checked) -> Iterator[str]:
 
 
 def suggestion(checked: Checked, path: str, options: Sequence[str] = ()) -> str:
-    """Return a command that trains on a folder, with the options that what was found asks for."""
+    """Return a command that trains on a folder, with options that suit its images."""
     words = ["--data", path, *options]
     if checked.layout.task != DEFAULT_TASK:
         words += ["--task", checked.layout.task]
@@ -95,7 +95,7 @@ def _median_size(checked: Checked) -> tuple[int, int]:
 
 
 def _table(checked: Checked) -> Iterator[str]:
-    """Yield a row for each class: the images that show it, and how many boxes or which share of the pixels it has."""
+    """Yield a row per class: its images per split, and its number of boxes or share of the pixels."""
     layout = checked.layout
     unit = layout.targets.unit
     yield " " * NAME_WIDTH + "".join(f"{split:>10}{unit and f'{unit:>8}'}" for split in layout.splits)
@@ -116,7 +116,7 @@ def _table(checked: Checked) -> Iterator[str]:
 
 
 def _looks(checked: Checked) -> Iterator[str]:
-    """Yield how large the images are, smallest, median and largest, and their modes."""
+    """Yield the images' smallest, largest and median size, and their modes."""
     if not checked.looks:
         return
     sizes = [look.size for look in checked.looks.elements()]
@@ -131,7 +131,7 @@ def _looks(checked: Checked) -> Iterator[str]:
     yield "modes  " + ", ".join(f"{count:,} {mode}" for mode, count in modes.most_common())
     turned = sum(count for look, count in checked.looks.items() if look.orientation > 1)
     if turned:
-        yield f"turned {turned:,} by what the camera noted; they are trained on upright"
+        yield f"turned {turned:,} by EXIF; they are trained on upright"
 
 
 def _said(finding: Finding) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Looking through a whole folder of images before anything is trained on it: every file is read.
+"""Checking a folder of images before training: every file is read.
 
 (H, W) is a size in pixels, K a number of classes.
 """
@@ -27,21 +27,21 @@ from engine.inputs.letterbox import IGNORE
 from engine.inputs.reading import regular
 from engine.machine import available_cores
 
-SMALL = (16, 16)  # what pairs are fitted into, only to see whether they can be
-NEAR = 0.9  # overlap of two boxes of a class that may be of one object
-MAX_COMPARED = 2000  # boxes of an image, each with all others
-UNEVEN = 10  # a class seen so many times as often as another is worth saying
+SMALL = (16, 16)  # size to which pairs are letterboxed, only to see whether that works
+NEAR = 0.9  # IoU above which two boxes of a class may be one object
+MAX_COMPARED = 2000  # boxes per image; with more, pairs are not compared
+UNEVEN = 10  # ratio of the commonest to the rarest class that deserves a warning
 
 
 @dataclass
 class Checked:
-    """What reading every file of a folder told.
+    """The result of reading every file of a folder.
 
     Args:
-        layout: what the folder was recognised as; its findings are this check's, too.
-        images: for each split, how many images show each class (K,).
-        amounts: for each split, how much there is of each class (K,): images, boxes or pixels.
-        looks: for each image that could be read, what it is.
+        layout: the folder's layout; its findings include this check's.
+        images: per split, the number of images that show each class (K,).
+        amounts: per split, the images, boxes or pixels of each class (K,).
+        looks: size, mode and orientation of each readable image, counted.
     """
 
     layout: Layout
@@ -52,37 +52,37 @@ class Checked:
 
 @dataclass
 class _Read:
-    """What an image and what belongs to it told."""
+    """The result of reading one image and its target."""
 
     name: str
     digest: bytes = b""
     look: Look | None = None
     amounts: np.ndarray | None = None  # (K,)
-    wrong: tuple[str, str] | None = None  # what is wrong, in general and with this one
-    outside: int = 0  # boxes that are not in the image
-    points: int = 0  # boxes of a pixel
-    near: int = 0  # boxes that another of their class all but covers
-    untold: bool = False  # its boxes may belong to the pixels as stored, or to the upright image
+    wrong: tuple[str, str] | None = None  # kind of mistake, and the message for this image
+    outside: int = 0  # boxes outside the image
+    points: int = 0  # boxes of a pixel or less
+    near: int = 0  # boxes that nearly coincide with another of their class
+    untold: bool = False  # unclear whether its boxes are for the pixels as stored or for the upright image
 
 
 def check_folder(path: Path, ignore: int | str | None = None) -> Checked:
-    """Read every file of a folder, and gather what is wrong with them; `ignore` is a class as for `recognise`.
+    """Read every file of a folder and gather the mistakes; `ignore` is a class as for `recognise`.
 
     Raises:
-        UserError: the folder is not laid out in any way that is known.
+        UserError: the folder's layout is unknown.
     """
     try:
         layout = recognise(path, findings=Findings(strict=False), ignore=ignore)
     except ValueError:
-        recognise(path, ignore=ignore)  # may fail on a single file already, which says more
+        recognise(path, ignore=ignore)  # strict: may fail on a single file, with a more precise message
         raise
     try:
         check_boxes(layout)
     except ValueError as error:
         layout.findings.error("splits without boxes", str(error))
     checked = Checked(layout)
-    first: dict[bytes, tuple[str, _Read]] = {}  # split and image that had these bytes first
-    copies: list[tuple[str, str]] = []  # names of training images that are equal
+    first: dict[bytes, tuple[str, _Read]] = {}  # by digest: split and image that had it first
+    copies: list[tuple[str, str]] = []  # names of equal training images
     for split, listing in layout.splits.items():
         checked.images[split] = np.zeros(len(layout.class_names), np.int64)
         checked.amounts[split] = np.zeros(len(layout.class_names), np.int64)
@@ -90,7 +90,7 @@ def check_folder(path: Path, ignore: int | str | None = None) -> Checked:
         for one in _read_all(layout, split, source):
             _take_in(one, split, first, copies, checked)
         if not len(listing):
-            layout.findings.error("splits without images", f"{split} holds no images that could be used")
+            layout.findings.error("splits without images", f"{split} holds no usable images")
     _look_at_classes(checked)
     _look_at_copies(layout, copies)
     return checked
@@ -105,7 +105,7 @@ def _read_all(layout: Layout, split: str, source: SampleSource) -> Iterator[_Rea
             one.look = look_at(listing.image(index))
             size, orientation = one.look.size, one.look.orientation
             if isinstance(source, MaskFiles):
-                what = "masks that cannot be read, or hold classes that there are not"
+                what = "masks that cannot be read, or hold unknown classes"
                 mask = source.mask(index)
                 what = "masks of another size than their image"
                 classes = source.upright(index, mask, size, orientation)
@@ -121,7 +121,7 @@ def _read_all(layout: Layout, split: str, source: SampleSource) -> Iterator[_Rea
                 one.outside = len(source.boxes[index]) - len(kept)
                 one.amounts = np.bincount(kept[:, 4].long().numpy(), minlength=num)
             elif isinstance(source, PairFiles):
-                what = "pairs of which one cannot be read, or does not fit the other"
+                what = "pairs with an unreadable image, or of different proportions"
                 source.read(index, SMALL)
             else:
                 assert listing.labels is not None
@@ -136,7 +136,7 @@ def _read_all(layout: Layout, split: str, source: SampleSource) -> Iterator[_Rea
 
 
 def _near(boxes: Tensor) -> int:
-    """Return how many boxes (M, 5) with classes there are that overlap an earlier one of their class by NEAR."""
+    """Return how many of the boxes and classes (M, 5) overlap an earlier box of their class by more than NEAR."""
     if len(boxes) > MAX_COMPARED:
         return 0
     overlap = paired_iou(boxes[:, None, :4], boxes[:, :4]).triu(diagonal=1)
@@ -159,10 +159,10 @@ def _take_in(
         if contradicts:
             findings.add("warning", "images that are in two classes: one of the two is wrong", both)
         if where != split:
-            findings.add("warning", f"images of {split} that {where} has, too", both)
+            findings.add("warning", f"images of {split} that are also in {where}", both)
         elif other is not one:
             if not contradicts:
-                findings.add("warning", f"images that {split} has more than once", both)
+                findings.add("warning", f"images that are in {split} more than once", both)
             copies += [(other.name, one.name)] if split == "train" else []
     if one.look is not None:
         checked.looks[one.look] += 1
@@ -172,7 +172,7 @@ def _take_in(
     counted: tuple[tuple[Severity, str, int], ...] = (
         ("warning", OUTSIDE, one.outside),
         ("warning", "boxes of a single pixel or less: they may be points", one.points),
-        ("note", "boxes that another of their class all but covers: one may be a copy", one.near),
+        ("note", "boxes that nearly coincide with another of their class: one may be a copy", one.near),
     )
     for severity, what, count in counted:
         for _ in range(count):
@@ -188,33 +188,33 @@ def _counted(one: _Read) -> list[int]:
 
 
 def _look_at_copies(layout: Layout, copies: list[tuple[str, str]]) -> None:
-    """Say which equal images training and validation would share, if validation images are held out."""
+    """Warn of equal images that training and validation would share, if validation images are held out."""
     if not copies or "val" in layout.splits:
         return
     try:
         held = held_out(layout, options_of(FolderDataModule)["val_size"].default, 0.0)[0]
     except ValueError:
-        return  # so few images that training will say so
+        return  # too few images: training will report that
     split_of = {name: split for split, listing in held.items() for name in listing.images}
     for pair in copies:
         if len({split_of[name] for name in pair}) > 1:
-            what = "images whose copy is on the other side of the split that training draws: keep one of each"
+            what = "images held out for validation whose copy is trained on, or the reverse: keep one of each"
             layout.findings.add("warning", what, " = ".join(pair))
 
 
 def _look_at_classes(checked: Checked) -> None:
-    """Say which classes there are too few images of."""
+    """Warn of classes with too few images, and of names that mirroring would exchange."""
     names, findings = checked.layout.class_names, checked.layout.findings
     if not names or "train" not in checked.images:
         return
     train = checked.images["train"]
     for name, count in zip(names, train, strict=True):
         if not count:
-            findings.add("warning", "classes without an image to train on", name)
+            findings.add("warning", "classes without a training image", name)
     for split in ("val", "test"):
         for name, count, trained in zip(names, checked.images.get(split, train), train, strict=True):
             if trained and not count:
-                findings.add("warning", f"classes that {split} has no image of", name)
+                findings.add("warning", f"classes without an image in {split}", name)
     if sides := told_by_side(names):
         findings.add("warning", f"mirroring turns class {sides[0]} into {sides[1]}: train with --data.flip false")
     seen = {name: int(count) for name, count in zip(names, train, strict=True) if count}
@@ -222,5 +222,5 @@ def _look_at_classes(checked: Checked) -> None:
         commonest, rarest = max(seen, key=lambda name: seen[name]), min(seen, key=lambda name: seen[name])
         findings.add(
             "warning",
-            f"classes are uneven: {seen[commonest]:,} training images show {commonest}, and {seen[rarest]:,} {rarest}",
+            f"classes are unbalanced: {seen[commonest]:,} training images show {commonest}, {seen[rarest]:,} {rarest}",
         )

@@ -1,4 +1,4 @@
-"""COCO's layout: images, and JSON files that list them with the boxes of the things in them.
+"""COCO's layout: images, and JSON files that list them with the boxes of their objects.
 
 Source: Lin et al. 2014, arXiv:1405.0312, and cocodataset.org/#format-data.
 """
@@ -25,10 +25,10 @@ SPLIT_IN_NAME = re.compile(r"(?<![a-z])(train|val|test)(ing|val|id|idation)?(?![
 
 
 def coco_layout(root: Folder, findings: Findings) -> Layout | None:
-    """Return what a folder holds, or None if no JSON file in it is of this kind.
+    """Return the layout of a folder, or None if it has no JSON file of COCO.
 
     Raises:
-        UserError: one is, and something in it is wrong.
+        UserError: it has one with a mistake.
     """
     files = _json_files(root)
     contents = {}
@@ -42,9 +42,7 @@ def coco_layout(root: Folder, findings: Findings) -> Layout | None:
             contents[name] = (content, folder)
         elif _has_boxes(content):
             lacks = " and no ".join(sorted(KEYS - content.keys()))
-            message = (
-                f"{root.path}/{name} has boxes as a file of COCO has, and no {lacks}: add that, or remove the file"
-            )
+            message = f"{root.path}/{name} has boxes like a COCO file, but no {lacks}: add that, or remove the file"
             findings.error("annotations that cannot be read", message)
     if not contents:
         return None
@@ -54,7 +52,7 @@ def coco_layout(root: Folder, findings: Findings) -> Layout | None:
         split = _split_of(name, folder)
         if not split:
             if len(contents) > 1:
-                findings.add("note", f"{name} left out: its name does not say which split it is of")
+                findings.add("note", f"{name} left out: its name does not say which split it is for")
                 continue
             split = "train"
         if split in by_split:
@@ -78,12 +76,12 @@ def coco_layout(root: Folder, findings: Findings) -> Layout | None:
             listings[split] = boxes.listing(Path(root.path))
         except ValueError as error:
             raise UserError(f"{root.path}/{name}: {error}") from error
-        contents[name] = ({}, folder)  # it may be large
+        contents[name] = ({}, folder)  # frees the content, which may be large
     return Layout("COCO", "detect", class_names, listings, findings)
 
 
 def _json_files(root: Folder) -> list[tuple[str, Folder]]:
-    """Return the JSON files that may be annotations; of COCO's own, those of its other tasks are not."""
+    """Return the JSON files that may hold boxes: only `instances` files if there are any, as in COCO's own folder."""
     folders = [root, root.child("annotations"), *(f for name, f in root.folders.items() if name.lower() in SPLITS)]
     found = [(f.within(name), f) for f in folders if f is not None for name in f.own({".json"})]
     instances = [(name, folder) for name, folder in found if "instances" in os.path.basename(name)]
@@ -104,7 +102,7 @@ def _has_boxes(content: Any) -> bool:
 
 
 def _without_outlines(entry: dict[str, Any]) -> dict[str, Any]:
-    """Drop what is nine tenths of a file as soon as it is read, unless the box has to be taken from it."""
+    """Drop an entry's polygons while parsing, as they are 90 % of a file; they are kept if there is no bbox."""
     box = entry.get("bbox")
     if isinstance(box, list) and any(box):
         entry.pop("segmentation", None)
@@ -112,7 +110,7 @@ def _without_outlines(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _split_of(name: str, folder: Folder) -> str:
-    """Return the split that a file's name or that of its folder says, '' if neither does."""
+    """Return the split in the name of a file or of its folder, '' if neither has one."""
     for text in (os.path.splitext(os.path.basename(name))[0], os.path.basename(folder.name)):
         match = SPLIT_IN_NAME.search(text.lower())
         if match:
@@ -128,9 +126,9 @@ def _entries(content: Mapping[str, Any], key: str, kind: str) -> Iterator[Entry]
 
 
 def _categories(content: Mapping[str, Any]) -> dict[int | str, str]:
-    """Return the names of the classes by their ids, in the order of these, which may have gaps.
+    """Return class names by id, sorted by id; ids may have gaps.
 
-    Of two categories of one name, one that no annotation has is left out.
+    If two categories share a name, those without annotations are left out.
     """
     names: dict[int | str, str] = {}
     for entry in _entries(content, "categories", "category"):
@@ -157,7 +155,11 @@ def _used(content: Mapping[str, Any]) -> set[int | str]:
 def _numbers(
     content: Mapping[str, Any], names: Mapping[int | str, str], class_names: Sequence[str], train: str
 ) -> dict[int | str, int]:
-    """Return the class of each category's id, by its name; one that the training data lack must have no annotation."""
+    """Return the class number of each category's id, matched by name.
+
+    Raises:
+        UserError: an annotation has a category that the training data, the file `train`, lack.
+    """
     number = {name: k for k, name in enumerate(class_names)}
     unknown = {own: name for own, name in names.items() if name not in number}
     used = _used(content) if unknown else set()
@@ -169,13 +171,13 @@ def _numbers(
 
 
 class _Places:
-    """Where the images of a JSON file may be: folders, and others in them by the last part of a path.
+    """Folders in which the images of a JSON file may be.
 
     Args:
         root: the whole folder.
-        folder: that of the JSON file.
-        split: what the file's images are for.
-        name: the file's name.
+        folder: the JSON file's folder.
+        split: the JSON file's split.
+        name: the JSON file's name.
     """
 
     def __init__(self, root: Folder, folder: Folder, split: str, name: str) -> None:
@@ -193,19 +195,19 @@ class _Places:
         self._by_last: dict[str, list[str]] = {}
 
     def find(self, file_name: str) -> str | None:
-        """Return the name of an image, relative to the whole folder, where it is expected; None if it is not."""
+        """Return the path, relative to the whole folder, of an image in an expected place; None if it is in none."""
         for place in self.folders:
             found = self.root.find(posixpath.normpath(place.within(file_name)))
             if found is not None:
-                self.folders.insert(0, self.folders.pop(self.folders.index(place)))  # others are most likely there, too
+                self.folders.insert(0, self.folders.pop(self.folders.index(place)))  # the next is likely there, too
                 return found
         return None
 
     def find_elsewhere(self, file_name: str) -> list[str]:
-        """Return the images whose path has most in common with the end of this one, and the last part at least.
+        """Return the images anywhere in the folder whose paths share the longest end with this one, at least the name.
 
-        A path from another machine, of another system or absolute, says nothing else; one that leads out of the whole
-        folder is meant so, and nothing in it is what it means.
+        That is for paths from another machine: absolute ones, or of another system. A path that begins with ../ leads
+        out of the folder on purpose, so nothing in it matches.
         """
         if posixpath.normpath(file_name).startswith("../") and "\\" not in file_name:
             return []
@@ -254,11 +256,11 @@ def _boxes(
             what = f"image_id {image}" if image not in objects else f"category_id {kind}"
             findings.error(
                 f"annotations of images or categories that {name} does not list",
-                f"{entry} has the {what}, which is not listed: mend or remove it",
+                f"{entry} has the {what}, which is not listed: correct or remove it",
             )
             continue
         if is_around:
-            findings.add("note", "annotations without a bbox, which is taken from their polygon", name)
+            findings.add("note", "annotations without a bbox: it is taken from their polygon", name)
         objects[image].append((number[kind], box))
 
     gathered: dict[str, tuple[tuple[int, int], list[tuple[int, Box]]]] = {}
@@ -272,16 +274,16 @@ def _boxes(
         if path is None:
             found = places.find_elsewhere(file_name)
             if len(found) != 1:
-                several = f", but {' and '.join(found[:2])} are: it cannot be told which is meant" if found else ""
+                several = f"; {' and '.join(found[:2])} both match its name" if found else ""
                 findings.error(
-                    "images that are not there",
-                    f"image {file_name} is not there: looked in {places}{several}",
+                    "images that do not exist",
+                    f"image {file_name} does not exist: looked in {places}{several}",
                 )
                 continue
             (path,) = found
             findings.add("note", "images found in another folder, by the end of their path", f"{file_name} = {path}")
         if path in gathered:
-            findings.add("note", "images that are listed again: their boxes are put together", path)
+            findings.add("note", "images listed more than once: their boxes are merged", path)
             size = gathered[path][0] if 0 in size else size
         gathered[path] = size, [*gathered.get(path, (size, []))[1], *objects[own]]
     boxes = BoxList(findings, "x y width height")

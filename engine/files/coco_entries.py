@@ -1,4 +1,4 @@
-"""An entry of a COCO file, read field by field: people's files hold text for numbers, gaps, and what is neither."""
+"""An entry of a COCO file, read field by field: user files hold numbers as text, gaps, and wrong types."""
 
 import re
 from typing import Any
@@ -11,12 +11,15 @@ WHOLE = re.compile(r"0|-?[1-9][0-9]{0,30}")  # a number as text
 
 
 class Entry:
-    """An entry of one of a file's lists, which is read field by field: what is wrong with one is named with both.
+    """An entry of one of a file's lists. An error names the entry and the field.
 
     Args:
-        kind: the list it is from, in the singular.
-        place: its place there, from 0.
-        content: the entry.
+        kind: the list's name in the singular, such as 'image'.
+        place: its position in the list, from 0.
+        content: the entry itself.
+
+    Raises:
+        UserError: the entry is not a mapping; from every method, the field is missing or has a wrong value.
     """
 
     def __init__(self, kind: str, place: int, content: Any) -> None:
@@ -29,7 +32,7 @@ class Entry:
         return f"{self.kind} {brief(own)}" if isinstance(own, (int, str)) else f"{self.kind} at place {self.place}"
 
     def id(self, field: str) -> int | str:
-        """Return an id: a whole number, also of one that is given as text or with a fraction of zero, or a text."""
+        """Return an id: a text, or a whole number, which may be given as '7' or 7.0."""
         value = self._value(field)
         if isinstance(value, str) and value.strip():
             text = value.strip()
@@ -56,7 +59,7 @@ class Entry:
         return int(number)
 
     def box(self) -> tuple[Box, bool]:
-        """Return the box, xyxy, and whether it is that of the polygon because no other is given."""
+        """Return the box, xyxy, and whether it was taken from the polygon for lack of a bbox."""
         given = self.content.get("bbox")
         corners = None if isinstance(given, list) and any(given) else _around(self.content.get("segmentation"))
         if corners is not None:
@@ -85,7 +88,7 @@ class Entry:
 
 
 def _around(outline: Any) -> Box | None:
-    """Return the box around polygons, lists of x and y in turn; None for what is none, such as run lengths."""
+    """Return the box around polygons, lists of alternating x and y; None for anything else, such as run lengths."""
     polygons = outline if isinstance(outline, list) else []
     polygons = polygons if all(isinstance(polygon, list) for polygon in polygons) else [polygons]
     numbers = [n for polygon in polygons if len(polygon) % 2 == 0 and len(polygon) >= 6 for n in polygon]

@@ -1,6 +1,6 @@
-"""Samples from a person's files: images with a class, a mask, boxes, or another image; see `SampleSource`.
+"""Samples from user files: images with a class, a mask, boxes, or a target image; see `SampleSource`.
 
-C channels, (H, W) size in pixels, M boxes of (M, 4) xyxy in pixels.
+C channels, (H, W) size in pixels, M boxes (M, 4) xyxy in pixels.
 """
 
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ from engine.inputs.boxes import area
 from engine.inputs.image_files import TURNS, letterbox_image, letterbox_mask, read_halves, read_image, read_letterboxed
 from engine.inputs.letterbox import letterbox_boxes
 
-ALIKE = 0.02  # how far the proportions of two images that belong together may differ
+ALIKE = 0.02  # largest relative difference between the proportions of a pair
 
 
 class ClassFiles:
-    """Images and the number of their class.
+    """Images and their class numbers.
 
     Args:
         listing: the files, with labels.
@@ -53,12 +53,12 @@ class ClassFiles:
 
 
 class MaskFiles:
-    """Images and a mask of each, (H, W) of uint8: the class of each pixel, or 255 for none.
+    """Images and their masks, (H, W) uint8: the class of each pixel, or 255 for none.
 
     Args:
         listing: the files, with partners.
         channels: 1 for grey images, 3 for colour.
-        code: what the values in the masks mean.
+        code: the meaning of values in the masks.
     """
 
     def __init__(self, listing: Listing, channels: int, code: MaskCode) -> None:
@@ -78,18 +78,18 @@ class MaskFiles:
         return [picture.pixels, letterbox_mask(mask, size)]
 
     def mask(self, index: int) -> np.ndarray:
-        """Return the classes in a mask, as its file has them.
+        """Return a mask's classes (H, W), in the orientation of its file.
 
         Raises:
-            UserError: it cannot be read, or has classes that there are not; names it.
+            UserError: it cannot be read, or has an unknown class; names it.
         """
         return read_mask(self.listing.partner(index), self.code)
 
     def upright(self, index: int, mask: np.ndarray, original: Sequence[int], orientation: int) -> np.ndarray:
-        """Return a mask as it belongs to its upright image of `original` = (H, W), turned in its file.
+        """Return a mask turned to match its upright image, of `original` = (H, W).
 
         Raises:
-            UserError: it has another size; names both.
+            UserError: it has another size than its image; names both.
         """
         if is_of_turned(mask.shape, original, orientation):
             mask = np.asarray(Image.fromarray(mask).transpose(TURNS[orientation]))
@@ -105,10 +105,10 @@ class MaskFiles:
 
 
 class BoxFiles:
-    """Images and the boxes of what is in them, with classes.
+    """Images and the boxes and classes of their objects.
 
     Args:
-        listing: the files, with boxes and the sizes these are for.
+        listing: the files, with boxes and annotated sizes.
         channels: 1 for grey images, 3 for colour.
     """
 
@@ -131,20 +131,20 @@ class BoxFiles:
         return [picture.pixels, torch.tensor([*picture.size, picture.orientation], dtype=torch.int32)]
 
     def check_size(self, index: int, original: tuple[int, int], orientation: int) -> None:
-        """Refuse an image of another size than its annotation says.
+        """Refuse an image whose size differs from its annotation's.
 
         Raises:
-            UserError: names the image and both sizes.
+            UserError: the sizes differ; names the image and both sizes.
         """
         stated = tuple(self.sizes[index].tolist())
         if min(stated) > 0 and stated != original and not is_of_turned(stated, original, orientation):
             raise UserError(exchanged(self.listing.image(index), original, stated))
 
     def upright(self, index: int, original: Sequence[int], orientation: int) -> Tensor:
-        """Return the boxes and classes (M, 5) as they belong to the upright image of `original` = (H, W).
+        """Return the boxes and classes (M, 5) for the upright image of `original` = (H, W).
 
-        They are taken for that where nothing tells: see `is_as_stored`. What is outside is cut off here for annotations
-        that say no size; for others it was when they were read.
+        Boxes of unclear orientation count as upright: see `is_as_stored`. Boxes are clipped here because annotations
+        may not state a size; the others were clipped when they were read.
         """
         boxes, classes = self.boxes[index].split([4, 1], dim=1)
         if is_as_stored(self.sizes[index].tolist(), boxes.numpy(), original, orientation):
@@ -162,12 +162,12 @@ class BoxFiles:
 
 
 class PairFiles:
-    """Images and the image that each is to become: of a file of its own, or the right half of the same file.
+    """Images and their target images: a file of its own, or the right half of the same file.
 
     Args:
-        listing: the files, with partners if there are two.
+        listing: the files, with partners if targets are files.
         channels: 1 for grey images, 3 for colour.
-        target_channels: the same for what they are to become.
+        target_channels: the same for targets.
     """
 
     def __init__(self, listing: Listing, channels: int, target_channels: int) -> None:
@@ -191,10 +191,10 @@ class PairFiles:
         return [source.pixels, letterbox_image(target, size, source.size)]
 
     def check_sizes(self, index: int, source: Sequence[int], target: Sequence[int]) -> None:
-        """Refuse a pair of images of other proportions, by their (H, W).
+        """Refuse a pair of images of different proportions, by their (H, W).
 
         Raises:
-            UserError: names both.
+            UserError: the proportions differ; names both files.
         """
         if abs(source[1] / source[0] / (target[1] / target[0]) - 1) > ALIKE:
             raise UserError(
@@ -207,7 +207,7 @@ class PairFiles:
 
 
 def file_source(layout: Layout, listing: Listing, channels: int, target_channels: int | None = None) -> SampleSource:
-    """Return the source of a layout's images, with 1 channel or 3; `target_channels` is that of a pair's second one."""
+    """Return the source of a layout's images; channels are 1 or 3, `target_channels` is for pairs (None: the same)."""
     if layout.mask_code is not None:
         return MaskFiles(listing, channels, layout.mask_code)
     if listing.labels is not None:
@@ -220,22 +220,21 @@ def file_source(layout: Layout, listing: Listing, channels: int, target_channels
 
 
 def is_of_turned(stated: Sequence[int], size: Sequence[int], orientation: int) -> bool:
-    """Whether something of `stated` = (H, W) belongs to the pixels as their file has them, not to the upright image.
+    """Whether the size `stated` = (H, W) is that of the pixels as stored, not of the upright image.
 
-    `size` (H, W) is that of the upright image, and `orientation` how the file's pixels are turned against it: EXIF's
-    number. Only a quarter turn (5 to 8) shows in the size.
+    `size` (H, W) is the upright image's, `orientation` EXIF's number. Only a quarter turn (5 to 8) shows in the size.
     """
     return orientation >= 5 and tuple(stated) == (size[1], size[0]) != tuple(size)
 
 
 def turn_boxes(boxes: Tensor, orientation: int, size: Sequence[int]) -> Tensor:
-    """Turn boxes (M, 4) on the pixels as they lie in a file into those on the upright image of `size` = (H, W).
+    """Turn boxes (M, 4) on the pixels as stored into boxes on the upright image of `size` = (H, W).
 
     `orientation` is EXIF's number of a quarter turn, 5 to 8.
     """
     height, width = size
     x0, y0, x1, y1 = boxes.unbind(dim=1)
-    # The file's rows are the upright image's columns; each number says from which side they are counted.
+    # The file's rows are the upright image's columns; the orientation says from which side they are counted.
     columns = (y0, y1) if orientation in (5, 8) else (width - y1, width - y0)
     rows = (x0, x1) if orientation in (5, 6) else (height - x1, height - x0)
     return torch.stack([columns[0], rows[0], columns[1], rows[1]], dim=1)

@@ -1,6 +1,6 @@
-"""Which files a run was trained, validated and tested on: kept in its checkpoints, and compared when it goes on.
+"""Which files a run trains, validates and tests on: stored in its checkpoints, compared when it resumes.
 
-Files are known by their names within the data set, as hashes of eight bytes, so that the data set may be moved.
+A file is identified by an eight-byte hash of its name within the data set, so the data set may be moved.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from engine.files.listing import Listing
 
 LOOKED_AT = 64  # files per split whose size is compared as well
 
-Known = Mapping[str, Mapping[str, Any]]  # by split: `names` (N,) int64, in their order, and `digest` of the rest
+Known = Mapping[str, Mapping[str, Any]]  # by split: `names` (N,) int64, hashes in order, and `digest` of the rest
 
 
 def hashes(listing: Listing) -> Tensor:
@@ -25,12 +25,12 @@ def hashes(listing: Listing) -> Tensor:
 
 
 def known_files(listings: Mapping[str, Listing]) -> dict[str, dict[str, Any]]:
-    """Return what is to be known of the files of each split, as plain values."""
+    """Return the hashes of names and the digest of each split, as plain values for a checkpoint."""
     return {split: {"names": hashes(listing), "digest": _digest(listing)} for split, listing in listings.items()}
 
 
 def _digest(listing: Listing) -> str:
-    """Return a digest of classes, boxes, names of partners, and the sizes of some files."""
+    """Return a digest of labels, boxes, partners' names, and the sizes of some files."""
     digest = hashlib.blake2b(digest_size=8)
     for table in (listing.labels, None if listing.boxes is None else listing.boxes.values):
         digest.update(b"" if table is None else table.contiguous().numpy().tobytes())
@@ -45,7 +45,7 @@ def _digest(listing: Listing) -> str:
 
 
 def as_known(value: Any) -> Known | None:
-    """Return what a checkpoint says of its files, if it says that."""
+    """Return a checkpoint's entry about its files; None if it is not of that form."""
     if not isinstance(value, Mapping) or not all(isinstance(entry, Mapping) for entry in value.values()):
         return None
     names = [entry.get("names") for entry in value.values()]
@@ -53,16 +53,16 @@ def as_known(value: Any) -> Known | None:
 
 
 def changes(before: Known, now: Mapping[str, Mapping[str, Any]], listings: Mapping[str, Listing]) -> str | None:
-    """Return in a few words how files differ from those known before; None if they do not."""
+    """Describe in a few words how the files differ from `before`; None if they do not."""
     same = before.keys() == now.keys() and all(torch.equal(before[s]["names"], now[s]["names"]) for s in now)
     if same:
         digests = all(before[split].get("digest") == now[split]["digest"] for split in now)
-        return None if digests else "classes, boxes or contents of files are others"
+        return None if digests else "classes, boxes or file contents changed"
     old = torch.cat([entry["names"] for entry in before.values()])
     new = torch.cat([entry["names"] for entry in now.values()])
     gone, added = int((~torch.isin(old, new)).sum()), ~torch.isin(new, old)
     if not gone and not added.any():
-        return "files are in other splits or in another order"
+        return "files moved to other splits or are in another order"
     first = ""
     if added.any():
         names = [(listing, i) for listing in listings.values() for i in range(len(listing))]

@@ -1,7 +1,7 @@
-"""Recognising how a folder of images is laid out, from the names in it and what its annotations say.
+"""Recognising how a folder of images is laid out, from its file names and annotations.
 
-No image is opened for that, but masks that nobody has named the classes of, and a few images of which only the
-proportions can tell what they are.
+Only two kinds of files are opened for that: masks without class names, and a few images whose proportions tell whether
+they are two images side by side.
 """
 
 import functools
@@ -35,11 +35,11 @@ from engine.inputs.letterbox import IGNORE
 IMAGES = ("images", "image", "imgs", "jpegimages")
 MASKS = ("masks", "mask", "labels", "annotations", "segmentationclass", "segmentations", "groundtruth")
 SPLIT_MASKS = (*MASKS, "annot", "annotation", "label", "segmentation", "seg", "gt")  # in names such as trainannot
-# Names of parts of other layouts.
+# Folder names that belong to other layouts.
 NO_CLASSES = {"images", "jpegimages", "masks", "labels", "annotations", "segmentations", "groundtruth"}
 SIDES = (("A",), ("B",))  # of pairs
-SURVEYED = 25  # masks with named classes that are opened; without names, all are
-LOOKED_AT = 5  # images that are opened to see whether they are two in one
+SURVEYED = 25  # masks opened if their classes have names; otherwise all are
+LOOKED_AT = 5  # images opened to see whether they are two side by side
 TWICE_AS_WIDE = (1.6, 2.5)  # the proportions of two images side by side that are roughly square
 
 LAYOUTS = (
@@ -51,7 +51,7 @@ LAYOUTS = (
 
 
 class ForOtherTask(UserError):
-    """A folder's images are for another task, `task`, than the one that is wanted."""
+    """A folder's images are for another task, `task`, than the requested one."""
 
     def __init__(self, message: str, task: str) -> None:
         super().__init__(message)
@@ -69,14 +69,14 @@ def recognise(
 
     Args:
         path: the folder.
-        classes: names of the classes in the order of their numbers, if not the folder's own.
-        findings: gets what is wrong with single files, which are left out; by default the first one is an error.
-        task: what its images are wanted for, if that is known.
-        ignore: a class of masks that does not count, by its number, its name or its colour, as in '0 0 0'.
+        classes: class names in the order of their numbers, if not the folder's own.
+        findings: collects faulty files, which are left out; by default the first one raises.
+        task: the requested task, if any.
+        ignore: a class of masks to ignore, by number, name or colour, as in '0 0 0'.
 
     Raises:
-        UserError: there is no such folder, or it has none of the layouts that are known, or one for another task, or
-            something in it is wrong.
+        UserError: the folder does not exist, has no known layout, or holds a faulty file.
+        ForOtherTask: its layout is for another task.
     """
     findings = findings or Findings()
     path = path.expanduser()
@@ -88,12 +88,12 @@ def recognise(
     for recogniser in order:
         layout = recogniser(root, findings)
         if layout is None or (task == "classify" and recogniser is _pairs and not split_in_names(root, *SIDES)):
-            continue  # A and B may be classes as well
+            continue  # A and B may be classes
         if ignore is not None and recogniser is not masks:
             raise UserError(f"ignore is for masks, and {path} holds {layout.kind}: leave it out")
         if task is not None and layout.task != task:
             message = f"{path} holds {layout.kind} ({layout.counted()}), for task {layout.task}, not {task}"
-            if recogniser is _joined_pairs:  # a guess, by proportions alone
+            if recogniser is _joined_pairs:  # only a guess, from proportions
                 raise UserError(message)
             raise ForOtherTask(message, layout.task)
         layout = layout if classes is None else _with_classes(layout, classes, root)
@@ -103,7 +103,7 @@ def recognise(
 
 
 def _contents(root: Folder) -> str:
-    """Say what is in a folder that was not recognised."""
+    """Describe a folder that was not recognised."""
     if not root.files and not root.folders:
         return "nothing"
     images = len(root.own())
@@ -116,7 +116,8 @@ def _contents(root: Folder) -> str:
     if len(root.folders) == 1 and not images:
         inner = next(iter(root.folders.values()))
         said[-1] = (
-            f"one folder only, {inner.name}/: if that is the data set, give {inner.path}; classes are two or more"
+            f"one folder only, {inner.name}/: if that is the data set, give {inner.path}; there must be two classes "
+            "or more"
         )
     elif within := _data_set_within(root):
         said[-1] += f", of which {within} may be the data set: give that path then"
@@ -124,7 +125,7 @@ def _contents(root: Folder) -> str:
 
 
 def _data_set_within(root: Folder) -> str:
-    """Return the path of a folder in another that looks like a data set, '' if none does."""
+    """Return the path of the first folder within `root` that looks like a data set, '' if none does."""
     for name, folder in root.folders.items():
         if name.lower() in SPLITS:
             continue
@@ -142,7 +143,7 @@ def _is_data_set(folder: Folder) -> bool:
 
 
 def _check_names(layout: Layout, root: Folder) -> None:
-    """Refuse classes without a name, and remark names that a user would take for one.
+    """Refuse classes without a name, and warn of names that differ in case or spaces only.
 
     Raises:
         UserError: a class has no name.
@@ -154,7 +155,7 @@ def _check_names(layout: Layout, root: Folder) -> None:
             raise UserError(f"{root.path} has a class whose name is {name!r}: give it a name")
         if key in alike:
             message = (
-                f"classes {alike[key]!r} and {name!r} differ in case or spaces alone: make one of them if they are"
+                f"classes {alike[key]!r} and {name!r} differ only in case or spaces: merge them if they are the same"
             )
             layout.findings.add("warning", message)
         alike[key] = name
@@ -177,7 +178,7 @@ def _class_folders(root: Folder, findings: Findings) -> Layout | None:
     if not splits or not splits["train"].folders:
         if all(name.lower() in SPLITS for name in root.folders):
             return None
-        splits = {"train": root}  # a class may be called train, too
+        splits = {"train": root}  # a class may be called train
     else:
         others = [
             f"{name}/" for name, inner in root.folders.items() if name.lower() not in SPLITS and any(inner.below())
@@ -203,15 +204,15 @@ def _class_folders(root: Folder, findings: Findings) -> Layout | None:
     listings = {}
     for split, folder in splits.items():
         for stray in folder.own():
-            findings.add("warning", "images left out: they are in no class's folder", folder.within(stray))
+            findings.add("warning", "images left out: they are in no class folder", folder.within(stray))
         images: list[str] = []
         labels: list[int] = []
         for name, inner in folder.folders.items():
             if nfc(name) not in numbers:
                 message = (
-                    f"{inner.path} is a class that train has not ({' '.join(names[:10])}): add it there, or rename it"
+                    f"{inner.path} is a class that train lacks ({' '.join(names[:10])}): add it there, or rename it"
                 )
-                findings.error(f"classes of {split} that train has not", message)
+                findings.error(f"classes of {split} that train lacks", message)
                 continue
             own = [inner.within(image) for image in inner.below()]
             if not own:
@@ -257,10 +258,10 @@ def _masks(
 
 
 def _named_classes(root: Folder, paths: list[Path], findings: Findings) -> tuple[tuple[str, ...], MaskCode]:
-    """Return the classes that classes.txt names, and how the masks tell them."""
+    """Return the classes in classes.txt, and how masks encode them."""
     names, colours = read_class_file(Path(root.path) / CLASSES)
     if len(names) > IGNORE:
-        raise UserError(f"{root.path}/{CLASSES} has {len(names)} classes: a mask can tell {IGNORE} apart")
+        raise UserError(f"{root.path}/{CLASSES} has {len(names)} classes: a mask can hold at most {IGNORE}")
     if colours:
         findings.add("note", f"masks are read by colour, as {CLASSES} says")
         return names, MaskCode(len(names), colours)
@@ -279,7 +280,7 @@ def _named_classes(root: Folder, paths: list[Path], findings: Findings) -> tuple
 def _numbered_classes(
     root: Folder, paths: list[Path], findings: Findings, classes: Sequence[str] | None, ignore: int | str | None
 ) -> tuple[tuple[str, ...], MaskCode]:
-    """Return the numbers in masks as classes."""
+    """Return the classes of masks without classes.txt: their names are the numbers."""
     seen = survey(paths, skip=not findings.strict, palettes=findings.strict)
     ignored: tuple[int, ...] = ()
     if ignore is not None:
@@ -294,7 +295,7 @@ def _numbered_classes(
         raise UserError(fault)
     num = max(seen.values - {IGNORE}, default=0) + 1
     if num < 2 and classes is None:
-        message = f"the masks in {root.path} hold the class 0 alone: there is nothing to tell apart"
+        message = f"the masks in {root.path} hold class 0 only: there is nothing to learn"
         findings.error("classes too few", message)
     names = tuple(str(value) for value in range(num) if value not in ignored)
     lacking = [name for name in names if int(name) not in seen.values]
@@ -305,7 +306,7 @@ def _numbered_classes(
 
 
 def _without(names: tuple[str, ...], code: MaskCode, ignore: int | str) -> tuple[tuple[str, ...], MaskCode]:
-    """Return named classes without one that does not count.
+    """Remove the class `ignore` from named classes.
 
     Raises:
         UserError: there is no such class, or too few are left.
@@ -325,13 +326,13 @@ def _without(names: tuple[str, ...], code: MaskCode, ignore: int | str) -> tuple
         raise UserError(f"ignore is a class ({known}), its number, or with colours its R G B, got {ignore!r}")
     names = names[:number] + names[number + 1 :]
     if len(names) < 2 or code.binary:
-        raise UserError(f"without {ignore!r}, which ignore names, fewer than two classes are left")
+        raise UserError(f"ignoring {ignore!r} leaves fewer than two classes")
     order = _order(len(names), (number,))
     return names, replace(code, num_values=len(order), order=order, ignored=(number,))
 
 
 def _order(num_classes: int, ignored: Sequence[int]) -> tuple[int, ...]:
-    """Return the class of each value, classes being counted from 0 on without the values that are ignored."""
+    """Return the class of each value: classes are numbered from 0, skipping ignored values."""
     order: list[int] = []
     while num_classes > sum(k != IGNORE for k in order):
         order.append(IGNORE if len(order) in ignored else sum(k != IGNORE for k in order))
@@ -347,8 +348,8 @@ def _pairs(root: Folder, findings: Findings) -> Layout | None:
         if split_in_names(root, *SIDES):
             source, target = found["train"]
             raise UserError(
-                f"no image in {source.path} has the name of one in {target.path}: translate learns from pairs, which "
-                "have one name; give them that if they belong together"
+                f"no image in {source.path} has the name of one in {target.path}: translate learns from pairs of "
+                "images with the same name; rename them if they belong together"
             )
         return None
     listings = {}
@@ -378,16 +379,16 @@ def _joined_pairs(root: Folder, findings: Findings) -> Layout | None:
 
 
 def _with_classes(layout: Layout, classes: Sequence[str], root: Folder) -> Layout:
-    """Return a layout with the classes given, in their order, which are to include the folder's."""
+    """Return a layout with these classes, in their order; they must include the folder's."""
     if len(set(map(nfc, classes))) < len(classes):
-        raise UserError(f"classes {' '.join(classes)}: one is there twice")
+        raise UserError(f"classes {' '.join(classes)}: one is listed twice")
     if not layout.class_names:
         raise UserError(f"classes: {layout.kind} have none")
     code = layout.mask_code
-    if code is not None and not code.named:  # numbers alone, so the names given are those of the numbers
+    if code is not None and not code.named:  # masks hold plain numbers: class k gets the k-th name
         if len(classes) < len(layout.class_names):
             raise UserError(
-                f"classes names {len(classes)}, and the masks in {root.path} hold {len(layout.class_names)}: name "
+                f"classes lists {len(classes)}, but the masks in {root.path} hold {len(layout.class_names)}: list "
                 "them all"
             )
         values = _order(len(classes), code.ignored)
@@ -397,10 +398,10 @@ def _with_classes(layout: Layout, classes: Sequence[str], root: Folder) -> Layou
     unknown = [name for name in layout.class_names if nfc(name) not in numbers]
     if unknown:
         raise UserError(
-            f"{root.path} has the class {unknown[0]}, which is not among the classes wanted ({' '.join(classes[:10])})"
+            f"{root.path} has the class {unknown[0]}, which --data.classes lacks ({' '.join(classes[:10])})"
             + ("; in a list [...], put a name with a comma in quotes" if "," in unknown[0] else "")
         )
-    order = [numbers[nfc(name)] for name in layout.class_names]  # of the folder's classes
+    order = [numbers[nfc(name)] for name in layout.class_names]  # new number of each of the folder's classes
     if code is not None:
         own = code.order or tuple(range(code.num_values))
         code = replace(code, order=tuple(IGNORE if k == IGNORE else order[k] for k in own))

@@ -1,4 +1,4 @@
-"""What a folder of images holds: lists of files by split, and which file belongs to which.
+"""The content of a folder of images: lists of files per split, and the mask, boxes or image that belong to each.
 
 (H, W) is a size in pixels.
 """
@@ -23,8 +23,8 @@ SPLITS = {
     **dict.fromkeys(("val", "valid", "validation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-MAX_ADDED = 40  # characters that masks' names have before or after those of their images
-TRIED = 50  # names that tell which these are
+MAX_ADDED = 40  # characters of a prefix or suffix that partners' names have in common, such as '_mask'
+TRIED = 50  # names by which these are found
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Listing:
     Args:
         root: folder that all names are relative to.
         images: the images' names.
-        partners: names of their masks, or of the images that they belong to.
+        partners: names of their masks, or of their target images.
         labels: (N,) int64, their classes.
-        boxes: for each image (n, 5): xyxy in pixels, and the class.
-        sizes: (N, 2) int32, the (H, W) that the boxes are for, 0 where that is not said.
+        boxes: per image (n, 5): xyxy in pixels, and the class.
+        sizes: (N, 2) int32, the (H, W) of each image by its annotation; 0 if not stated.
     """
 
     root: Path
@@ -55,7 +55,7 @@ class Listing:
         return self.root / self.images[index]
 
     def partner(self, index: int) -> Path:
-        """Return the path of what belongs to an image."""
+        """Return the path of an image's mask or target image."""
         assert self.partners is not None
         return self.root / self.partners[index]
 
@@ -74,14 +74,14 @@ class Listing:
 
 @dataclass(frozen=True)
 class Kind:
-    """What belongs to each image, and what follows from that.
+    """A kind of target, and what follows from it.
 
     Args:
-        unit: what check_data.py counts of each class besides images: boxes or pixels, if anything.
-        colour: default of the data module's option, for images whose colours are not what is to be learnt.
-        mosaic: the same; None where images cannot be joined.
-        is_image: whether an image belongs to it, with channels of its own.
-        is_class: whether one class belongs to it.
+        unit: what check_data.py counts per class besides images: 'boxes', 'pixels' or nothing.
+        colour: default of the data module's option `colour`.
+        mosaic: default of its option `mosaic`; None if such images cannot be joined.
+        is_image: whether the target is an image, with its own number of channels.
+        is_class: whether the target is one class.
     """
 
     unit: str = ""
@@ -91,7 +91,7 @@ class Kind:
     is_class: bool = False
 
 
-KINDS = {  # by what a layout is for
+KINDS = {  # by task
     "classify": Kind(is_class=True),
     "segment": Kind(unit="pixels"),
     "detect": Kind(unit="boxes", mosaic=0.5),
@@ -104,12 +104,12 @@ class Layout:
     """What a folder was recognised as.
 
     Args:
-        kind: in words for people, such as 'class folders'.
-        task: what can be trained on it: one of KINDS.
+        kind: name for users, such as 'class folders'.
+        task: the task it is for, a key of KINDS.
         class_names: in the order of the classes' numbers; empty for pairs of images.
-        splits: the images by 'train', 'val' and 'test', as far as the folder tells them apart; all are 'train' if not.
+        splits: the images of 'train', 'val' and 'test'; a folder without splits has 'train' only.
         findings: what was left out or changed.
-        mask_code: what values in masks mean.
+        mask_code: the meaning of values in masks.
     """
 
     kind: str
@@ -121,21 +121,21 @@ class Layout:
 
     @property
     def targets(self) -> Kind:
-        """What belongs to each image."""
+        """The kind of target of each image."""
         return KINDS[self.task]
 
     def counted(self) -> str:
-        """Return how many images there are, by split."""
+        """Return the number of images per split, such as '80 train, 20 val'."""
         return ", ".join(f"{len(listing):,} {split}" for split, listing in self.splits.items())
 
     @property
     def notes(self) -> list[str]:
-        """One line for each remark."""
+        """The warnings and notes, a line each."""
         return [str(finding) for finding in self.findings.of("warning", "note")]
 
 
 def natural_order(names: Iterable[str]) -> list[str]:
-    """Return names sorted such that the numbers in them count: 2 before 10."""
+    """Return names sorted with numbers in numerical order: 2 before 10."""
 
     def key(name: str) -> tuple[list[tuple[int, str]], str]:
         parts = re.split(r"0*([0-9]+)", name)  # text and numbers in turn
@@ -145,10 +145,10 @@ def natural_order(names: Iterable[str]) -> list[str]:
 
 
 def split_folders(folder: Folder) -> dict[str, Folder]:
-    """Return the folders of 'train', 'val' and 'test' in a folder; none if there is none for training.
+    """Return the subfolders of 'train', 'val' and 'test'; none at all without one for training.
 
     Raises:
-        UserError: there are two for one of them.
+        UserError: a split has two folders.
     """
     found: dict[str, Folder] = {}
     for name, inner in folder.folders.items():
@@ -166,11 +166,14 @@ def split_folders(folder: Folder) -> dict[str, Folder]:
 def side_by_side(
     root: Folder, first: Sequence[str], second: Sequence[str], findings: Findings
 ) -> dict[str, tuple[Folder, Folder]]:
-    """Return two folders that belong together by split, or by '' where there are no splits; nothing without the two.
+    """Return the two folders that belong together, such as images and masks, per split; {} if there are none.
 
-    Splits may be within the two folders, or the two within those of the splits, or in their names, as in trainA and
-    trainB. `first` and `second` are the names that each may have, as for `Folder.child`; '' in `first` is for a folder
-    called like the split alone.
+    The key is '' for a folder without splits. Splits may lie within the two folders, around them, or in their names, as
+    in trainA and trainB. `first` and `second` list the names that each may have, as for `Folder.child`; '' in `first`
+    stands for a folder named like the split.
+
+    Raises:
+        UserError: a split has two folders.
     """
     one, two = root.child(*first), root.child(*second)
     if one is not None and two is not None:
@@ -198,12 +201,12 @@ def side_by_side(
 def split_in_names(
     root: Folder, first: Sequence[str], second: Sequence[str], findings: Findings | None = None
 ) -> dict[str, tuple[Folder, Folder]]:
-    """Return two folders that belong together by split, of those whose names say both; nothing without two to train on.
+    """Return the two folders that belong together per split, if their names say the split; {} without two for 'train'.
 
-    `findings` gets those that lack the other.
+    `findings` gets folders without a counterpart.
 
     Raises:
-        UserError: there are two folders for one of them.
+        UserError: a split has two folders of a kind.
     """
     sides: tuple[dict[str, Folder], dict[str, Folder]] = ({}, {})
     for name, folder in root.folders.items():
@@ -223,7 +226,7 @@ def split_in_names(
 
 
 def _split_said(name: str, words: Sequence[str]) -> str:
-    """Return the split that a name says with one of some words, as in trainA and masks-val; '' if it does not."""
+    """Return the split of a name that joins it to one of `words`, such as trainA or masks-val; '' for other names."""
     split = rf"(?i:({'|'.join(SPLITS)}))"
     word = "|".join(f"(?i:{word})" if word == word.lower() else word for word in words)
     match = re.fullmatch(rf"{split}[ _-]?(?:{word})|(?:{word})[ _-]{split}", name)
@@ -233,15 +236,15 @@ def _split_said(name: str, words: Sequence[str]) -> str:
 def partners(
     one: Folder, two: Folder, kinds: tuple[str, str], suffixes: Collection[str], findings: Findings
 ) -> list[tuple[str, str]]:
-    """Return the names of images in `one` with those of the files in `two` that have the same name but for its end.
+    """Pair the images in `one` with the files in `two` that have the same name up to the suffix.
 
-    If no name is the same, what all names in `two` have besides, such as '_mask', is passed over.
+    If no names are the same, a prefix or suffix common to all names in `two`, such as '_mask', is ignored.
 
     Args:
         one, two: folders, which may be the same.
-        kinds: what is in them, in words such as 'image' and 'mask'.
-        suffixes: ends of the names in `two`.
-        findings: gets what has no partner.
+        kinds: words for their files in messages, such as 'image' and 'mask'.
+        suffixes: of the files in `two`.
+        findings: gets files without a partner.
     """
     ones, twos = _by_stem(one, SUFFIXES, findings), _by_stem(two, suffixes, findings)
     note_unread([one] if one is two else [one, two], findings)
@@ -272,10 +275,10 @@ def partners(
 
 
 def _added(ones: Sequence[str], twos: Sequence[str]) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Return what stands before and after the names of `ones` and of `twos` that belong together otherwise.
+    """Return the prefix and suffix of all names in `ones`, and those in `twos`, without which the names are equal.
 
-    Either the names of `ones` are within most of `twos`, or all are equal without what they have in common on each
-    side. There is a letter in the difference: numbers that are shifted belong to other images.
+    Either most names of `twos` contain one of `ones`, or both are equal without what each side has in common. The
+    difference must contain a letter: a shifted number means another image.
     """
     before, after = _common(twos)
     tried = twos[:TRIED]
@@ -301,7 +304,7 @@ def _added(ones: Sequence[str], twos: Sequence[str]) -> tuple[tuple[str, str], t
 
 
 def _common(stems: Sequence[str]) -> tuple[str, str]:
-    """Return what the last parts of names begin with, all of them, and what they end with."""
+    """Return the prefix and the suffix that the last parts of all paths have in common."""
     last = [stem.rpartition("/")[2] for stem in stems]
     ends = []
     for names in (last, [name[::-1] for name in last]):
@@ -322,8 +325,8 @@ def _by_stem(folder: Folder, suffixes: Collection[str], findings: Findings) -> d
     for inside in folder.below(suffixes):
         stem, name = nfc(os.path.splitext(inside)[0]), folder.within(inside)
         if stem in found:
-            message = f"{found[stem]} and {name} have one name: it cannot be told which is meant; rename one of them"
-            findings.error("files of one name", message)
+            message = f"{found[stem]} and {name} have the same name, which is ambiguous: rename one of them"
+            findings.error("files with the same name", message)
             continue
         found[stem] = name
     return found

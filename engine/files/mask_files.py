@@ -1,4 +1,4 @@
-"""Reading masks: files that say the class of each pixel, by a number, a palette or colours.
+"""Reading masks: files that give each pixel's class as a number, by a palette or as a colour.
 
 (H, W) is a size in pixels, K a number of classes.
 """
@@ -17,28 +17,28 @@ from engine.inputs.letterbox import IGNORE
 from engine.inputs.reading import read_text
 from engine.machine import available_cores
 
-LOSSY = {".jpg", ".jpeg", ".jpe", ".jfif"}  # these change class numbers
-WHITE_16 = 65535  # of 16 bits, what 255 is of 8
-SOLID = 0.2  # the least share of a class's pixels within 2 x 2 pixels of the same class
-FEW_THIN = 5  # classes whose pixels all lie apart, which is no sign of softened edges yet
+LOSSY = {".jpg", ".jpeg", ".jpe", ".jfif"}  # compression that changes class numbers
+WHITE_16 = 65535  # 255 in 16 bits
+SOLID = 0.2  # smallest share of a class's pixels that start a 2 x 2 block of that class; fewer look like soft edges
+FEW_THIN = 5  # so many such classes are no sign of soft edges yet
 NEARLY_WHITE = 240
-SHOWN = 6  # values or colours that an error names
+SHOWN = 6  # values or colours that an error lists
 JPEG = "which changes class numbers: store masks as PNG; black and white ones after a threshold"
 Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class MaskCode:
-    """What the values in masks mean. `IGNORE` means no class, always but in black and white masks.
+    """The meaning of values in masks. `IGNORE` (255) means no class, except in black and white masks.
 
     Args:
-        num_values: values 0 .. num_values - 1 have a meaning.
-        colours: the colour of each value, by which masks are read then, those of a palette, too.
-        binary: black and white masks: 255 is the value 1.
-        order: the class of each value, or IGNORE, if not the value itself.
-        named: whether somebody has given the values names.
+        num_values: values 0 .. num_values - 1 are valid.
+        colours: the colour of each value; if given, all masks are read by colour, with palettes too.
+        binary: masks are black and white: 255 is the value 1.
+        order: the class of each value, or IGNORE; empty if each value is its class.
+        named: whether the user has given the values names.
         ignored: further values that mean no class.
-        palette: without colours, the colour that palettes give a number, which has to be the same in all of them.
+        palette: without `colours`, the colour of each number, which all palettes must share.
     """
 
     num_values: int
@@ -52,12 +52,12 @@ class MaskCode:
 
 @dataclass(frozen=True)
 class Pixels:
-    """A mask as its file has it.
+    """A mask as stored in its file.
 
     Args:
-        values: (H, W) of numbers, or (H, W, 3) of colours.
-        palette: the colour of each number that occurs, for a file with a palette.
-        two_tone: whether the file has one bit a pixel, whose numbers 0 and 1 are black and white.
+        values: numbers (H, W), or colours (H, W, 3).
+        palette: the colour of each number that occurs, if the file has a palette.
+        two_tone: whether the file has one bit per pixel: 0 is black, 1 is white.
     """
 
     values: np.ndarray
@@ -66,10 +66,10 @@ class Pixels:
 
 
 def read_mask(path: Path, code: MaskCode) -> np.ndarray:
-    """Return the classes (H, W) of uint8 that a mask says, in 0 .. K - 1 or `IGNORE`.
+    """Return a mask's classes (H, W), uint8 in 0 .. K - 1 or `IGNORE`.
 
     Raises:
-        UserError: the file is no mask, or one with other classes; names it.
+        UserError: the file is not a mask, or has other classes; names it.
     """
     pixels = read_pixels(path)
     if code.colours:
@@ -84,8 +84,8 @@ def read_mask(path: Path, code: MaskCode) -> np.ndarray:
     wrong = (values >= code.num_values) & (values != IGNORE)
     if wrong.any():
         raise UserError(
-            f"{path} holds the class {values[wrong].max()}, and there are {code.num_values}, from 0 to "
-            f"{code.num_values - 1} ({IGNORE} is for no class): mend it, or add the class to classes.txt"
+            f"{path} holds the class {values[wrong].max()}, but there are {code.num_values}, from 0 to "
+            f"{code.num_values - 1} ({IGNORE} is for no class): correct it, or add the class to classes.txt"
         )
     table = np.full(IGNORE + 1, IGNORE, np.uint8)
     table[: code.num_values] = code.order or range(code.num_values)
@@ -93,10 +93,10 @@ def read_mask(path: Path, code: MaskCode) -> np.ndarray:
 
 
 def read_pixels(path: Path) -> Pixels:
-    """Return what is in a mask's file.
+    """Return the content of a mask's file.
 
     Raises:
-        UserError: the file is no mask; names it.
+        UserError: the file is not a mask; names it.
     """
     with opened(path) as file:
         kind, mode, values = file.format, file.mode, np.asarray(file)
@@ -106,22 +106,22 @@ def read_pixels(path: Path) -> Pixels:
     if mode in ("RGBA", "LA", "PA"):
         alpha = values[..., -1]
         if alpha.min() != alpha.max():
-            raise UserError(f"{path} is transparent in parts, and what that means is not known: flatten the mask")
+            raise UserError(f"{path} is transparent in parts, which has no meaning in a mask: flatten it")
         values = values[..., :3] if mode == "RGBA" else values[..., 0]
     elif mode not in ("1", "L", "P", "RGB") and not mode.startswith("I"):
-        raise UserError(f"{path} is no mask: those are grey, with a palette or RGB, and this is {mode}")
+        raise UserError(f"{path} is not a mask: expected grey, a palette or RGB, got mode {mode}")
     if values.ndim == 3 or values.dtype in (bool, np.uint8):
         known = _colours_used(values, palette) if palette else {}
         return Pixels(values.astype(np.uint8), known, two_tone=values.dtype == bool)
     values = np.where(values == WHITE_16, IGNORE, values)
     if values.min() < 0 or values.max() > IGNORE:
         outside = values.min() if values.min() < 0 else values.max()
-        raise UserError(f"{path} holds the value {outside}: a mask's are from 0 to {IGNORE}")
+        raise UserError(f"{path} holds the value {outside}: a mask's values are from 0 to {IGNORE}")
     return Pixels(values.astype(np.uint8))
 
 
 def _colours_used(values: np.ndarray, palette: list[int]) -> dict[int, Colour]:
-    """Return the colour of each number (H, W) that occurs; nothing for a ramp of greys, which says no more."""
+    """Return the colour of each number in `values` (H, W); {} for a ramp of greys, which adds no information."""
     occurs = np.zeros(IGNORE + 1, bool)
     occurs[values] = True
     colours = np.array(palette).reshape(-1, 3)
@@ -134,21 +134,21 @@ def _colours_used(values: np.ndarray, palette: list[int]) -> dict[int, Colour]:
 
 
 def _numbers(pixels: Pixels, path: Path) -> np.ndarray:
-    """Return the numbers (H, W) in a mask; grey may be stored as three equal channels."""
+    """Return a mask's numbers (H, W); grey may be stored as three equal channels."""
     values = pixels.values
     if values.ndim == 2:
         return values
     if (values[..., :1] != values).any():
         found = np.unique(values.reshape(-1, 3), axis=0)[:SHOWN]
         raise UserError(
-            f"{path} is a mask of colours ({', '.join(map(_text, found))}), and nothing "
-            "says what they mean: give each class's in classes.txt beside the folders, as lines of NAME RED GREEN BLUE"
+            f"{path} is a mask of colours ({', '.join(map(_text, found))}) of unknown "
+            "meaning: list the classes' colours in classes.txt beside the folders, in lines of NAME RED GREEN BLUE"
         )
     return values[..., 0]
 
 
 def _values_by_colour(pixels: Pixels, path: Path, colours: tuple[Colour, ...]) -> np.ndarray:
-    """Return which of `colours` each pixel has (H, W)."""
+    """Return the index (H, W) of each pixel's colour in `colours`."""
     values = pixels.values
     if values.ndim == 3:
         return _places(values, path, colours)
@@ -158,7 +158,7 @@ def _values_by_colour(pixels: Pixels, path: Path, colours: tuple[Colour, ...]) -
         table[list(known)] = _places(np.array([*known.values()]).reshape(-1, 3), path, colours)
         lacking = values[(table[values] == IGNORE) & (values != IGNORE)]
         if lacking.size:
-            raise UserError(f"{path} holds the number {lacking[0]}, which its palette gives no colour")
+            raise UserError(f"{path} holds the number {lacking[0]}, which has no colour in its palette")
         return table[values]
     greys = values * np.uint8(IGNORE) if pixels.two_tone else values
     of_grey = {red: k for k, (red, green, blue) in enumerate(colours) if red == green == blue}
@@ -169,14 +169,14 @@ def _values_by_colour(pixels: Pixels, path: Path, colours: tuple[Colour, ...]) -
     doubtful = [v for v in np.unique(values).tolist() if of_grey.get(v, v) != v and v < len(colours)]
     if doubtful:
         raise UserError(
-            f"{path} is grey, and {doubtful[0]} can be the number of a class or the colour of another in classes.txt: "
-            "store it in colours"
+            f"{path} is grey, and {doubtful[0]} may be the number of one class or the colour of another in "
+            "classes.txt: store it in colours"
         )
     return values
 
 
 def _places(pixels: np.ndarray, path: Path, colours: tuple[Colour, ...]) -> np.ndarray:
-    """Return the place in `colours` of each colour (..., 3) -> (...)."""
+    """Return the index in `colours` of each colour: (..., 3) -> (...)."""
     packed = _packed(pixels)
     known = _packed(np.array(colours))
     order = np.argsort(known)
@@ -186,33 +186,33 @@ def _places(pixels: np.ndarray, path: Path, colours: tuple[Colour, ...]) -> np.n
         others = len(np.unique(packed[unknown])) - 1
         more = f" (and {others} more: were its edges softened?)" if others else ""
         raise UserError(
-            f"{path} has the colour {_text(pixels[unknown][0])}, which is not in classes.txt{more}: mend it, or add "
-            "that"
+            f"{path} has the colour {_text(pixels[unknown][0])}, which is not in classes.txt{more}: correct the mask, "
+            "or add the colour"
         )
     return order[place]
 
 
 def _packed(colours: np.ndarray) -> np.ndarray:
-    """Make one number of each colour: (..., 3) -> (...)."""
+    """Pack each colour into one number: (..., 3) -> (...)."""
     return colours.astype(np.int64) @ np.array([65536, 256, 1])
 
 
 def check_palette(own: Mapping[int, Colour], others: Mapping[int, Colour], path: Path) -> None:
-    """Refuse a palette by which a number has another colour than in other files, or a colour another number.
+    """Refuse a palette that contradicts those of other files: another colour for a number, or the reverse.
 
     Raises:
         UserError: names the file, the number and the colours.
     """
     for number, colour in own.items():
         if others.get(number, colour) != colour:
-            differs = f"number {number} has the colour {_text(colour)}, and {_text(others[number])} in other masks"
+            differs = f"number {number} has the colour {_text(colour)}, but {_text(others[number])} in other masks"
         elif number not in others and colour in others.values():
             differs = f"number {number} has the colour {_text(colour)}, which has another number in other masks"
         else:
             continue
         raise UserError(
-            f"{path} has a palette of its own ({differs}): say what colours mean, in classes.txt beside the folders, "
-            "as lines of NAME RED GREEN BLUE"
+            f"{path} has a different palette ({differs}): list the classes' colours in classes.txt beside the "
+            "folders, in lines of NAME RED GREEN BLUE"
         )
 
 
@@ -225,11 +225,11 @@ class Survey:
     """The numbers that occur in masks.
 
     Args:
-        counts: (256,) how many pixels have each number.
-        solid: (256,) how many of them are the first of 2 x 2 pixels of that number.
-        white_is_one: whether each 1 is the white of a file of one bit a pixel.
-        palette: the colours that palettes give the numbers.
-        first: for each number the first file that holds it.
+        counts: (256,) pixels of each number.
+        solid: (256,) those that start a 2 x 2 block of their number.
+        white_is_one: whether every 1 is the white of a file with one bit per pixel.
+        palette: the colour of each number, by the files' palettes.
+        first: the first file that holds each number.
     """
 
     counts: np.ndarray = field(default_factory=lambda: np.zeros(IGNORE + 1, np.int64))
@@ -245,7 +245,7 @@ class Survey:
 
     @property
     def is_black_and_white(self) -> bool:
-        """Whether there is nothing but black and white, 0 and 255, or 1 in files of one bit a pixel."""
+        """Whether all pixels are black or white: 0 and 255, or 1 in files with one bit per pixel."""
         return (
             self.values <= {0, 1, IGNORE}
             and self.values > {0}
@@ -254,16 +254,16 @@ class Survey:
         )
 
     def without(self, number: int) -> "Survey":
-        """Return a survey that has not seen a number."""
+        """Return the survey without a number."""
         counts = self.counts.copy()
         counts[number] = 0
         return replace(self, counts=counts, first={k: path for k, path in self.first.items() if k != number})
 
     def fault(self, root: str, num_named: int = 0) -> str:
-        """Return why the numbers cannot be those of classes, '' if they can; `num_named` of these have names."""
+        """Return why the numbers cannot be classes, '' if they can; `num_named` of them have names."""
         values = sorted(self.values - {IGNORE})
         if self.values == {IGNORE}:
-            return f"the masks in {root} hold {IGNORE} alone, which is for no class: there is nothing to learn"
+            return f"the masks in {root} hold only {IGNORE}, which is for no class: there is nothing to learn"
         if not values or values[-1] < max(num_named, 3):
             return ""
         thin = [v for v in values[1:] if self.solid[v] < SOLID * self.counts[v]]
@@ -279,21 +279,24 @@ class Survey:
         ):
             return (
                 f"the masks in {root} are black and white with soft edges ({len(values) - 1} greys between, first in "
-                f"{path}): store them with 0 and {IGNORE} alone, as a threshold gives them"
+                f"{path}): apply a threshold, so that only 0 and {IGNORE} are left"
             )
         return (
-            f"the masks in {root} hold the numbers {shown}, first in {path}: those of classes follow one another from "
-            "0; renumber them, or name in classes.txt what each grey v stands for, as lines of NAME v v v"
+            f"the masks in {root} hold the numbers {shown}, first in {path}: classes are numbered from 0 without gaps; "
+            "renumber them, or list the class of each grey v in classes.txt, in lines of NAME v v v"
         )
 
 
 def survey(paths: Iterable[Path], skip: bool = False, palettes: bool = True) -> Survey:
-    """Return the numbers that occur in masks, all of which are read; with `skip` those that cannot be are passed over.
+    """Read all masks and return the numbers in them.
 
-    `palettes`: whether these are compared.
+    Args:
+        paths: the masks.
+        skip: pass over files that cannot be read.
+        palettes: compare palettes.
 
     Raises:
-        UserError: a file is no mask, or has another palette than others; names it.
+        UserError: a file is not a mask and `skip` is false, or its palette contradicts another's; names it.
     """
     found = Survey()
     for path, own, pixels in _read_all(paths, skip):
@@ -328,10 +331,10 @@ def _read_all(paths: Iterable[Path], skip: bool) -> Iterator[tuple[Path, Survey,
 
 
 def read_class_file(path: Path) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
-    """Return the names in a classes.txt, and their colours if it has them: lines of NAME or NAME RED GREEN BLUE.
+    """Return the class names in a classes.txt, and their colours, if any: lines of NAME or NAME RED GREEN BLUE.
 
     Raises:
-        UserError: it has no names, one twice, or colours for some only.
+        UserError: it has no names, an empty line, a name or colour twice, or colours for only some classes.
     """
     try:
         lines = read_text(path).rstrip().splitlines()
@@ -345,11 +348,11 @@ def read_class_file(path: Path) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
         if colour:
             colours.append((int(colour[0]), int(colour[1]), int(colour[2])))
     if not names or not all(names):
-        raise UserError(f"{path} has {'an empty line' if names else 'no lines'}: one class a line was expected")
+        raise UserError(f"{path} has {'an empty line' if names else 'no lines'}: expected one class per line")
     for kind, found in (("class", names), ("colour", colours)):
         twice, count = Counter(found).most_common(1)[0] if found else ("", 0)
         if count > 1:
             raise UserError(f"{path} has the {kind} {twice} twice")
     if colours and len(colours) != len(names):
-        raise UserError(f"{path} gives colours to {len(colours)} of {len(names)} classes: give them to all, or none")
+        raise UserError(f"{path} gives colours to {len(colours)} of {len(names)} classes: give them to all or to none")
     return tuple(names), tuple(colours)

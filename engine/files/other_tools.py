@@ -1,4 +1,4 @@
-"""Recognising annotations that other tools left and that are not read here, to name them with the way on."""
+"""Recognising other tools' annotations, which are not read here: the error names the tool and how to export from it."""
 
 import re
 from collections.abc import Callable, Collection
@@ -11,7 +11,7 @@ from engine.inputs.reading import regular
 
 LOOKED_AT = 5  # files of one kind in a folder
 HEAD = 2**16  # bytes of each
-PLACES = {"annotations", "labels", "json", "images", "jpegimages", "obj_train_data", *SPLITS}  # that are looked into
+PLACES = {"annotations", "labels", "json", "images", "jpegimages", "obj_train_data", *SPLITS}  # folders to look into
 EXPORT = "export COCO JSON or Pascal VOC from the tool that drew them"
 
 
@@ -32,7 +32,7 @@ def _is_yolo(text: str) -> bool:
         return False
 
 
-# The end of a file's name, how its beginning is known, and the way on.
+# The file's suffix, a test of its first bytes, and the remedy.
 TOOLS: dict[str, tuple[str, Callable[[str], bool], str]] = {
     "CVAT's XML": (".xml", _is_cvat, "export 'COCO 1.0' or 'PASCAL VOC 1.1' from CVAT"),
     "labelme's JSON": (".json", _is_labelme, "make COCO JSON of it, with labelme2coco say"),
@@ -43,12 +43,12 @@ TOOLS: dict[str, tuple[str, Callable[[str], bool], str]] = {
 
 
 def refuse_other_tools(root: Folder, names: Collection[str]) -> None:
-    """Refuse a folder that holds annotations of the tools of these names.
+    """Refuse a folder with annotations of these tools (keys of TOOLS).
 
-    A few files are opened: in the folder, and in those within it that have a usual name.
+    Opens a few files of the folder and of its subfolders with usual names.
 
     Raises:
-        UserError: names the tool, a file, and the way on.
+        UserError: names the tool, a file and the remedy.
     """
     near = [root, *(folder for name, folder in root.folders.items() if name.lower() in PLACES)]
     within = [inner for folder in near[1:] for name, inner in folder.folders.items() if name.lower() in PLACES]

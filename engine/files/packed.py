@@ -1,7 +1,7 @@
-"""Tables of text and of rows that stay small in memory: one block of bytes each, however many entries.
+"""Tables of texts and of rows, packed into one block of bytes each.
 
-A list of a hundred thousand Python strings takes ten megabytes, and as much again in every process that loads batches,
-because merely counting who uses a string writes to it. Blocks of bytes are shared by all of them.
+A list of 100,000 Python strings takes 10 MB, and again 10 MB in every worker: reference counts are written to the
+pages, so they are copied after the fork. A block of bytes stays shared.
 """
 
 import copy
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Strings(Sequence[str]):
-    """Text, such as the names of files, as one block of bytes."""
+    """Texts, such as file names, in one block of bytes."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
@@ -30,7 +30,7 @@ class Strings(Sequence[str]):
 
 
 class Rows:
-    """For each entry, any number of rows of `columns` numbers: such as the boxes of each image."""
+    """Any number of rows of `columns` numbers per entry, such as the boxes of each image."""
 
     def __init__(self, entries: Sequence[Sequence[Sequence[float]]], columns: int) -> None:
         rows = [row for entry in entries for row in entry]
@@ -39,7 +39,7 @@ class Rows:
 
     @classmethod
     def of(cls, values: Tensor, counts: Sequence[int] | np.ndarray) -> "Rows":
-        """Return the rows (M, columns) of float32, of which each entry has as many as `counts` says."""
+        """Pack rows (M, columns) of float32, sorted by entry; `counts` holds the number of rows per entry."""
         rows = cls([], values.shape[1])
         rows.values = values
         rows._ends = np.cumsum([0, *counts], dtype=np.int64)
@@ -57,7 +57,7 @@ class Rows:
         return Rows([self[i].tolist() for i in indices], self.values.shape[1])
 
     def with_column(self, column: int, table: Tensor) -> "Rows":
-        """Return these rows with each number in a column replaced by the one at its place in a table."""
+        """Return a copy in which each number k of a column is replaced by table[k]."""
         changed = copy.copy(self)
         changed.values = self.values.clone()
         changed.values[:, column] = table[self.values[:, column].long()].to(changed.values.dtype)

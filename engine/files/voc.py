@@ -1,8 +1,8 @@
-"""Pascal VOC's layout: images, an XML file with the boxes of each, and perhaps lists of what is for what.
+"""Pascal VOC's layout: images, an XML file with the boxes of each, and perhaps a list of images per split.
 
 Source: Everingham et al. 2010, doi:10.1007/s11263-009-0275-4. A box of whole numbers counts pixels from 1, and its last
-pixel is within it: (1, 1, 10, 10) is 10 x 10 pixels. A box with a fraction in any of its numbers gives edges, counted
-from 0: (0.5, 0.5, 10.5, 10.5) is 10 x 10 pixels, too.
+pixel is inside: (1, 1, 10, 10) is 10 x 10 pixels. A box with a fraction in any of its numbers gives edges, counted
+from 0: (0.5, 0.5, 10.5, 10.5) is 10 x 10 pixels as well.
 """
 
 import math
@@ -28,16 +28,16 @@ IMAGES, ANNOTATIONS = ("jpegimages", "images"), ("annotations",)
 LARGEST = 2**24  # bytes of an XML file
 CLASSES = "classes.txt"
 READERS = 8  # threads: reading waits for the disk
-MORE_IN_LINE = re.compile(r"\s+(-1|0|1|\S*/\S*)$")  # after an image's name in a list: whether it shows a class, a mask
+MORE_IN_LINE = re.compile(r"\s+(-1|0|1|\S*/\S*)$")  # after an image's name in a list: a class flag or a mask's path
 
 Annotation = tuple[tuple[int, int], list[tuple[str, Box]]]  # (H, W), and (name, box) of each object
 
 
 def voc_layout(root: Folder, findings: Findings) -> Layout | None:
-    """Return what a folder holds, or None if it is not laid out like this.
+    """Return the layout of a folder, or None if it is not Pascal VOC's.
 
     Raises:
-        UserError: it is, and something in it is wrong.
+        UserError: it is, with a mistake.
     """
     listed: dict[str, list[tuple[str, str]]] = {}
     found = side_by_side(root, IMAGES, ANNOTATIONS, findings)
@@ -55,7 +55,7 @@ def voc_layout(root: Folder, findings: Findings) -> Layout | None:
         return None
 
     known = read_class_file(Path(root.path) / CLASSES)[0] if CLASSES in root.files else ()
-    seen: dict[str, int] = {}  # classes in the order of first sight
+    seen: dict[str, int] = {}  # classes in the order of appearance
     gathered = {}
     for split, pairs in listed.items():
         gathered[split] = boxes = BoxList(findings)
@@ -76,7 +76,7 @@ def voc_layout(root: Folder, findings: Findings) -> Layout | None:
 
 
 def _lists(root: Folder) -> dict[str, list[str]]:
-    """Return the stems in ImageSets/Main by split: where there is no train, trainval without val is for training."""
+    """Return the lines of ImageSets/Main by split; without a train.txt, trainval minus val is for training."""
     folder = root.child("imagesets")
     folder = folder.child("main") if folder is not None else None
     found = {}
@@ -93,7 +93,7 @@ def _lists(root: Folder) -> dict[str, list[str]]:
 def _listed(
     images: Folder, annotations: Folder, lists: dict[str, list[str]], findings: Findings
 ) -> dict[str, list[tuple[str, str]]]:
-    """Return the names of images and annotations by split, as lists of stems tell."""
+    """Return the names of images and annotations by split, as listed."""
     by_stem = [
         {nfc(os.path.splitext(name)[0]): folder.within(name) for name in folder.below(suffixes)}
         for folder, suffixes in ((images, SUFFIXES), (annotations, XML))
@@ -106,20 +106,20 @@ def _listed(
             image, annotation = (found.get(stem) for found in by_stem)
             if image is not None and annotation is not None:
                 if (image, annotation) in pairs:
-                    findings.add("note", f"lines of {split}.txt name an image again: it counts once", line)
+                    findings.add("note", f"lines of {split}.txt that repeat an image: it counts once", line)
                 pairs[image, annotation] = None
                 continue
             lacks = f"image {images.within(stem)}.*" if image is None else f"annotation {annotations.within(stem)}.xml"
-            message = f"{split}.txt lists {line!r}, and there is no {lacks}: add it, or take it off the list"
-            findings.error("listed images that are not there, or have no annotation", message)
+            message = f"{split}.txt lists {line!r}, but there is no {lacks}: add it, or take it off the list"
+            findings.error("listed images that do not exist or have no annotation", message)
         listed[split] = list(pairs)
     return listed
 
 
 def _stem(line: str, known: Collection[str]) -> str:
-    """Return which of the known stems a line of a list means; if none, the line as it is.
+    """Return the known stem that a line of a list means, or the line itself if there is none.
 
-    Lists name an image by its stem, its name or its path, and some go on with a flag or with the path of a mask.
+    A line is an image's stem, name or path; a flag or a mask's path may follow.
     """
     for text in (line, MORE_IN_LINE.sub("", line)):
         name = nfc(text.replace("\\", "/").strip("/"))
@@ -133,7 +133,7 @@ def _stem(line: str, known: Collection[str]) -> str:
 
 
 def _read(root: Path, pairs: list[tuple[str, str]], findings: Findings) -> Iterator[tuple[str, str, Annotation]]:
-    """Yield the names of image and annotation, and what the annotation says."""
+    """Yield the names of image and annotation, and the annotation's content."""
 
     def read(name: str) -> Annotation | ValueError:
         try:
@@ -150,12 +150,12 @@ def _read(root: Path, pairs: list[tuple[str, str]], findings: Findings) -> Itera
 
 
 def read_annotation(path: Path) -> Annotation:
-    """Return the image's (H, W), 0 where it is not said, and the name and box of each object.
+    """Return the image's (H, W), 0 if not stated, and the name and box of each object.
 
-    Nothing but plain elements is read: what an XML file could define or include by itself is refused.
+    Only plain elements are read: a document type, which could define or include more, is refused.
 
     Raises:
-        UserError: the file is no such annotation; names it.
+        UserError: the file is not such an annotation; names it.
     """
     try:
         tree = ElementTree.fromstring(read_bytes(path, LARGEST), ElementTree.XMLParser(target=_PlainTree()))
@@ -166,7 +166,7 @@ def read_annotation(path: Path) -> Annotation:
 
 
 class _PlainTree(ElementTree.TreeBuilder):
-    """Refuses a document type, in which entities could be defined that unfold to gigabytes."""
+    """Refuses a document type: its entities could expand to gigabytes."""
 
     def doctype(self, *_: Any) -> None:
         raise UserError("it defines a document type")

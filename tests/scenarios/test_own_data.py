@@ -180,7 +180,7 @@ def test_other_data_of_the_same_classes_is_measured_whole(capsys):
     evaluate.main(["checkpoints/a/best.ckpt", "--data", "other"])  # a class that is missing keeps its number
     assert "other, 8 test images" in capsys.readouterr().out
     Path("other/red").rename("other/purple")
-    with pytest.raises(UsageError, match="has the class purple, which is not among the classes wanted"):
+    with pytest.raises(UsageError, match="has the class purple, which --data.classes lacks"):
         evaluate.main(["checkpoints/a/best.ckpt", "--data", "other"])
     evaluate.main(["checkpoints/a/best.ckpt", "--data", "./own"])  # the same folder: what was held out, not all of it
     assert ", 5 validation images" in capsys.readouterr().out
@@ -341,5 +341,5 @@ def test_a_run_that_goes_on_keeps_the_numbers_of_its_classes_and_refuses_others(
     run("classify", "--name", "b", "--data.num_workers", "0", "--max_epochs", "1")
     assert read_checkpoint("checkpoints/b/last.ckpt")["hyper_parameters"]["class_names"] == ["1", "2", "10"]
     Path("own", "2").rename(Path("own", "zebra"))
-    with pytest.raises(UsageError, match=r"own has the class zebra, which is not among the classes wanted \(1 10 2\)"):
+    with pytest.raises(UsageError, match=r"own has the class zebra, which --data.classes lacks \(1 10 2\)"):
         train.main(["--ckpt_path", "checkpoints/a/last.ckpt", "--max_epochs", "3"])

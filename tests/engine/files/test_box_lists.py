@@ -59,11 +59,13 @@ def test_a_voc_box_with_a_fraction_gives_edges_and_one_of_whole_numbers_pixels(t
 
 def test_boxes_in_shares_of_the_image_are_refused_and_told_from_small_ones(tmp_path):
     shares = [(0, (0.1, 0.2, 0.5, 0.75)), (1, (0, 0, 1, 1))]
-    with pytest.raises(ValueError, match="the boxes of 0.jpg are from 0 to 1, shares of its sides: expected x0 y0 x1"):
+    with pytest.raises(
+        ValueError, match="the boxes of 0.jpg are from 0 to 1, relative to its sides: expected x0 y0 x1"
+    ):
         listed(tmp_path, shares)
     rows, said = listed(tmp_path, shares, strict=False)
     assert rows is None and said == [
-        "1 annotations with boxes from 0 to 1 (first: the boxes of 0.jpg are from 0 to 1, shares of its sides: "
+        "1 annotations with boxes from 0 to 1 (first: the boxes of 0.jpg are from 0 to 1, relative to its sides: "
         "expected x0 y0 x1 y1 in pixels; multiply them by width and height)"
     ]
     assert listed(tmp_path, [*shares, (0, (3, 3, 9, 9))])[1] == []
@@ -106,7 +108,7 @@ def test_an_annotation_with_width_and_height_exchanged_is_refused_before_its_box
             image.update(width=48, height=40)
         content["annotations"][0]["bbox"] = [5, 30, 15, 17]
         path.write_text(json.dumps(content))
-    message = "0.png is 40 x 48 pixels and its annotation is for 48 x 40: width and height are exchanged"
+    message = "0.png is 40 x 48 pixels, but its annotation is for 48 x 40: width and height are exchanged"
     with pytest.raises(ValueError, match=message):
         recognise(tmp_path)
     checked = check_folder(tmp_path)
@@ -119,10 +121,10 @@ def test_an_annotation_with_width_and_height_exchanged_is_refused_before_its_box
 def test_a_box_that_only_reaches_over_the_border_of_its_image_is_cut(tmp_path):
     Image.new("L", (100, 50)).save(tmp_path / "0.jpg")  # it would fit 50 x 100, but the image is not
     rows, said = listed(tmp_path, [(0, (10, 20, 40, 60))])
-    assert rows == [[10, 20, 40, 50, 0]] and said == ["1 boxes cut off at the border of their image (first: 0.jpg)"]
+    assert rows == [[10, 20, 40, 50, 0]] and said == ["1 boxes clipped at the border of their image (first: 0.jpg)"]
 
 
-# Images that a camera turned
+# Images that EXIF turns
 
 
 @pytest.mark.parametrize(
@@ -186,8 +188,8 @@ def test_a_box_that_is_there_again_counts_once_and_one_of_two_classes_is_said(tm
     rows, said = listed(tmp_path, [(0, box), (0, box), (0, other), (0, box), (1, other)])
     assert rows == [[*box, 0], [*other, 0], [*other, 1]]
     assert said == [
-        "2 boxes that are there again, with the same class: counted once (first: 0.jpg)",
-        "1 boxes that two classes have, of which one may be wrong (first: 0.jpg)",
+        "2 boxes listed twice with the same class: counted once (first: 0.jpg)",
+        "1 boxes listed with two classes, one of which may be wrong (first: 0.jpg)",
     ]
 
 
@@ -200,7 +202,7 @@ def test_huge_numbers_and_none_at_all_are_left_out(tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "reason"),
-    [({"iscrowd": 1}, "annotations of crowds .iscrowd. left out"), ({"bbox": [5, 5, 0, 9]}, "without area")],
+    [({"iscrowd": 1}, "annotations of crowds .iscrowd. left out"), ({"bbox": [5, 5, 0, 9]}, "they have no area")],
 )
 def test_data_without_a_box_to_train_on_is_refused_with_the_reason(tmp_path, change, reason):
     write_coco(tmp_path, num=8)
@@ -209,7 +211,7 @@ def test_data_without_a_box_to_train_on_is_refused_with_the_reason(tmp_path, cha
     for annotation in content["annotations"]:
         annotation.update(change)
     path.write_text(json.dumps(content))
-    message = rf"none of the 8 images to train on has a box: .*[0-9] .*{reason}"
+    message = rf"none of the 8 training images has a box: .*[0-9] .*{reason}"
     with pytest.raises(ValueError, match=message):
         FolderDataModule(str(tmp_path), "detect")
     assert [one.what for one in check_folder(tmp_path).layout.findings.of("error")] == ["splits without boxes"]
@@ -233,7 +235,7 @@ def test_points_and_boxes_that_all_but_cover_each_other_are_found_when_everythin
     findings = check_folder(tmp_path).layout.findings.of("warning", "note")
     assert {one.what.partition(":")[0]: one.count for one in findings if one.count} == {
         "boxes of a single pixel or less": 1,
-        "boxes that another of their class all but covers": 1,
+        "boxes that nearly coincide with another of their class": 1,
     }
 
 
@@ -259,7 +261,7 @@ def test_lines_of_a_voc_list_may_have_a_path_an_ending_and_a_flag(tmp_path, line
     names = ["JPEGImages/0.png", "JPEGImages/1.png", "JPEGImages/my dog.png"]
     assert list(recognise(tmp_path).splits["train"].images) == names
     (lists / "train.txt").write_text("my cat 1\n")
-    with pytest.raises(ValueError, match=r"train.txt lists 'my cat 1', and there is no image JPEGImages/my cat 1.\*"):
+    with pytest.raises(ValueError, match=r"train.txt lists 'my cat 1', but there is no image JPEGImages/my cat 1.\*"):
         recognise(tmp_path)
 
 

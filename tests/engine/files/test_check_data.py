@@ -68,8 +68,8 @@ def test_every_problem_is_reported_not_only_the_first(tmp_path, capsys):
         "error: 1 files without their mask images/0.png has no mask",
         "error: 1 files without their image masks/1.png has no image",
         "error: 1 images that cannot be read",
-        "error: 1 masks that cannot be read, or hold classes that there are not",
-        "holds the class 9, and there are 3, from 0 to 2",
+        "error: 1 masks that cannot be read, or hold unknown classes",
+        "holds the class 9, but there are 3, from 0 to 2",
         "error: 1 masks of another size than their image",
         "note: masks hold class numbers, named in classes.txt (0 is background); 255 is ignored",
     ):
@@ -87,9 +87,9 @@ def test_problems_of_annotations_are_reported_together(tmp_path, capsys):
     for text in (
         "error: 1 annotations that cannot be read",
         "error: 1 images of another size than their annotation says",
-        "is 40 x 48 pixels and its annotation is for 99 x 99",
+        "is 40 x 48 pixels, but its annotation is for 99 x 99",
         "warning: 2 boxes left out: they are outside their image JPEGImages/2.png JPEGImages/3.png",
-        "warning: 1 boxes left out: they are without area JPEGImages/2.png",
+        "warning: 1 boxes left out: they have no area JPEGImages/2.png",
     ):
         assert text in printed
     assert error.endswith("2 errors, see above")
@@ -101,13 +101,13 @@ def test_images_that_are_there_twice_are_found_by_their_bytes(tmp_path, capsys):
     shutil.copy(tmp_path / "train" / "red" / "5.png", tmp_path / "test" / "red" / "x.png")
     printed, error = check(tmp_path, capsys)
     assert error == ""  # training would work
-    assert "images that train has more than once" not in printed
+    assert "images that are in train more than once" not in printed
     shutil.copy(tmp_path / "train" / "red" / "5.png", tmp_path / "train" / "red" / "my copy é.png")
     printed, _ = check(tmp_path, capsys)
-    assert "warning: 1 images that train has more than once train/red/my copy é.png = train/red/5.png" in printed
+    assert "warning: 1 images that are in train more than once train/red/my copy é.png = train/red/5.png" in printed
     assert "warning: 1 images that are in two classes: one of the two is wrong train/red/2.png = train/bl" in printed
-    assert "warning: 1 images of test that train has, too test/red/x.png = train/red/5.png" in printed
-    assert "other side of the split" not in printed  # the splits are the folder's own
+    assert "warning: 1 images of test that are also in train test/red/x.png = train/red/5.png" in printed
+    assert "held out for validation" not in printed  # the splits are the folder's own
 
 
 def test_copies_that_the_split_to_be_drawn_would_part_are_found(tmp_path, capsys):
@@ -117,10 +117,10 @@ def test_copies_that_the_split_to_be_drawn_would_part_are_found(tmp_path, capsys
         copy = (tmp_path / name).with_stem(f"{(tmp_path / name).stem}z")
         shutil.copy(tmp_path / name, copy)
     printed, error = check(tmp_path, capsys)
-    assert error == "" and "5 images that train has more than once" in printed and "two classes" not in printed
+    assert error == "" and "5 images that are in train more than once" in printed and "two classes" not in printed
     again = FolderDataModule(str(tmp_path), "classify").listings["val"].images
     parted = sum((f"{name[:-4]}z.png" in again) != (name in again) for name in held.images)
-    assert parted and f"warning: {parted} images whose copy is on the other side of the split" in printed
+    assert parted and f"warning: {parted} images held out for validation whose copy is trained on" in printed
 
 
 @pytest.mark.parametrize(
@@ -170,17 +170,17 @@ def test_classes_with_few_images_or_none_are_named(tmp_path, capsys):
         path = tmp_path / "annotations" / f"instances_{split}.json"
         path.write_text(path.read_text().replace('"category_id": 3', '"category_id": 7'))
     printed, _ = check(tmp_path, capsys)
-    assert "warning: 1 classes without an image to train on blue" in printed
-    assert "warning: 1 classes that val has no image of" not in printed  # it cannot be learnt anyway
+    assert "warning: 1 classes without a training image blue" in printed
+    assert "warning: 1 classes without an image in val" not in printed  # it cannot be learnt anyway
     for name, num in (("a", 11), ("b", 1)):
         for i in range(num):
             (tmp_path / "c" / name).mkdir(parents=True, exist_ok=True)
             Image.new("L", (4, 4), 10 * i + num).save(tmp_path / "c" / name / f"{i}.png")
     printed, _ = check(tmp_path / "c", capsys)
-    assert "warning: classes are uneven: 11 training images show a, and 1 b" in printed
+    assert "warning: classes are unbalanced: 11 training images show a, 1 b" in printed
     write_class_folders(tmp_path / "d", split=True)
     shutil.rmtree(tmp_path / "d" / "val" / "red")
-    assert "warning: 1 classes that val has no image of red" in check(tmp_path / "d", capsys)[0]
+    assert "warning: 1 classes without an image in val red" in check(tmp_path / "d", capsys)[0]
 
 
 def test_a_folder_that_is_not_recognised_fails_and_one_that_is_not_there_is_wrong_usage(tmp_path, capsys):

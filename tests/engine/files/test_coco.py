@@ -75,7 +75,7 @@ def test_ids_and_numbers_may_be_text(tmp_path, own):
         ("images", {"height": "tall"}, "image 1 has the height 'tall': 'tall' is not a number"),
         ("images", {"width": 40.5}, "image 1 has the width 40.5: expected a whole number of pixels"),
         ("images", {"width": 10**400}, "image 1 has the width .*: expected a whole number of pixels"),
-        ("images", {"width": -5}, "a.jpg is said to be -5 x 48 pixels"),
+        ("images", {"width": -5}, "a.jpg is annotated as -5 x 48 pixels"),
         ("images", {"id": None}, "image at place 0 has the id None: expected a whole number, or a text"),
         ("categories", {"name": " "}, "category 7 has the name ' ': expected a text"),
         ("categories", {"name": None}, "category 7 has the name None: expected a text"),
@@ -97,7 +97,7 @@ def test_what_is_wrong_with_an_entry_is_named_with_it(tmp_path, key, fields, mes
         (lambda c: c.update(annotations=None), "its annotations are None: expected a list"),
         (lambda c: c["annotations"].append(3), "annotation at place 1 is 3, not a mapping"),
         (lambda c: c["categories"].append({"name": "x"}), "category at place 2 has no id"),
-        (lambda c: c.pop("categories"), "has boxes as a file of COCO has, and no categories: add that"),
+        (lambda c: c.pop("categories"), "has boxes like a COCO file, but no categories: add that"),
         (lambda c: c["images"].append({"id": 1, "file_name": "b.jpg"}), "it has two images of the id 1"),
     ],
 )
@@ -116,7 +116,7 @@ def test_numbers_that_no_image_has_are_left_out_and_annotations_that_cannot_be_r
     assert layout.splits["train"].boxes[0].tolist() == [[5, 6, 15, 18, 1]]
     assert [(one.what, one.count) for one in findings.of("warning", "error")] == [
         ("annotations of labels.json that cannot be read", 2),
-        ("boxes left out: they are no numbers", 3),
+        ("boxes left out: they are not finite numbers", 3),
     ]
 
 
@@ -130,7 +130,7 @@ def test_a_box_that_is_missing_is_that_of_the_polygons(tmp_path, bbox, polygon):
 
     assert boxes(write(tmp_path, change)) == [[5, 6, 15, 18.5, 1]]
     assert recognise(tmp_path).notes == [
-        "1 annotations without a bbox, which is taken from their polygon (first: labels.json)"
+        "1 annotations without a bbox: it is taken from their polygon (first: labels.json)"
     ]
 
 
@@ -215,7 +215,7 @@ def test_a_path_out_of_the_folder_is_not_followed(tmp_path, listed):
     for name in ("a.jpg", "b.jpg"):
         Image.new("L", (40, 48)).save(tmp_path / name)
     write(tmp_path / "data", images={"file_name": listed})
-    with pytest.raises(ValueError, match=f"image {listed} is not there: looked in ./"):
+    with pytest.raises(ValueError, match=f"image {listed} does not exist: looked in ./"):
         recognise(tmp_path / "data")
 
 
@@ -231,7 +231,7 @@ def test_where_several_images_may_be_meant_that_is_said_and_those_of_the_split_g
     assert recognise(tmp_path).splits["train"].images[0] == "images/train/6.png"
     assert recognise(tmp_path).splits["test"].images[0] == "images/test/6.png"
     (tmp_path / "images" / "train").rename(tmp_path / "images" / "other")
-    with pytest.raises(ValueError, match=r"6.png is not there: looked in .*, but images/other/6.png and images/test/6"):
+    with pytest.raises(ValueError, match=r"6.png does not exist: looked in .*; images/other/6.png and images/test/6"):
         recognise(tmp_path)
 
 

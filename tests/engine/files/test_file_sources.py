@@ -106,19 +106,19 @@ def test_masks_of_each_kind_say_the_same(tmp_path, kind):
 @pytest.mark.parametrize(
     ("mask", "classes", "message"),
     [
-        ([[0, 3]], "a\nb\nc", "masks/1.png holds the class 3, and there are 3, from 0 to 2"),
-        (np.uint16([[0, 300]]), "a\nb", "masks/1.png holds the value 300: a mask's are from 0 to 255"),
-        ([[[9, 0, 0], [0, 0, 9]]], "a\nb", r"masks/1.png is a mask of colours \(0 0 9, 9 0 0\), and nothing says"),
+        ([[0, 3]], "a\nb\nc", "masks/1.png holds the class 3, but there are 3, from 0 to 2"),
+        (np.uint16([[0, 300]]), "a\nb", "masks/1.png holds the value 300: a mask's values are from 0 to 255"),
+        ([[[9, 0, 0], [0, 0, 9]]], "a\nb", r"masks/1.png is a mask of colours \(0 0 9, 9 0 0\) of unknown meaning"),
         (np.full((1, 2, 3), 9), "a 0 0 0\nb 9 9 8", "masks/1.png has the colour 9 9 9, which is not in classes.txt"),
         (np.uint8([[[0, 0], [0, 9]]]), "a\nb", "masks/1.png is transparent in parts"),
         (
             np.uint8([[[0, 0, 0], [0, 0, 0]]]),
             "a 9 0 0\nb 9 9 8",
-            "has the colour 0 0 0, which is not in classes.txt: m",
+            "has the colour 0 0 0, which is not in classes.txt: correct",
         ),
         (np.uint8([[[1, 0, 0], [2, 0, 0]]]), "a 9 0 0\nb 9 9 8", r"and 1 more: were its edges softened\?"),
-        ([[0, 9]], "a 9 9 9\nb 0 0 9", "masks/1.png holds the class 9, and there are 2"),
-        ([[0, 1]], "a 1 1 1\nb 0 0 9", "is grey, and 1 can be the number of a class or the colour of another"),
+        ([[0, 9]], "a 9 9 9\nb 0 0 9", "masks/1.png holds the class 9, but there are 2"),
+        ([[0, 1]], "a 1 1 1\nb 0 0 9", "is grey, and 1 may be the number of one class or the colour of another"),
     ],
 )
 def test_a_mask_that_means_nothing_is_named(tmp_path, mask, classes, message):
@@ -225,7 +225,7 @@ def test_boxes_bound_the_same_thing_however_a_camera_turned_the_image(tmp_path, 
 
 def test_an_image_of_another_size_than_its_annotation_says_is_named_with_both(tmp_path):
     source = boxed(tmp_path, [(1, 1, 9, 9)], (50, 100), np.zeros((100, 50, 3)))
-    with pytest.raises(ValueError, match=r"images/1.png is 50 x 100 pixels and its annotation is for 100 x 50"):
+    with pytest.raises(ValueError, match=r"images/1.png is 50 x 100 pixels, but its annotation is for 100 x 50"):
         source.read(0, (8, 8))
 
 

@@ -227,7 +227,7 @@ def test_notes_of_the_layout_are_there_to_be_printed(tmp_path):
     assert FolderDataModule(str(tmp_path), "classify").notes == []
     Image.new("L", (4, 4)).save(tmp_path / "stray.png")
     notes = FolderDataModule(str(tmp_path), "classify").notes
-    assert notes == ["1 images left out: they are in no class's folder (first: stray.png)"]
+    assert notes == ["1 images left out: they are in no class folder (first: stray.png)"]
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_classes_that_mirroring_makes_one_are_remarked(tmp_path, names, said):
         ({"colour": 1.5}, "colour, mosaic and mosaic_until are from 0 to 1"),
         ({"mosaic_until": float("nan")}, "mosaic_until nan"),
         ({"cache": "disk"}, "cache is auto, ram or none, got 'disk'"),
-        ({"classes": ["blue", "red"]}, "has the class green, which is not among the classes wanted"),
+        ({"classes": ["blue", "red"]}, "has the class green, which --data.classes lacks"),
         ({"batchsize": 3}, "has no option 'batchsize'; did you mean batch_size"),
     ],
 )

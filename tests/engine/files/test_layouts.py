@@ -95,7 +95,7 @@ def test_a_split_may_lack_a_class_but_not_have_one_more(tmp_path):
     touch(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "val/c/1.jpg")
     assert recognise(tmp_path).splits["val"].labels.tolist() == [2]
     touch(tmp_path, "val/dog/1.jpg")
-    with pytest.raises(ValueError, match=r"val/dog is a class that train has not \(a b c\)"):
+    with pytest.raises(ValueError, match=r"val/dog is a class that train lacks \(a b c\)"):
         recognise(tmp_path)
 
 
@@ -125,7 +125,7 @@ def test_files_of_formats_that_are_not_read_are_mentioned(tmp_path):
 def test_images_without_a_class_are_left_out_and_mentioned(tmp_path):
     layout = recognise(touch(tmp_path, "a/1.jpg", "b/1.jpg", "stray.jpg"))
     assert images(layout) == ["a/1.jpg", "b/1.jpg"]
-    assert layout.notes == ["1 images left out: they are in no class's folder (first: stray.jpg)"]
+    assert layout.notes == ["1 images left out: they are in no class folder (first: stray.jpg)"]
 
 
 def test_a_class_may_be_called_train_but_splits_and_classes_do_not_mix(tmp_path):
@@ -164,7 +164,7 @@ def test_splits_or_masks_within_the_classes_are_not_taken_for_more_of_their_imag
 
 def test_class_names_that_look_alike_are_remarked_and_empty_ones_refused(tmp_path):
     notes = recognise(touch(tmp_path, "a/Cat/1.jpg", "a/cat/1.jpg", "a/dog/1.jpg").joinpath("a")).notes
-    assert notes == ["classes 'Cat' and 'cat' differ in case or spaces alone: make one of them if they are"]
+    assert notes == ["classes 'Cat' and 'cat' differ only in case or spaces: merge them if they are the same"]
     assert len(recognise(touch(tmp_path, "b/cat/1.jpg", "b/cat /1.jpg").joinpath("b")).notes) == 1
     with pytest.raises(ValueError, match="has a class whose name is ' '"):
         recognise(touch(tmp_path, "c/ /1.jpg", "c/b/1.jpg").joinpath("c"))
@@ -228,9 +228,9 @@ def test_classes_can_be_given_in_an_order_of_their_own_as_long_as_they_include_t
     touch(tmp_path, "a/1.jpg", "b/1.jpg")
     layout = recognise(tmp_path, classes=["b", "z", "a"])
     assert layout.class_names == ("b", "z", "a") and layout.splits["train"].labels.tolist() == [2, 0]
-    with pytest.raises(ValueError, match=r"has the class b, which is not among the classes wanted \(a c\)"):
+    with pytest.raises(ValueError, match=r"has the class b, which --data.classes lacks \(a c\)"):
         recognise(tmp_path, classes=["a", "c"])
-    with pytest.raises(ValueError, match="one is there twice"):
+    with pytest.raises(ValueError, match="one is listed twice"):
         recognise(tmp_path, classes=["a", "b", "a"])
 
 
@@ -316,13 +316,13 @@ def test_masks_are_read_by_colour_where_colours_are_given_and_by_number_otherwis
         ([disc(), disc(30)], None, "black and white with soft edges"),
         ([disc(), disc(30)], "a\nb", "black and white with soft edges"),
         ([np.uint8([[0, 0, 128, 255, 255]])], None, "hold the numbers 0 128, first in"),
-        ([np.uint8([[0, 80, 160]])], None, "hold the numbers 0 80 160, first in .*0.png: those of classes follow"),
-        ([np.uint8([[255, 255]])], None, "hold 255 alone, which is for no class"),
-        ([np.uint8([[255, 255]])], "a\nb\nc", "hold 255 alone, which is for no class"),
+        ([np.uint8([[0, 80, 160]])], None, "hold the numbers 0 80 160, first in .*0.png: classes are numbered"),
+        ([np.uint8([[255, 255]])], None, "hold only 255, which is for no class"),
+        ([np.uint8([[255, 255]])], "a\nb\nc", "hold only 255, which is for no class"),
         (
             [with_palette([[1, 2]], RED_FIRST), with_palette([[1]], GREEN_FIRST)],
             None,
-            "1.png has a palette of its own .number 1 has the colour 0 255 0, and 255 0 0 in other masks",
+            "1.png has a different palette .number 1 has the colour 0 255 0, but 255 0 0 in other masks",
         ),
         (
             [with_palette([[1]], RED_FIRST), with_palette([[2]], GREEN_FIRST)],
@@ -470,7 +470,7 @@ def test_a_missing_partner_is_an_error_of_one_line(tmp_path, missing, message):
 
 def test_two_images_of_one_name_and_lossy_masks_are_refused(tmp_path):
     touch(tmp_path, "a/images/1.jpg", "a/images/1.png", "a/masks/1.png")
-    with pytest.raises(ValueError, match="images/1.jpg and images/1.png have one name"):
+    with pytest.raises(ValueError, match="images/1.jpg and images/1.png have the same name"):
         recognise(tmp_path / "a")
     touch(tmp_path, "b/images/1.jpg", "b/masks/1.jpg")
     with pytest.raises(ValueError, match="1.jpg is a mask stored as JPEG, which changes class numbers"):
@@ -485,7 +485,7 @@ def test_without_names_classes_are_the_numbers_in_the_masks(tmp_path):
     assert layout.class_names == ("0", "1", "2", "3")
     assert layout.notes == ["masks hold class numbers 0 to 3 (2 in no mask); 255 is ignored"]
     assert recognise(tmp_path, classes=list("abcde")).class_names == tuple("abcde")
-    with pytest.raises(ValueError, match="classes names 3, and the masks in .* hold 4"):
+    with pytest.raises(ValueError, match="classes lists 3, but the masks in .* hold 4"):
         recognise(tmp_path, classes=list("abc"))
 
 
@@ -506,7 +506,7 @@ def test_black_and_white_masks_are_background_and_object(tmp_path):
         ("a\na", "has the class a twice"),
         ("a 1 2 3\nb 1 2 3", "has the colour"),
         ("a 1 2 3\nb", "gives colours to 1 of 2 classes"),
-        ("\n".join(map(str, range(60_000))), "has 60000 classes: a mask can tell 255 apart"),
+        ("\n".join(map(str, range(60_000))), "has 60000 classes: a mask can hold at most 255"),
     ],
 )
 def test_a_wrong_classes_file_is_refused(tmp_path, text, message):
@@ -570,7 +570,7 @@ def test_lists_say_what_is_for_what_and_what_is_in_none_is_left_out(tmp_path):
     (lists / "val.txt").write_text("a\n")
     assert sizes(recognise(tmp_path)) == {"train": 1, "val": 1, "test": 1}
     (lists / "val.txt").write_text("not annotated\n")
-    with pytest.raises(ValueError, match="val.txt lists 'not annotated', and there is no annotation Annot"):
+    with pytest.raises(ValueError, match="val.txt lists 'not annotated', but there is no annotation Annot"):
         recognise(tmp_path)
 
 
@@ -606,10 +606,10 @@ def test_boxes_that_cannot_be_meant_are_left_out_or_cut_off_and_mentioned(tmp_pa
     kept = layout.splits["train"].boxes[0][:, :4].tolist()
     assert kept == [[10, 10, 20, 20], [90, 40, 100, 50], [0, 0, 100, 50]]
     assert sorted(layout.notes) == [
-        "1 boxes cut off at the border of their image (first: images/0.jpg)",
-        "1 boxes left out: they are no numbers (first: images/0.jpg)",
+        "1 boxes clipped at the border of their image (first: images/0.jpg)",
+        "1 boxes left out: they are not finite numbers (first: images/0.jpg)",
         "2 boxes left out: they are outside their image (first: images/0.jpg)",
-        "2 boxes left out: they are without area (first: images/0.jpg)",
+        "2 boxes left out: they have no area (first: images/0.jpg)",
     ]
 
 
@@ -675,8 +675,8 @@ def test_images_of_coco_are_found_where_people_put_them(tmp_path, name, image):
     ("content", "message"),
     [
         ("{", r"labels.json cannot be read as JSON"),
-        (coco([(1, "gone.jpg")]), r"labels.json: image gone.jpg is not there: looked in \./"),
-        (coco([(1, "../a.jpg")]), r"image ../a.jpg is not there"),
+        (coco([(1, "gone.jpg")]), r"labels.json: image gone.jpg does not exist: looked in \./"),
+        (coco([(1, "../a.jpg")]), r"image ../a.jpg does not exist"),
         (coco([(1, "a.jpg")], [(9, 7, [1, 1, 1, 1])]), "annotation 0 has the image_id 9, which is not listed"),
         (coco([(1, "a.jpg")], [(1, 9, [1, 1, 1, 1])]), "annotation 0 has the category_id 9, which is not listed"),
         (
@@ -707,7 +707,7 @@ def test_json_files_have_to_agree_and_to_be_one_a_split(tmp_path):
         recognise(tmp_path)
     write_json(tmp_path / "val.json", coco([(1, "a.jpg")]))
     write_json(tmp_path / "all.json", coco([(1, "a.jpg")]))
-    assert recognise(tmp_path).notes == ["all.json left out: its name does not say which split it is of"]
+    assert recognise(tmp_path).notes == ["all.json left out: its name does not say which split it is for"]
     write_json(tmp_path / "training.json", coco([(1, "a.jpg")]))
     with pytest.raises(ValueError, match="two JSON files for train, train.json and training.json"):
         recognise(tmp_path)
@@ -807,7 +807,7 @@ def test_masks_of_0_and_255_are_black_and_white_only_where_two_classes_are_meant
     assert not recognise(tmp_path, ["0", "1", "2"]).mask_code.binary
     for path in (tmp_path / "masks").iterdir():
         Image.fromarray(np.zeros_like(values)).save(path)
-    with pytest.raises(ValueError, match="hold the class 0 alone: there is nothing to tell apart"):
+    with pytest.raises(ValueError, match="hold class 0 only: there is nothing to learn"):
         recognise(tmp_path)
 
 
@@ -816,7 +816,7 @@ def test_a_size_that_cannot_be_is_refused(tmp_path, width):
     write_voc(tmp_path / "voc")
     path = tmp_path / "voc" / "Annotations" / "3.xml"
     path.write_text(path.read_text().replace("<width>40<", f"<width>{width}<"))
-    with pytest.raises(ValueError, match=rf"3.png is said to be {width} x 48 pixels, which cannot be"):
+    with pytest.raises(ValueError, match=rf"3.png is annotated as {width} x 48 pixels, which cannot be"):
         recognise(tmp_path / "voc")
     write_coco(tmp_path / "coco")
     path = tmp_path / "coco" / "annotations" / "instances.json"
