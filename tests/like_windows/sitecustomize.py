@@ -10,6 +10,7 @@ import ctypes
 import fcntl
 import multiprocessing.context
 import os
+import shutil
 import signal
 import subprocess  # noqa: F401
 import sys
@@ -84,6 +85,7 @@ for name in FUNCTIONS:
 for name in ("remove", "rename", "replace", "unlink"):
     setattr(os, name, unless_open(getattr(os, name)))
 os.fsync = fsync  # type: ignore[assignment]
+shutil._use_fd_functions = False  # type: ignore[attr-defined]
 ctypes.CDLL = CDLL  # type: ignore[misc]
 for name in ("fork", "forkserver"):
     del multiprocessing.context._concrete_contexts[name]  # type: ignore[attr-defined]

