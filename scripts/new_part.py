@@ -1,0 +1,161 @@
+"""Add a part of your own: its file, its test and its entry, as the guide in docs/ has them; then change what it does.
+
+python scripts/new_part.py head spotlight
+python scripts/new_part.py backbone strided
+"""
+
+import keyword
+import re
+from pathlib import Path
+
+from engine.config.arguments import Parser
+from engine.errors import UsageError
+from engine.start import run_command
+from engine.terminal import say
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "project"
+GUIDES = {"head": "add-a-head.md", "backbone": "add-a-backbone.md", "data": "add-data.md", "task": "add-a-task.md"}
+TABLES = {"head": "HEADS", "backbone": "BACKBONES", "data": "DATA", "task": "TASKS"}
+HEADING = re.compile(r"^## .*`(\S+\.(?:py|yaml))`$")
+PART = re.compile(rf"{PACKAGE}/\w+/(\w+)\.py")
+
+
+def main(arguments: list[str]) -> None:
+    parser = Parser(prog="new_part.py", description="Add a part of your own from its guide in docs/.")
+    parser.add_argument("kind", help=f"one of {', '.join(GUIDES)}")
+    parser.add_argument("name", help="as flags and files will have it, such as spotlight")
+    asked = parser.parse_args(arguments)
+    if asked.kind not in GUIDES:
+        raise UsageError(f"there is no kind of part {asked.kind!r}: choose one of {', '.join(GUIDES)}")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", asked.name) or keyword.iskeyword(asked.name):
+        raise UsageError(
+            f"{asked.name!r} is no name of a module: use lower-case letters, digits and _, as in spotlight"
+        )
+    files = part_files(asked.kind, asked.name)
+    check_use(asked.kind, files)
+    for path in files:  # nothing is written unless all can be
+        if (ROOT / path).exists() and not path.endswith("__init__.py"):
+            raise UsageError(f"{path} is there already: choose another name, or remove it")
+    for path, text in files.items():
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        say(f"{'changed' if (ROOT / path).exists() else 'written'}   {path}")
+        (ROOT / path).write_text(text, encoding="utf-8")
+    for line in commands(asked.kind, asked.name):
+        say(f"try it    {line}")
+
+
+def part_files(kind: str, name: str) -> dict[str, str]:
+    """Return the files of a new part by their path: the guide's, under this name.
+
+    Raises:
+        UsageError: there is no such guide, or there is such a part.
+    """
+    files: dict[str, str] = {}
+    table = ""
+    for path, text in named_blocks(kind, name):
+        if not path.endswith("__init__.py"):
+            files[path] = text
+            continue
+        table = files.get(path) or (ROOT / path).read_text(encoding="utf-8")
+        if f'    "{name}": ' in table and not text.startswith(" "):
+            raise UsageError(f"there is a {kind} {name} already, in {path}: choose another name")
+        files[path] = with_entry(table, kind, text) if text.startswith(" ") else with_import(table, text)
+    return files
+
+
+def check_use(kind: str, files: dict[str, str]) -> None:
+    """Refuse a part that no task here could use.
+
+    Raises:
+        UsageError: the guide's head or data is for a task that this project does without.
+    """
+    tasks = "".join(path.read_text(encoding="utf-8") for path in (ROOT / PACKAGE / "tasks").glob("*.py"))
+    for text in files.values():
+        head, data = (
+            re.search(r"^class \w+\((\w+Head)\):", text, re.MULTILINE),
+            re.search(r"    tasks = \(\"(\w+)\"", text),
+        )
+        if kind == "head" and head and f"head_kind = {head[1]}" not in tasks:
+            raise UsageError(
+                f"the guide's head is a {head[1]}, which no task here takes: start from a head that is here"
+            )
+        if kind == "data" and data and f'    "{data[1]}": ' not in tasks:
+            raise UsageError(f"the guide's data is for task {data[1]}, which is not here: start from data that is here")
+
+
+def named_blocks(kind: str, name: str) -> list[tuple[str, str]]:
+    """Return the files and the lines that a guide gives, each with its path, under another name."""
+    blocks = read_guide(kind)
+    old = next(found[1] for path, _ in blocks if (found := PART.fullmatch(path)) and found[1] != "__init__")
+    entries = [text for path, text in blocks if path.endswith("__init__.py") and text.startswith(" ")]
+    key, class_name = re.findall(r'"(\w+)": (\w+)', entries[0])[0]
+    camel = "".join(word.capitalize() for word in old.split("_"))
+    new_class = class_name.replace(camel, "".join(word.capitalize() for word in name.split("_")))
+
+    def renamed(text: str) -> str:
+        text = re.sub(rf"\b{class_name}\b", new_class, text)
+        text = re.sub(rf'"{key}"', f'"{name}"', text)
+        text = re.sub(rf"(?<=[./_]){old}(?=\.py\b| import\b)", name, text)
+        return re.sub(rf"(?<=/){key}(?=\.yaml\b)", name, text)
+
+    return [(renamed(path), renamed(text)) for path, text in blocks]
+
+
+def read_guide(kind: str) -> list[tuple[str, str]]:
+    """Return a guide's blocks of code, each with the file that the heading above it names.
+
+    Raises:
+        UsageError: the guide is gone.
+    """
+    page = ROOT / "docs" / GUIDES[kind]
+    if not page.exists():
+        raise UsageError(f"docs/{GUIDES[kind]} is gone, and parts are made from it: restore it with git")
+    blocks: list[tuple[str, str]] = []
+    path = ""
+    lines: list[str] | None = None
+    for line in page.read_text(encoding="utf-8").splitlines():
+        if line in ("```python", "```yaml") and path:
+            lines = []
+        elif line == "```" and lines is not None:
+            blocks.append((path, "\n".join([*lines, ""])))
+            lines = None
+        elif lines is not None:
+            lines.append(line)
+        elif line.startswith("## "):
+            heading = HEADING.match(line)
+            path = heading[1] if heading else ""
+    return blocks
+
+
+def with_import(table: str, line: str) -> str:
+    """Return a registry's source with an import among those of its package, in their order."""
+    lines = table.splitlines(keepends=True)
+    own = [i for i, one in enumerate(lines) if re.match(r"from \w+[.\w]* import ", one)]
+    after = [i for i in own if lines[i].split()[1] < line.split()[1]]
+    lines.insert((after[-1] if after else own[0] - 1) + 1, line)
+    return "".join(lines)
+
+
+def with_entry(table: str, kind: str, line: str) -> str:
+    """Return a registry's source with an entry at the end of its table.
+
+    Raises:
+        UsageError: the table is not written as a dictionary, an entry a line.
+    """
+    found = re.search(rf"^{TABLES[kind]}\b.* = \{{\n(?:.*\n)*?(?=\}})", table, re.MULTILINE)
+    if found is None:
+        raise UsageError(f"no {TABLES[kind]} = {{ ... }} with an entry a line is in the registry: add the part by hand")
+    return table[: found.end()] + line + table[found.end() :]
+
+
+def commands(kind: str, name: str) -> list[str]:
+    """Return the commands that the guide ends with, under this name: its tests, and its training."""
+    page = (ROOT / "docs" / GUIDES[kind]).read_text(encoding="utf-8")
+    block = page.rpartition("Use it\n")[2].partition("```\n")[2].partition("```")[0]
+    key = re.findall(r'^    "(\w+)": \w+,$', "".join(text for _, text in read_guide(kind)), re.MULTILINE)[0]
+    return [re.sub(rf"(?<=--{kind} ){key}\b", name, line) for line in block.splitlines()]
+
+
+if __name__ == "__main__":
+    run_command(main)
