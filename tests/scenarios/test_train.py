@@ -200,7 +200,9 @@ def test_validation_numbers_are_recorded_only_where_they_were_measured():
     assert [bool(row["val/acc"]) for row in read_metrics("a") if row["train/loss"]] == [False, True, False]
 
 
-@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
+@pytest.mark.parametrize(
+    "precision", ["bf16-mixed", *(pytest.param(name, marks=pytest.mark.slow) for name in ("64-true", "bf16-true"))]
+)
 def test_other_precisions_train(precision):
     run("--name", "a", "--max_epochs", 1, "--precision", precision)
     evaluate.main(["checkpoints/a/best.ckpt"])
@@ -332,12 +334,13 @@ def test_with_an_adversary_the_newest_weights_are_kept(monkeypatch, adversary, k
     psnr = iter([3.0, 9.0, 5.0, 1.0])  # of three epochs and the test
     monkeypatch.setattr(LitTranslator, "measured", lambda self: {"psnr": next(psnr)})
     flags = ["--task", "translate", "--task.adversary", adversary, "--num_sanity_val_steps", 0]
+    flags += ["--backbone.widths", "4,8", "--task.discriminator_widths", "8,8", "--limit_train_batches", 2]
     run("--name", "a", "--max_epochs", 3, *flags)
     assert read_summary("a")["best"]["epoch"] == kept
     assert read_checkpoint("checkpoints/a/best.ckpt")["epoch"] == kept - 1
 
 
-@pytest.mark.parametrize("name", ["simple", "advanced"])
+@pytest.mark.parametrize("name", ["simple", pytest.param("advanced", marks=pytest.mark.slow)])
 def test_a_profile_is_written_to_the_runs_folder(name, capsys):
     run("--name", "a", "--max_epochs", 1, "--profiler", name)
     assert "profile   checkpoints/a/fit-profile.txt" in capsys.readouterr().out

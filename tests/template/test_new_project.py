@@ -115,6 +115,7 @@ def test_targets_where_no_project_can_be_are_refused(template, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_changes_that_are_not_committed_are_said_and_taken_along_if_asked(template, tmp_path):
     (template / "NOTES.md").write_text("# Notes\n")
     try:
@@ -127,6 +128,7 @@ def test_changes_that_are_not_committed_are_said_and_taken_along_if_asked(templa
         (template / "NOTES.md").unlink()
 
 
+@pytest.mark.slow
 def test_a_dry_run_names_what_goes_and_writes_nothing(template, tmp_path):
     done = run(template, "new_project", tmp_path / "mine", "--tasks", "classify", "--dry_run")
     assert (
@@ -160,6 +162,7 @@ def test_without_git_it_says_so(tmp_path, monkeypatch):
         start_history(tmp_path, "all")
 
 
+@pytest.mark.slow
 def test_an_update_is_merged_and_what_was_pruned_stays_pruned(template, project):
     """Edits of a table, of the README and of the engine; the template changes the same files elsewhere."""
     heads = project / "cellcount" / "heads"
@@ -198,6 +201,7 @@ def test_an_update_is_merged_and_what_was_pruned_stays_pruned(template, project)
     assert more.returncode == 0 and (heads / "yolox.py").exists() and (heads / "spotlight.py").exists(), more.stderr
 
 
+@pytest.mark.slow
 def test_lines_changed_by_both_are_conflicts_of_git_and_a_lost_branch_is_made_again(template, project):
     path = project / "cellcount" / "callbacks.py"
     path.write_text(path.read_text().replace("    return []", "    return [mine]"))

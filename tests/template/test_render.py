@@ -38,7 +38,7 @@ def tree() -> Tree:
     scope="module",
     params=[
         "classify",
-        "detect",
+        pytest.param("detect", marks=pytest.mark.slow),
         pytest.param("segment", marks=pytest.mark.slow),
         pytest.param("translate", marks=pytest.mark.slow),
     ],
@@ -130,11 +130,13 @@ def test_with_all_tasks_only_the_name_and_the_templates_own_parts_are_other(tree
     assert other == []
 
 
+@pytest.mark.slow
 def test_the_same_answers_give_the_same_bytes(tree):
     answers = Answers(NAME, tasks="segment,detect", without="demo")
     assert render(tree, answers) == render(dict(reversed(tree.items())), answers)
 
 
+@pytest.mark.slow
 def test_a_long_name_breaks_no_line(tree, tmp_path):
     write(render(tree, Answers(LONG_NAME, tasks="classify,detect")), tmp_path)
     done = run(tmp_path, "-m", "ruff", "check", ".")

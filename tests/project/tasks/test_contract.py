@@ -25,7 +25,13 @@ def test_every_task_keeps_its_promises(name, check):
 
 
 # These take as long as all else here: classify as ONNX is compared in tests/engine/export/test_export.py.
-LONG_EXPORTS = [("classify", "onnx"), ("detect", "onnx"), ("translate", "onnx"), ("translate", "torch")]
+LONG_EXPORTS = [
+    ("classify", "onnx"),
+    ("detect", "onnx"),
+    ("detect", "torch"),
+    ("translate", "onnx"),
+    ("translate", "torch"),
+]
 
 
 @pytest.mark.parametrize(
