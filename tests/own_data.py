@@ -96,6 +96,30 @@ def write_coco(folder: Path, num: int = 24, split: bool = False) -> Path:
     return folder
 
 
+def write_yolo(folder: Path, num: int = 24, split: bool = False, within: bool = False) -> Path:
+    """Write images/N.png and labels/N.txt, none for images without boxes, and data.yaml.
+
+    With `split` as images/SPLIT/ and labels/SPLIT/, or SPLIT/images/ and SPLIT/labels/ if `within`.
+    """
+    for part, i in _parts(num, split):
+        image, boxes = _scene(i)
+        images, labels = (folder / part / name if within else folder / name / part for name in ("images", "labels"))
+        _save(images / f"{i}.png", image)
+        labels.mkdir(parents=True, exist_ok=True)
+        if boxes:
+            (labels / f"{i}.txt").write_text("".join(map(yolo_line, boxes)), encoding="utf-8")
+    (folder / "data.yaml").write_text("train: images\nval: images\nnc: 2\nnames: [blue, red]\n", encoding="utf-8")
+    return folder
+
+
+def yolo_line(named_box: tuple[str, Sequence[float]]) -> str:
+    """Return the line of a (name, xyxy)."""
+    name, (x0, y0, x1, y1) = named_box
+    height, width = SIZE
+    shares = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
+    return f"{list(CATEGORY_IDS).index(name)} {' '.join(f'{share:.6f}' for share in shares)}\n"
+
+
 def write_pairs(folder: Path, num: int = 24, split: bool = False, joined: bool = False) -> Path:
     """Write A/N.png and B/N.png, which is A with its colours swapped; `joined`: N.png, with A to the left of B."""
     for part, i in _parts(num, split):

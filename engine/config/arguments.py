@@ -189,8 +189,9 @@ def check_data_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(
         prog="check_data.py",
         description="Look through a folder of images to train on.",
-        epilog="What it knows: CLASS/*.jpg; images/ and masks/; Pascal VOC; COCO; pairs in A/ and B/, or side by side "
-        "in one file; each with train/, val/ and test/ or without. Exit status 1 if training would fail on something.",
+        epilog="What it knows: CLASS/*.jpg; images/ and masks/; Pascal VOC; COCO; YOLO; pairs in A/ and B/, or side by "
+        "side in one file; each with train/, val/ and test/ or without. Exit status 1 if training would fail on "
+        "something.",
     )
     parser.add_argument("path", help="the folder, as in --data PATH")
     parser.add_argument("--ignore", metavar="CLASS", help="a class of masks that does not count, as in --data.ignore")

@@ -28,7 +28,8 @@ UNTOLD = (
 )
 
 Box = tuple[float, float, float, float]
-Numbers = Literal["x0 y0 x1 y1", "x y width height"]  # the four numbers of a box in an annotation
+# The four numbers of a box in an annotation; relative ones are in pixels by now, and cannot be mistaken for others.
+Numbers = Literal["x0 y0 x1 y1", "x y width height", "relative"]
 
 
 class BoxList:
@@ -98,6 +99,8 @@ class BoxList:
 
     def _in_shares(self, values: np.ndarray, owners: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """Return which images (N,) have boxes in 0..1, relative to the image's sides, instead of in pixels."""
+        if self.numbers == "relative":
+            return np.zeros(len(counts), dtype=bool)
         in_first_pixel = ((values >= 0) & (values <= 1)).all(axis=1)
         has_fraction = in_first_pixel & (values != values.round()).any(axis=1)
         num, fractions = (np.bincount(owners[which], minlength=len(counts)) for which in (in_first_pixel, has_fraction))
@@ -139,6 +142,8 @@ class BoxList:
         Raises:
             UserError: names both formats.
         """
+        if self.numbers == "relative":
+            return
         known = np.isfinite(values).all(axis=1) & (sizes > 0).all(axis=1)
         values, sizes = values[known], sizes[known]
         (x0, y0, x1, y1), other = values.T, "x y width height"

@@ -1,7 +1,7 @@
 """Recognising how a folder of images is laid out, from its file names and annotations.
 
-Only two kinds of files are opened for that: masks without class names, and a few images whose proportions tell whether
-they are two images side by side.
+Only three kinds of files are opened for that: masks without class names, a few images whose proportions tell whether
+they are two images side by side, and the heads of images whose boxes are relative to their size.
 """
 
 import functools
@@ -28,6 +28,7 @@ from engine.files.mask_files import JPEG, LOSSY, MaskCode, read_class_file, surv
 from engine.files.other_tools import TOOLS, refuse_other_tools
 from engine.files.packed import Strings
 from engine.files.voc import CLASSES, voc_layout
+from engine.files.yolo import yolo_layout
 from engine.inputs.folder import Findings, Folder, nfc, note_unread, what_is_read
 from engine.inputs.image_files import SUFFIXES, opened
 from engine.inputs.letterbox import IGNORE
@@ -45,7 +46,7 @@ TWICE_AS_WIDE = (1.6, 2.5)  # the proportions of two images side by side that ar
 LAYOUTS = (
     "CLASS/*.jpg, with or without train/, val/ and test/ around the classes (classify)",
     "images/ and masks/, or train/ and train_masks/ (segment)",
-    "JPEGImages/ and Annotations/ of Pascal VOC, or a JSON file of COCO (detect)",
+    "JPEGImages/ and Annotations/ of Pascal VOC, a JSON file of COCO, or images/ and labels/ of YOLO (detect)",
     "A/ and B/, or trainA/ and trainB/, or files with two images side by side (translate)",
 )
 
@@ -84,7 +85,18 @@ def recognise(
         raise UserError(f"there is no folder {path}" if not path.exists() else f"{path} is a file, not a folder")
     root = Folder(str(path))
     masks = functools.partial(_masks, classes=classes, ignore=ignore)
-    order = (coco_layout, _no_cvat, voc_layout, masks, _no_labelme, _pairs, _class_folders, _no_others, _joined_pairs)
+    order = (
+        coco_layout,
+        _no_cvat,
+        voc_layout,
+        masks,
+        yolo_layout,
+        _no_labelme,
+        _pairs,
+        _class_folders,
+        _no_others,
+        _joined_pairs,
+    )
     for recogniser in order:
         layout = recogniser(root, findings)
         if layout is None or (task == "classify" and recogniser is _pairs and not split_in_names(root, *SIDES)):

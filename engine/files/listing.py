@@ -246,7 +246,7 @@ def partners(
         suffixes: of the files in `two`.
         findings: gets files without a partner.
     """
-    ones, twos = _by_stem(one, SUFFIXES, findings), _by_stem(two, suffixes, findings)
+    ones, twos = by_stem(one, SUFFIXES, findings), by_stem(two, suffixes, findings)
     note_unread([one] if one is two else [one, two], findings)
     before, after = "", ""
     if ones and twos and not ones.keys() & twos.keys():
@@ -320,7 +320,8 @@ def _stripped(stem: str, before: str, after: str) -> str:
     return f"{folder}{slash}{last[len(before) : len(last) - len(after)]}" if has_both else stem
 
 
-def _by_stem(folder: Folder, suffixes: Collection[str], findings: Findings) -> dict[str, str]:
+def by_stem(folder: Folder, suffixes: Collection[str], findings: Findings) -> dict[str, str]:
+    """Return the names of the files at any depth of a folder by their stems, relative to it and in composed form."""
     found: dict[str, str] = {}
     for inside in folder.below(suffixes):
         stem, name = nfc(os.path.splitext(inside)[0]), folder.within(inside)

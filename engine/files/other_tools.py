@@ -24,20 +24,11 @@ def _is_cvat(text: str) -> bool:
     return element is not None and element[1] == "annotations"
 
 
-def _is_yolo(text: str) -> bool:
-    words = (text.splitlines() or [""])[0].split()
-    try:
-        return len(words) >= 5 and words[0].isdecimal() and all(0 <= float(word) <= 1 for word in words[1:])
-    except ValueError:
-        return False
-
-
 # The file's suffix, a test of its first bytes, and the remedy.
 TOOLS: dict[str, tuple[str, Callable[[str], bool], str]] = {
     "CVAT's XML": (".xml", _is_cvat, "export 'COCO 1.0' or 'PASCAL VOC 1.1' from CVAT"),
     "labelme's JSON": (".json", _is_labelme, "make COCO JSON of it, with labelme2coco say"),
     "the VGG Image Annotator's JSON": (".json", lambda text: '"shape_attributes"' in text, EXPORT),
-    "YOLO's text": (".txt", _is_yolo, EXPORT),
     "a table of boxes": (".csv", lambda text: "xmin" in text.partition("\n")[0].lower(), EXPORT),
 }
 
