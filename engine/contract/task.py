@@ -96,7 +96,7 @@ class Task(Answers, pl.LightningModule):
     head_kind: ClassVar[type[Head]]  # the class of engine.contract.heads that its head has to be of
     best_metric: ClassVar[str]  # the metric by which the best weights are chosen ...
     best_is_highest: ClassVar[bool]  # ... and which way is up
-    lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss", "l1"})  # of all that is measured
+    lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss", "l1", "ece"})  # of all that is measured
     # Why that metric is not a number, where it is not one.
     unmeasured: ClassVar[str] = "the images, their targets or the network's outputs are not finite numbers"
     newest_is_best: bool = False  # whether the newest weights are kept instead, where no metric knows better

@@ -1,5 +1,6 @@
 """A checkpoint's metrics, measured again from the file alone: what scripts/evaluate.py does."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -17,6 +18,7 @@ from engine.errors import RunError, UsageError, one_line, raised_by
 from engine.files.folders import FolderDataModule
 from engine.files.known_files import Known, changes
 from engine.inference.predict import ask_with
+from engine.report.classes import by_class, counted
 from engine.resume.checkpoint_file import read_checkpoint
 from engine.resume.lightning_internals import leave_signals_to_us
 from engine.resume.processes import check_rank
@@ -24,7 +26,7 @@ from engine.resume.stops import StopSignals
 from engine.shortcuts import settle_threads
 from engine.terminal import complain, quieten, say
 from engine.training.assemble import check_values, facts_for, known_of, same_place
-from engine.training.progress import measured_rows
+from engine.training.progress import is_of_a_class, measured_rows
 
 KEPT = ("seed", "accelerator", "precision")  # what holds as in training, besides the parts and the data
 
@@ -91,10 +93,24 @@ def main(arguments: list[str]) -> None:
     if task.images_measured < num:
         seen += f" of {num:,}"
     say(f"{path}: {config['task']['name']}, {config['data']['name']}, {seen} {name} {task.input.word}")
-    rows = measured_rows(metrics)
+    rows = measured_rows({name: value for name, value in metrics.items() if not is_of_a_class(name)})
     width = max(12, *(len(metric) + 1 for metric, _ in rows))
     for metric, text in rows:
         say(f"{metric:<{width}}{text}")
+    counts = task.confusion()
+    names = [str(name) for name in task.hparams["class_names"]]
+    table = by_class(metrics, [] if counts is None else counted(counts, names))
+    for row in aligned([table["columns"], *table["rows"]]) if table["rows"] else ():
+        say(row)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines whose columns stand under each other: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([f"{first:<{widths[0]}}", *(f"{cell:>{w}}" for cell, w in zip(rest, widths[1:], strict=True))])
+        for first, *rest in rows
+    ]
 
 
 def configuration(

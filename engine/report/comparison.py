@@ -8,12 +8,13 @@ from engine.contract.parts import parts
 from engine.contract.task import Task
 from engine.record.summary_file import read_summary
 from engine.report import plots
+from engine.report.classes import amount
 from engine.report.curves import Curve, read_curves, train_loss
-from engine.report.page import amount, embedded, read_settings, render, shown
+from engine.report.page import embedded, read_settings, render, shown
 from engine.training.progress import is_of_a_class
 
 TEMPLATE = "comparison.html"
-HIGHER = {"acc", "miou", "map", "map_50", "psnr", "ssim"}
+HIGHER = {"acc", "f1", "precision", "recall", "miou", "map", "map_50", "psnr", "ssim"}
 # What of summary.json is compared: its heading, and which way is better.
 COSTS = {
     "fit": ("fit, s", "lower"),

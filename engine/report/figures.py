@@ -11,6 +11,7 @@ from torch import Tensor
 from engine.contract.mistakes import caption
 from engine.inputs.drawing import as_shown, captioned, contact_sheet, to_image
 from engine.report import plots
+from engine.report.classes import counted
 from engine.report.collect import Measurement
 from engine.report.curves import Curve
 from engine.resume.checkpoint_file import write_text
@@ -62,7 +63,7 @@ def write_measurement(folder: Path, measurement: Measurement) -> None:
         to_image(contact_sheet({"": captioned(images, texts)}, columns=COLUMNS)).save(place / "mistakes.png")
     numbers = {
         "measured": measurement.measured,
-        "classes": [] if measurement.confusion is None else _by_class(measurement.confusion, names),
+        "classes": [] if measurement.confusion is None else counted(measurement.confusion, names),
         "confused": [] if measurement.confusion is None else _confused(measurement.confusion, names),
         "mistakes": [
             {"true": m.true, "predicted": m.predicted, "probability": round(m.probability, 6)}
@@ -76,15 +77,6 @@ def pictures(folder: Path) -> dict[str, Path]:
     """Return the pictures that there are of a run, by name."""
     paths = {name: folder / FOLDER / f"{name}.png" for name in NAMES}
     return {name: path for name, path in paths.items() if path.is_file()}
-
-
-def _by_class(counts: Tensor, names: list[str]) -> list[dict[str, Any]]:
-    true, predicted = counts.sum(dim=1).tolist(), counts.sum(dim=0).tolist()
-    rows = zip(names, counts.diagonal().tolist(), true, predicted, strict=True)
-    return [
-        {"class": name, "count": t, "recall": right / t if t else None, "precision": right / p if p else None}
-        for name, right, t, p in rows
-    ]
 
 
 def _confused(counts: Tensor, names: list[str]) -> list[dict[str, Any]]:

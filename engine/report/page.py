@@ -19,6 +19,7 @@ from engine.errors import UsageError
 from engine.record.summary_file import read_figures, read_summary
 from engine.record.tracking import redact
 from engine.report import figures
+from engine.report.classes import amount, by_class, share
 from engine.report.curves import Curve, train_loss, verdict
 from engine.resume.checkpoint_file import write_text
 from engine.terminal import script_command
@@ -67,16 +68,6 @@ def _shown(value: Any) -> Any:
     if type(value) is str:  # what is of a subclass is ours, and has lines
         return printable(value)
     return "-" if value is None else value
-
-
-def amount(value: float | None, digits: int = 0) -> str:
-    """Write a number with commas; '-' where there is none."""
-    return "-" if value is None else f"{value:,.{digits}f}"
-
-
-def share(value: float | None) -> str:
-    """Write a share of 1 as a percentage; '-' where there is none."""
-    return "-" if value is None else f"{100 * value:.1f} %"
 
 
 def embedded(content: bytes) -> str:
@@ -140,30 +131,6 @@ def facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         if summary.get(key) is not None:
             rows.append((name, f"{amount(summary[key])} {unit}".strip()))
     return rows
-
-
-def by_class(metrics: Mapping[str, float | None], counted: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a table of classes: what was counted of each, and what test/MEASURE/CLASS says.
-
-    Returns:
-        `columns`, and `rows` of as many texts.
-    """
-    measured: dict[str, dict[str, float | None]] = {}  # by measure, by class
-    for name, value in metrics.items():
-        if is_of_a_class(name):
-            _, measure, own = name.split("/", 2)
-            measured.setdefault(measure, {})[own] = value
-    names = [row["class"] for row in counted] or list(dict.fromkeys(n for own in measured.values() for n in own))
-    if not names:
-        return {"columns": [], "rows": []}
-    counts = {row["class"]: row for row in counted}
-    columns = [*(("count", "recall", "precision") if counted else ()), *measured]
-    rows = []
-    for name in names:
-        row = counts.get(name, {})
-        cells = [amount(row["count"]), share(row["recall"]), share(row["precision"])] if row else []
-        rows.append([name, *cells, *(share(measured[measure].get(name)) for measure in measured)])
-    return {"columns": ["class", *columns], "rows": rows}
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

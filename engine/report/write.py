@@ -6,9 +6,10 @@ from typing import Any
 from engine.record.summary_file import read_figures, read_summary
 from engine.record.tracking import Tracker
 from engine.report import figures
+from engine.report.classes import by_class
 from engine.report.collect import Measurement
 from engine.report.curves import read_curves
-from engine.report.page import by_class, write_page
+from engine.report.page import write_page
 
 
 def write_report(folder: Path, measurement: Measurement | None = None, tracker: Tracker | None = None) -> Path:

@@ -14,7 +14,7 @@ from engine.resume.lightning_internals import BarFromOne
 from engine.terminal import say
 
 # Metrics that are shares of 1, of all classes or of one.
-SHARES = ("acc", "miou", "iou", "map", "map_50", "precision", "recall", "discriminator_acc")
+SHARES = ("acc", "f1", "precision", "recall", "ece", "miou", "iou", "map", "map_50", "discriminator_acc")
 REFRESH_STEPS = 20  # redrawing more often is work that nobody sees
 
 

@@ -6,6 +6,7 @@ N images, C channels, (H, W) size in pixels, K classes.
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
@@ -13,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from engine.contract.class_weights import ClassWeights
 from engine.contract.errors import UserError
 from engine.contract.heads import ClassHead
-from engine.contract.mistakes import Mistake, Mistakes, caption
+from engine.contract.mistakes import Mistake, Mistakes, calibration_error, caption, class_scores
 from engine.contract.task import Task
 from engine.inputs.drawing import captioned, draw_caption
 from project.ops.cross_entropy import cross_entropy
@@ -21,6 +22,8 @@ from project.ops.cross_entropy import cross_entropy
 
 class LitClassifier(Task):
     """A backbone and a head under cross-entropy; logs loss and accuracy. By default a small CNN for MNIST.
+
+    The test also logs F1, precision and recall (means over classes), the F1 of each class, and the calibration error.
 
     Batches are `(images, labels)`: normalised float (N, C, H, W) and int64 (N,) in 0 .. K - 1.
 
@@ -113,6 +116,22 @@ class LitClassifier(Task):
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict({"val/acc": self.accuracy, "val/loss": self.loss})
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            self.log_dict({f"val/{name}": value for name, value in self.measured_by_class().items()})
+
+    def measured_by_class(self) -> dict[str, float]:
+        """Return the means over classes of F1, precision and recall, the calibration error, and the F1 of each class.
+
+        A class counts if an image is of it or was given it.
+        """
+        counts, _, bins = self.mistakes.compute()
+        measured = {"ece": calibration_error(bins)}
+        if counts is None:  # too many classes
+            return measured
+        scores = class_scores(counts)
+        means = {name: float(getattr(scores, name).nanmean()) for name in ("f1", "precision", "recall")}
+        each = zip(self.hparams["class_names"], scores.f1.tolist(), strict=True)
+        return {**means, **measured, **{f"f1/{name}": value for name, value in each if value == value}}  # not nan
 
     def outputs(self, images: Tensor) -> dict[str, Tensor]:
         """Return the `probabilities` (N, K) of all classes, which sum to 1."""

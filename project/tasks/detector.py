@@ -127,10 +127,8 @@ class LitDetector(Task):
         if self._chooses_score and self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
             self.hparams["score_threshold"] = self.hits.compute().best_score() or UNTRAINED
         self.log_dict({f"val/{name}": value for name, value in self.measured().items()})
-
-    def on_test_epoch_end(self) -> None:
-        super().on_test_epoch_end()
-        self.log_dict({f"test/{name}": value for name, value in self.measured_by_class().items()})
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            self.log_dict({f"val/{name}": value for name, value in self.measured_by_class().items()})
 
     def take_choices(self, hparams: Mapping[str, Any]) -> None:
         if self._chooses_score:
@@ -145,7 +143,7 @@ class LitDetector(Task):
         return {**values, "precision": right, "recall": found, "loss": self.loss}
 
     def measured_by_class(self) -> dict[str, float]:
-        """Return the test's average precision of each class that has one."""
+        """Return the average precision of each class that has one."""
         precision = self._computed()
         numbers, values = precision["classes"].view(-1).tolist(), precision["map_per_class"].view(-1).tolist()
         names = self.hparams["class_names"]

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
@@ -131,10 +132,8 @@ class LitSegmenter(Task):
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict({f"val/{name}": value for name, value in self.measured().items()})
-
-    def on_test_epoch_end(self) -> None:
-        super().on_test_epoch_end()
-        self.log_dict({f"test/{name}": value for name, value in self.measured_by_class().items()})
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            self.log_dict({f"val/{name}": value for name, value in self.measured_by_class().items()})
 
     def measured(self) -> dict[str, Any]:
         """Return what was measured since the epoch's start: torchmetrics objects, or numbers of all processes."""
@@ -146,7 +145,7 @@ class LitSegmenter(Task):
         }
 
     def measured_by_class(self) -> dict[str, float]:
-        """Return the test's IoU of each class that has one."""
+        """Return the IoU of each class that has one."""
         names = self.hparams["class_names"]
         each = iou_of_counts(self.counts.compute()).tolist()
         return {f"iou/{name}": value for name, value in zip(names, each, strict=True) if value == value}  # not nan

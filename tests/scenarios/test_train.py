@@ -380,7 +380,7 @@ def test_a_batch_too_small_for_a_normalisation_is_refused_before_anything_is_lef
 def test_closing_lines_say_how_many_images_were_measured_if_not_all(workplace, capsys):
     limits = ["--limit_test_batches", 2, "--limit_val_batches", 0.5]
     run("--name", "part", "--max_epochs", 1, *limits)
-    assert "measured    60 of 90 test images, 30 of 60 validation images\n" in capsys.readouterr().out
+    assert "measured       60 of 90 test images, 30 of 60 validation images\n" in capsys.readouterr().out
     assert read_summary("part")["measured"] == {"val": 30, "test": 60}
     evaluate.main(["checkpoints/part/best.ckpt", "--limit_test_batches", "1"])
     assert "30 of 90 test images\n" in capsys.readouterr().out

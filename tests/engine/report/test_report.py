@@ -216,7 +216,7 @@ def test_a_resumed_run_has_it_anew_with_the_whole_course(workplace, capsys):
     assert "Too few epochs to say whether it over- or underfits: 2 epochs" in page("a")
     train.main(["--ckpt_path", "last", "--max_epochs", "3"])
     assert "Too few epochs to say whether it over- or underfits: 3 epochs" in page("a")
-    assert "report      checkpoints/a/report.html" in capsys.readouterr().out
+    assert "report         checkpoints/a/report.html" in capsys.readouterr().out
 
 
 def test_a_rehearsal_has_none_and_draws_nothing(monkeypatch, capsys):

@@ -72,6 +72,24 @@ def test_metrics_by_hand():
     assert result["test/loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), abs=1e-5)
 
 
+def test_the_test_measures_classes_by_hand(monkeypatch):
+    """Images of a, a, b, which are taken for a, b, b; of c there is none. Each with probability 0.8."""
+    task = LitClassifier(class_names=["a", "b", "c"])
+    monkeypatch.setattr(task, "forward", lambda images: images[:, 0, 0, :3])
+    images = torch.zeros(3, 1, 28, 28)
+    images[:, 0, 0, :3] = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1]]).log()
+    loader = DataLoader(TensorDataset(images, torch.tensor([0, 0, 1])), batch_size=2)
+    result = quiet_trainer().test(task, loader, verbose=False)[0]
+    expected = {"f1/a": 2 / 3, "f1/b": 2 / 3, "f1": 2 / 3, "precision": (1 + 1 / 2) / 2, "recall": (1 / 2 + 1) / 2}
+    expected |= {"ece": 0.8 - 2 / 3, "acc": 2 / 3}
+    measured = {name.removeprefix("test/"): value for name, value in result.items() if name != "test/loss"}
+    assert measured == pytest.approx(expected)
+    assert {"val/f1", "val/f1/a"} <= quiet_trainer().validate(task, loader, verbose=False)[0].keys()
+    trainer = quiet_trainer(max_epochs=1)
+    trainer.fit(LitClassifier(class_names=["a", "b", "c"]), loader, loader)
+    assert {name for name in trainer.callback_metrics if name.startswith("val/")} == {"val/acc", "val/loss"}
+
+
 def test_training_means_cover_the_epochs_images():
     images, labels = torch.randn(10, 1, 28, 28), torch.arange(10)
     task = LitClassifier(optim={"lr": 1e-12, "schedule": "constant"}, backbone=LECTURE["backbone"], label_smoothing=0.0)
