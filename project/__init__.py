@@ -8,6 +8,7 @@ from pathlib import Path  # noqa: E402
 
 from engine.contract.parts import Parts, build_backbone, build_head, hand_over, load_task  # noqa: E402
 from engine.files.folders import FolderDataModule  # noqa: E402
+from project.augmentations import AUGMENTATIONS  # noqa: E402
 from project.backbones import BACKBONES, find_backbone  # noqa: E402
 from project.data import DATA, OWN_DATA  # noqa: E402
 from project.data.digit_pairs import DigitPairsDataModule  # noqa: E402
@@ -38,4 +39,4 @@ __all__ = [
 DEFAULTS = Path(__file__).parents[1] / "configs" / "defaults"
 __path__.append(str(Path(__file__).parents[1] / "scripts"))  # `python -m project.train` runs scripts/train.py
 
-hand_over(Parts(BACKBONES, find_backbone, HEADS, TASKS, DATA, OWN_DATA, DEFAULTS))
+hand_over(Parts(BACKBONES, find_backbone, HEADS, TASKS, DATA, OWN_DATA, DEFAULTS, AUGMENTATIONS))

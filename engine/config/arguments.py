@@ -198,6 +198,29 @@ def check_data_arguments(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+SHOW_DATA_HELP = """usage: {command} [--output FILE.png] [--FLAG VALUE ...]
+
+Write a picture of eight training samples as a network sees them in the first epoch,
+varied, with their targets. Flags are those of train.py: --data, --task, --data.OPTION,
+--seed, --config and so on."""
+
+
+def show_data_arguments(arguments: list[str]) -> tuple[str, list[str]]:
+    """Return the picture's path, and the flags of train.py."""
+    if {"-h", "--help"} & set(arguments):
+        print(SHOW_DATA_HELP.format(command=script_command("show_data")))
+        raise SystemExit(0)
+    output, flags = "data.png", []
+    given = iter(arguments)
+    for argument in given:
+        name, has_value, value = argument.partition("=")
+        if name != "--output":
+            flags.append(argument)
+        elif (output := value if has_value else next(given, "")) == "":
+            raise UsageError("--output needs the name of a picture, such as samples.png")
+    return output, flags
+
+
 def compare_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(prog="compare.py", description="Say whether two checkpoints are equal to the last bit.")
     parser.add_argument("first", metavar="CKPT", help="a checkpoint, such as checkpoints/NAME/last.ckpt")

@@ -15,6 +15,7 @@ from engine.contract.errors import UserError
 from engine.contract.input import Input
 from engine.contract.registry import brief, is_count
 from engine.data import workers
+from engine.data.mixing import mixed
 from engine.data.sampler import EpochBatchSampler, mix
 from engine.data.samples import SampleStore
 from engine.data.store import collate
@@ -79,6 +80,7 @@ class DataModule(pl.LightningDataModule):
         self.seed = seed
         self.notes: list[str] = []  # remarks on the data that a run prints
         self.stores: dict[str, Any] = {}  # an ImageStore or a SampleStore each
+        self.mixup = self.cutmix = 0.0  # of a training batch: see engine.data.mixing
         self.balance = False  # whether training sees each class as often as any other
         self.timeout_seconds = 0.0  # that a loading process may take for a batch; 0 for any time
         self._resume_epoch = 0
@@ -114,18 +116,25 @@ class DataModule(pl.LightningDataModule):
         """Return a varied version of a raw training batch (N, ...), drawing from `generator` (on the CPU) alone."""
         return raw
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment (training only) and prepare a raw batch that has reached its device."""
+    def prepare(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
+        """Return a raw batch prepared for a network, varied as in training if there is a generator to draw from."""
         raw, targets = batch
+        prepared = self.input.prepare(raw if generator is None else self.augment(raw, generator))
+        if generator is not None and (self.mixup or self.cutmix):
+            prepared, targets = mixed(prepared, targets, len(self.class_names), self.mixup, self.cutmix, generator)
+        if isinstance(targets, Tensor) and targets.dtype == torch.uint8:  # smaller until here
+            is_mask = targets.ndim == 3
+            targets = targets.long() if is_mask else targets.float() / 255
+        return prepared, targets
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Vary (training only) and prepare a raw batch that has reached its device."""
+        generator = None
         if self.trainer is not None and self.trainer.training:
             # A stream of its own for each step and process: a resumed run draws what an uninterrupted one drew.
             step = batches_begun_in_all(self.trainer)
             generator = torch.Generator().manual_seed(mix(self.seed, step, self.trainer.global_rank))
-            raw = self.augment(raw, generator)
-        prepared = self.input.prepare(raw)
-        if isinstance(targets, Tensor) and targets.dtype == torch.uint8:  # smaller until here
-            is_mask = targets.ndim == 3
-            targets = targets.long() if is_mask else targets.float() / 255
+        prepared, targets = self.prepare(batch, generator)
         # In --precision 64, bf16-true and the like the network has another type than float32.
         return prepared if self.trainer is None else self.trainer.precision_plugin.convert_input(prepared), targets
 

@@ -30,6 +30,7 @@ class Parts:
     data: Mapping[str, Callable[..., Any]]
     own_data: Sequence[Any]  # data modules for a folder; the first whose `reads(path)` is true is taken
     defaults: Path  # the folder of TASK.yaml, the default options of each task
+    augmentations: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)  # of a sample
     optimisers: Mapping[str, Callable[..., Any]] = field(default_factory=lambda: _optim().OPTIMISERS)
     training_options: Callable[..., Any] = field(default_factory=lambda: _optim().training_options)
 

@@ -14,6 +14,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from engine.contract.errors import UserError
 from engine.inputs.boxes import area
 from engine.inputs.letterbox import IGNORE
 
@@ -95,6 +96,17 @@ class Varied:
         self.mosaic = mosaic
         self.mosaic_epochs = mosaic_epochs
         self.num = num
+        self.use(None, 0.0)
+
+    def use(self, own: Callable[[Any, Any], Any] | None, erase: float) -> None:
+        """Vary samples in the end by `own` as well, see project/augmentations.py, and erase a part of some images.
+
+        Args:
+            own: takes an image and its target, and returns the two.
+            erase: share of the images of which a part is erased.
+        """
+        self.own = own
+        self.erase = v2.RandomErasing(erase) if erase else None
 
     def __call__(self, read: Callable[[int], Any], index: int, epoch: int) -> Any:
         if self.mosaic and epoch < self.mosaic_epochs and float(torch.rand(1)) < self.mosaic:
@@ -102,7 +114,15 @@ class Varied:
             sample = self._seen(join_four([read(i) for i in (index, *others)]), self.out)
         else:
             sample = self._seen(read(index), self.zoom)
-        return sample if self.flip is None else self.flip(*sample)
+        sample = sample if self.flip is None else self.flip(*sample)
+        if self.own is not None:
+            image, target = self.own(*sample)
+            check_varied((image, target), sample)
+            if isinstance(target, Mapping):
+                boxes = target["boxes"]
+                target = keep_seen(boxes, target["labels"], area(boxes.as_subclass(Tensor)), self.size)
+            sample = image, target
+        return sample if self.erase is None else (self.erase(sample[0]), sample[1])
 
     def _seen(self, sample: Any, zoom: RandomZoom) -> Any:
         image, target = sample
@@ -117,6 +137,22 @@ class Varied:
                 boxes, target["labels"], area(target["boxes"].as_subclass(Tensor)) * scale, self.size
             )
         return seen, zoom.show(target, part) if isinstance(target, tv_tensors.TVTensor) else target
+
+
+def check_varied(varied: Any, sample: Any) -> None:
+    """Refuse what an augmentation made of a sample, if it is none any more.
+
+    Raises:
+        UserError: says what was expected.
+    """
+    for what, own, before in zip(("an image", "a target"), varied, sample, strict=True):
+        if isinstance(before, Mapping):
+            boxes, labels = own["boxes"], own["labels"]
+            if boxes.shape != (len(labels), 4):
+                raise UserError(f"augment: {len(boxes)} boxes and {len(labels)} labels: an object has one of each")
+        elif isinstance(before, Tensor) and (own.dtype != before.dtype or own.shape != before.shape):
+            expected = f"{before.dtype} {tuple(before.shape)}"
+            raise UserError(f"augment: {what} of {own.dtype} {tuple(own.shape)} came back: expected {expected}")
 
 
 def join_four(samples: Sequence[Any]) -> Any:

@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader
 
 from engine.contract.data import Batch, ImageDataModule, part_of
 from engine.contract.errors import UserError
+from engine.contract.parts import parts
+from engine.contract.registry import look_up
 from engine.data.augment import Varied
 from engine.data.cache import Cache, CacheMode, cache_bytes, wants_cache
 from engine.data.sampler import EpochBatchSampler
@@ -62,6 +64,12 @@ class FolderDataModule(ImageDataModule):
         zoom: training images are seen nearer or farther by up to this share, at random.
         colour: training images change in brightness, contrast and saturation by up to this share, at random. By
             default 0.2; for translation 0, and otherwise that of the source alone.
+        augment: vary training samples by an augmentation as well, by its name in project/augmentations.py: auto, rand,
+            trivial, augmix, or one of your own.
+        erase: share of the training images of which a part is erased.
+        mixup: mix training images of two classes with soft targets: 0.2 is common, 0 for none. For classification only.
+        cutmix: put a part of one training image into another, with soft targets: 1 is common, 0 for none. For
+            classification only.
         mosaic: share of the training images that are joined from four, for detection only. By default 0.5 for that.
         mosaic_until: share of the epochs after which nothing is joined any more.
         cache: keep decoded images in memory: ram always, none never, auto where there is plenty.
@@ -95,6 +103,10 @@ class FolderDataModule(ImageDataModule):
         flip: bool = True,
         zoom: float = 0.25,
         colour: float | None = None,
+        augment: str | None = None,
+        erase: float = 0.0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
         mosaic: float | None = None,
         mosaic_until: float = 0.85,
         cache: CacheMode = "auto",
@@ -125,6 +137,15 @@ class FolderDataModule(ImageDataModule):
                 "zoom is from 0 to 3, and colour, mosaic and mosaic_until are from 0 to 1, "
                 f"got zoom {zoom}, colour {colour}, mosaic {mosaic}, mosaic_until {mosaic_until}"
             )
+        if not 0 <= erase <= 1 or not all(0 <= alpha < math.inf for alpha in (mixup, cutmix)):
+            raise UserError(
+                f"erase is from 0 to 1, and mixup and cutmix are 0 or more, got erase {erase}, mixup {mixup}, "
+                f"cutmix {cutmix}"
+            )
+        if (mixup or cutmix) and not targets.is_class:
+            raise UserError(f"mixup and cutmix are for images of one class each, and the task is {task}")
+        self.mixup, self.cutmix, self.erase = mixup, cutmix, erase
+        self.own = None if augment is None else look_up("augmentation", augment, parts().augmentations)
         if balance and not targets.is_class:
             raise UserError(f"balance is for images of one class each, and the task is {task}: leave it out")
         self.balance = balance
@@ -184,8 +205,9 @@ class FolderDataModule(ImageDataModule):
         for split, listing in self.listings.items():
             source = file_source(self.layout, listing, self.in_channels, self.target_channels)
             augment = None
-            if split == "train" and (self.flip or self.zoom or self.mosaic):
+            if split == "train" and (self.flip or self.zoom or self.mosaic or self.own or self.erase):
                 augment = Varied(self.image_size, self.zoom, self.flip, self.mosaic, num=len(listing))
+                augment.use(self.own, self.erase)
             self.stores[split] = SampleStore(source, self.image_size, augment=augment, seed=self.seed)
 
     def augment(self, images_u8: Tensor, generator: torch.Generator) -> Tensor:

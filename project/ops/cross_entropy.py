@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.contract.errors import UserError
+
 NOT_COUNTED = -100  # no class; PyTorch's number for it
 
 
@@ -22,13 +24,17 @@ def cross_entropy(
 
     Args:
         logits: (N, K) or (N, K, ...).
-        targets: (N,) or (N, ...) int64 in 0 .. K - 1, or `ignore`.
+        targets: (N,) or (N, ...) int64 in 0 .. K - 1, or `ignore`; or probabilities (N, K), without gamma.
         weights: (K,) how much each class counts, 0 or more; None for all alike.
         gamma: 0 or more.
         label_smoothing: share of the target that is spread over all classes, in [0, 1).
         ignore: the target of what does not count.
     """
     weights = None if weights is None else weights.to(logits.dtype)
+    if targets.is_floating_point():
+        if gamma:
+            raise UserError("focal is for images of one class each: leave it out, or --data.mixup and --data.cutmix")
+        targets = targets.to(logits.dtype)
     if not gamma and ignore == NOT_COUNTED:
         return F.cross_entropy(logits, targets, weight=weights, label_smoothing=label_smoothing)
     options = {"weight": weights, "ignore_index": ignore, "label_smoothing": label_smoothing}

@@ -92,14 +92,15 @@ class LitClassifier(Task):
         return self.head.decode(self(images))
 
     def criterion(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss of a batch, a scalar, for logits (N, K) and labels (N,)."""
+        """Return the loss of a batch, a scalar, for logits (N, K) and labels (N,), or soft targets (N, K)."""
         return cross_entropy(logits, labels, self.class_weights, self.focal, self.label_smoothing)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
         logits = self(images)
         loss = self.criterion(logits, labels)
-        acc = (logits.detach().argmax(dim=1) == labels).float().mean()
+        likeliest = labels.argmax(dim=1) if labels.ndim == 2 else labels  # soft targets of mixed images
+        acc = (logits.detach().argmax(dim=1) == likeliest).float().mean()
         self.log_dict({"train/loss": loss, "train/acc": acc}, on_step=False, on_epoch=True)
         return loss
 

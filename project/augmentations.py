@@ -1,0 +1,43 @@
+"""Augmentations by name: `--data.augment NAME` varies each training sample of a folder with one of these.
+
+One of your own is a function of an image and its target, in the types of torchvision's tv_tensors, and an entry below.
+The image is uint8 (C, H, W), already zoomed and mirrored. The target is a class number, a `Mask`, an `Image`, or a
+mapping of `boxes` and `labels`; transforms of `torchvision.transforms.v2` change all of them together. Draw from
+torch's global random numbers alone: they are seeded for each sample and epoch, so that a resumed run draws the same.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from engine.contract.errors import UserError
+
+
+class OfImages:
+    """Changes an image alone, and so is for classes: masks and boxes would stay where they are."""
+
+    def __init__(self, transform: Callable[[Any], Any]) -> None:
+        self.transform = transform
+
+    def __call__(self, image: Any, target: Any) -> Any:
+        if isinstance(target, (dict, tv_tensors.TVTensor)):
+            raise UserError(
+                f"augment: {type(self.transform).__name__} changes images alone, for images of one class each"
+            )
+        return self.transform(image), target
+
+
+def turn(image: Any, target: Any) -> Any:
+    """Turn an image by up to 15 degrees either way, with its mask or boxes."""
+    return v2.RandomRotation(15)(image, target)
+
+
+AUGMENTATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "auto": OfImages(v2.AutoAugment()),  # Cubuk et al. 2019, arXiv:1805.09501
+    "rand": OfImages(v2.RandAugment()),  # Cubuk et al. 2020, arXiv:1909.13719
+    "trivial": OfImages(v2.TrivialAugmentWide()),  # Müller and Hutter 2021, arXiv:2103.10158
+    "augmix": OfImages(v2.AugMix()),  # Hendrycks et al. 2020, arXiv:1912.02781
+    "turn": turn,
+}

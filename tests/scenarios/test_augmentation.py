@@ -1,0 +1,159 @@
+"""Augmentations by name, erasing, MixUp and CutMix: what they do, that they resume, and what they look like."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from engine.data.augment import Varied, objects
+from engine.data.mixing import mixed
+from engine.errors import RunError, UsageError
+from engine.report import show_data
+from engine.resume.checkpoint_file import read_checkpoint
+from project.augmentations import AUGMENTATIONS
+from scripts import train
+from tests.own_data import write_class_folders, write_masks, write_pairs, write_voc
+from tests.runs import same
+
+QUICK = ["--data.image_size", "48", "--data.batch_size", "4", "--data.num_workers", "0", "--wandb", "disabled"]
+FOLDERS = {"classify": write_class_folders, "segment": write_masks, "detect": write_voc, "translate": write_pairs}
+
+
+@pytest.fixture(autouse=True)
+def _(workplace):
+    pass
+
+
+def own_run(folder, *flags):
+    train.main(["--data", str(folder), *QUICK, *map(str, flags)])
+
+
+IMAGES = torch.arange(4 * 3 * 6 * 8).float().view(4, 3, 6, 8)
+LABELS = torch.tensor([0, 2, 1, 1])
+
+
+def test_mixup_is_a_sum_with_the_batch_turned_round():
+    images, targets = mixed(IMAGES, LABELS, 3, 0.5, 0.0, torch.Generator().manual_seed(1))
+    share = float(targets[0, 0])
+    assert 0 < share < 1 and targets[0].tolist() == pytest.approx([share, 1 - share, 0])
+    torch.testing.assert_close(images, share * IMAGES + (1 - share) * IMAGES.flip(0))
+    assert targets.sum(dim=1).tolist() == pytest.approx([1] * 4)
+
+
+def test_cutmix_puts_a_part_in_and_its_share_is_that_of_the_pixels():
+    for seed in range(20):
+        images, targets = mixed(IMAGES, LABELS, 3, 0.0, 1.0, torch.Generator().manual_seed(seed))
+        other = (images[0, 0] == IMAGES[3, 0]).float().mean()
+        assert ((images == IMAGES) | (images == IMAGES.flip(0))).all()
+        assert float(targets[0, 1]) == pytest.approx(float(other)) and targets[0].sum() == pytest.approx(1)
+
+
+def test_with_both_a_batch_has_one_of_them():
+    kinds = set()
+    for seed in range(20):
+        images, _ = mixed(IMAGES, LABELS, 3, 1.0, 1.0, torch.Generator().manual_seed(seed))
+        kinds.add(bool(((images == IMAGES) | (images == IMAGES.flip(0))).all()))
+    assert kinds == {True, False}
+
+
+@pytest.mark.parametrize("name", ["auto", "rand", "trivial", "augmix"])
+def test_families_change_images_and_are_for_classes(name):
+    image = tv_tensors.Image(torch.randint(0, 255, (3, 32, 32), dtype=torch.uint8))
+    torch.manual_seed(3)
+    changed = [AUGMENTATIONS[name](image, 5) for _ in range(5)]
+    assert all(target == 5 and varied.shape == image.shape for varied, target in changed)
+    assert any(not torch.equal(varied, image) for varied, _ in changed)
+    with pytest.raises(ValueError, match="changes images alone, for images of one class each"):
+        AUGMENTATIONS[name](image, tv_tensors.Mask(torch.zeros(32, 32, dtype=torch.uint8)))
+
+
+def test_turning_turns_masks_and_boxes_as_well():
+    image = tv_tensors.Image(torch.full((3, 64, 64), 9, dtype=torch.uint8))
+    torch.manual_seed(1)
+    _, mask = AUGMENTATIONS["turn"](image, tv_tensors.Mask(torch.eye(64, dtype=torch.uint8)))
+    assert not torch.equal(mask, torch.eye(64, dtype=torch.uint8))
+    _, target = AUGMENTATIONS["turn"](image, objects(torch.tensor([[10.0, 20, 30, 24]]), torch.tensor([0]), (64, 64)))
+    assert target["boxes"].shape == (1, 4) and target["boxes"].tolist() != [[10, 20, 30, 24]]
+
+
+@pytest.mark.parametrize(
+    ("own", "target", "message"),
+    [
+        (lambda i, t: (i.float(), t), 0, r"an image of torch.float32 \(3, 8, 8\) came back: expected torch.uint8"),
+        (lambda i, t: (v2.functional.resize(i, [4, 4]), t), 0, r"an image of torch.uint8 \(3, 4, 4\) came back"),
+        (lambda i, t: (i, {**t, "labels": t["labels"][:0]}), None, "1 boxes and 0 labels: an object has one of each"),
+    ],
+)
+def test_what_is_no_sample_any_more_is_refused(own, target, message):
+    image = tv_tensors.Image(torch.zeros(3, 8, 8, dtype=torch.uint8))
+    boxes = objects(torch.tensor([[1.0, 1, 5, 5]]), torch.tensor([0]), (8, 8))
+    varied = Varied((8, 8))
+    varied.use(own, 0.0)
+    with pytest.raises(ValueError, match=message):
+        varied(lambda index: (image, boxes if target is None else target), 0, 0)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("--data.augment", "trivial", "--data.erase", 0.5), ("--data.mixup", 0.4, "--data.cutmix", 1.0)],
+    ids=["by sample", "by batch"],
+)
+def test_a_run_that_was_cut_goes_on_bit_for_bit(workplace, flags):
+    folder = write_class_folders(workplace / "own")
+    options = (*flags, "--max_epochs", 2, "--optim.schedule", "constant")
+    own_run(folder, "--name", "whole", *options)
+    own_run(folder, "--name", "plain", *options[len(flags) :])
+    own_run(folder, "--name", "cut", *options, "--max_steps", 3)
+    train.main(["--ckpt_path", "checkpoints/cut/last.ckpt", "--max_steps", "-1"])
+    whole, cut, plain = (read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "cut", "plain"))
+    assert same(whole, cut) and not same(whole["state_dict"], plain["state_dict"])
+
+
+@pytest.mark.parametrize("task", FOLDERS)
+def test_training_samples_are_shown_with_their_targets(workplace, task):
+    folder = FOLDERS[task](workplace / "own")
+    flags = ["--task", task, "--data", str(folder), *QUICK]
+    show_data.main([*flags, "--output", "a.png"])
+    show_data.main([*flags, "--output=b.png"])
+    show_data.main([*flags, "--output=c.png", "--seed", "4"])
+    a, b, c = (np.asarray(Image.open(f"{name}.png")) for name in "abc")
+    assert a.shape[2] == 3 and min(a.shape[:2]) > 90 and np.array_equal(a, b) and not np.array_equal(a, c)
+    assert sorted(path.name for path in workplace.iterdir()) == ["a.png", "b.png", "c.png", "data", "own"]
+
+
+@pytest.mark.parametrize(
+    ("task", "flags", "message"),
+    [
+        (
+            "classify",
+            ["--data.augment", "trivail"],
+            "unknown augmentation 'trivail'; did you mean trivial",
+        ),
+        ("classify", ["--data.erase", 2], "erase is from 0 to 1, and mixup and cutmix are 0 or more, got erase 2.0"),
+        ("classify", ["--data.mixup", -1], "got erase 0.0, mixup -1.0"),
+        (
+            "segment",
+            ["--data.mixup", 0.2],
+            "mixup and cutmix are for images of one class each, and the",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(workplace, task, flags, message):
+    folder = FOLDERS[task](workplace / "own")
+    with pytest.raises(UsageError, match=message):
+        own_run(folder, "--task", task, "--name", "a", *flags)
+
+
+@pytest.mark.parametrize(
+    ("task", "flags", "message"),
+    [
+        ("segment", ["--data.augment", "auto"], "AutoAugment changes images alone, for images of one class each"),
+        ("classify", ["--data.mixup", 0.2, "--task.focal", 2], "focal is for images of one class each: leave it out"),
+    ],
+)
+def test_what_does_not_fit_together_ends_in_a_line(workplace, task, flags, message):
+    folder = FOLDERS[task](workplace / "own")
+    with pytest.raises(RunError, match=message):
+        own_run(folder, "--task", task, "--name", "a", *flags)
