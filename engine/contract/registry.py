@@ -81,7 +81,10 @@ def check_options(
         try:
             as_type(value, valid[option].annotation, limit=2**31)
         except ValueError as error:
-            kind = inspect.formatannotation(valid[option].annotation).replace("collections.abc.", "")
+            annotation = valid[option].annotation
+            choices = get_args(annotation) if get_origin(annotation) is Literal else ()
+            kind = f"one of {', '.join(map(str, choices))}" if choices else inspect.formatannotation(annotation)
+            kind = kind.replace("collections.abc.", "")
             raise UserError(f"{what}: {option} is {kind}, got {brief(value)}") from error
 
 

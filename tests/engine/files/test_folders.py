@@ -270,7 +270,7 @@ def test_classes_that_mirroring_makes_one_are_remarked(tmp_path, names, said):
         ({"zoom": -0.5}, "zoom is from 0 to 3"),
         ({"colour": 1.5}, "colour, mosaic and mosaic_until are from 0 to 1"),
         ({"mosaic_until": float("nan")}, "mosaic_until nan"),
-        ({"cache": "disk"}, "cache is auto, ram or none, got 'disk'"),
+        ({"cache": "disk"}, "cache is one of auto, ram, none, got 'disk'"),
         ({"classes": ["blue", "red"]}, "has the class green, which --data.classes lacks"),
         ({"batchsize": 3}, "has no option 'batchsize'; did you mean batch_size"),
     ],

@@ -107,7 +107,7 @@ def test_ground_and_digits_by_hand():
         ({"min_size": 50}, "a digit is at least 4 pixels high"),
         ({"zoom": 1.0}, r"zoom is a share in \[0, 1\)"),
         ({"scene_seed": -1}, "scene_seed is 0 or more"),
-        ({"cache": "disk"}, "cache is auto, ram or none, got 'disk'"),
+        ({"cache": "disk"}, "cache is one of auto, ram, none, got 'disk'"),
     ],
 )
 def test_wrong_options_are_refused(options, message):
