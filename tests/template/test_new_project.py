@@ -139,6 +139,7 @@ def test_a_dry_run_names_what_goes_and_writes_nothing(template, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_on_a_terminal_it_asks_for_what_no_flag_says(template, tmp_path, monkeypatch, capsys):
     answers = iter([str(tmp_path / "my-cells"), "", "classify", "cnn", "demo"])
     asked = []

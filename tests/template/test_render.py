@@ -143,10 +143,8 @@ def test_a_long_name_breaks_no_line(tree, tmp_path):
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize(
-    "feature",
-    ["demo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("benchmark", "check_data", "ci", "faults"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("feature", ["demo", "benchmark", "check_data", "ci", "faults"])
 def test_a_feature_can_be_left_out(tree, tmp_path, feature):
     files = render(tree, Answers(NAME, without=feature))
     write(files, tmp_path)
