@@ -154,8 +154,11 @@ def _class(node: ast.ClassDef, module: str) -> type:
         if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
             inner["__init__"] = _function(statement, module)
             inner["passes_on"] = statement.args.vararg is not None or statement.args.kwarg is not None
-        if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value and "asked" in _assigned(statement):
-            inner["asked"] = _value(statement.value, module)
+        if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value:
+            if "asked" in _assigned(statement):
+                inner["asked"] = _value(statement.value, module)
+            if "input_type" in _assigned(statement) and ast.unparse(statement.value) != "ImageInput":
+                raise Unclear(f"{node.name} in {module} has an input whose options follow from the data")
     if inner["passes_on"] and ours and len(ours) < len(parents):
         raise Unclear(f"{node.name} in {module} may pass options on to a class that is not seen")
     return type(node.name, ours, inner)

@@ -64,6 +64,9 @@ class Both(Small, other.Mixin):
 class Mixed(Small, other.Mixin):
     def __init__(self, in_channels: int) -> None: ...
 
+class Heard(Small):
+    input_type = other.SoundInput
+
 def make(in_channels: int, width: int = 3) -> nn.Module: ...
 
 hand_over(Parts({"small": Small, "half": functools.partial(make, width=4)}, None, {}, {}, {}, (), Path(__file__)))
@@ -125,6 +128,7 @@ def test_a_project_is_read_without_running_it(write):
         ('"small": Small', '"small": Net'),  # it hands options on to a class that is not seen
         ('"small": Small', '"small": Both'),  # one of its parents is not seen
         ("class Small(Net):", "@wrap\nclass Small(Net):"),
+        ('"small": Small', '"small": Heard'),  # what its input asks for is not seen
         ("def make", "@wrap\ndef make"),
         ('{"small": Small,', '{name: Small for name in "ab"} | {'),
         ("hand_over(Parts(", "hand_over(other.parts("),
