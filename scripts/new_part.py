@@ -110,7 +110,7 @@ def read_guide(kind: str) -> list[tuple[str, str]]:
     """
     page = ROOT / "docs" / GUIDES[kind]
     if not page.exists():
-        raise UsageError(f"docs/{GUIDES[kind]} is gone, and parts are made from it: restore it with git")
+        raise UsageError(f"docs/{GUIDES[kind]} is not here, from which a {kind} would be made: write it by hand")
     blocks: list[tuple[str, str]] = []
     path = ""
     lines: list[str] | None = None
@@ -131,7 +131,7 @@ def read_guide(kind: str) -> list[tuple[str, str]]:
 def with_import(table: str, line: str) -> str:
     """Return a registry's source with an import among those of its package, in their order."""
     lines = table.splitlines(keepends=True)
-    own = [i for i, one in enumerate(lines) if re.match(r"from \w+[.\w]* import ", one)]
+    own = [i for i, one in enumerate(lines) if re.match(rf"from (?:{PACKAGE}|engine)\b[.\w]* import ", one)]
     after = [i for i in own if lines[i].split()[1] < line.split()[1]]
     lines.insert((after[-1] if after else own[0] - 1) + 1, line)
     return "".join(lines)

@@ -19,7 +19,7 @@ def prune(tree: Tree, tasks: list[str], backbones: list[str], without: list[str]
     words, symbols = _dropped(catalogue, tasks, backbones)
     gone_paths = (*TEMPLATES_OWN, *(path for feature in without for path in FEATURES[feature]))
     kept = {path: data for path, data in tree.items() if not path.startswith(gone_paths) and not _is_of(path, words)}
-    lost = _prune_houses(tree, kept, words, symbols, set(tasks) ^ set(catalogue.tasks))
+    lost = _prune_houses(tree, kept, words, symbols)
     _prune_configs(kept, words)
     names = {*tasks, *catalogue.heads_for(tasks), *catalogue.data_for(tasks), *backbones, *set(FEATURES) - set(without)}
     names |= {_stem(path) for path in kept if path.startswith("scripts/")}
@@ -55,9 +55,7 @@ def _is_of(path: str, words: set[str]) -> bool:
 # ---- modules ----
 
 
-def _prune_houses(
-    tree: Tree, kept: Tree, words: set[str], symbols: set[tuple[str, str]], tasks: set[str]
-) -> set[tuple[str, str]]:
+def _prune_houses(tree: Tree, kept: Tree, words: set[str], symbols: set[tuple[str, str]]) -> set[tuple[str, str]]:
     """Drop modules that nothing reaches any more, cut the rest; return the names that went, each with its module."""
     lost: set[tuple[str, str]] = set()
     all_modules = modules(tree)
@@ -71,7 +69,7 @@ def _prune_houses(
             gone = Gone(
                 missing,
                 frozenset(symbols) if is_table else frozenset(),
-                frozenset(words if is_table else tasks),
+                frozenset(words) if is_table else frozenset(),
             )
             text = kept[path].decode()
             result = cut(text, gone, where=path)
@@ -142,7 +140,7 @@ def _prune_tests(tree: Tree, kept: Tree, words: set[str], lost: set[tuple[str, s
 
 
 def _page_name(path: str) -> str:
-    return path.rpartition("/")[2] if re.fullmatch(r"docs/[^/]+", path) else ""
+    return path.rpartition("/")[2] if re.fullmatch(r"(?:docs|tests/fixtures)/[^/]+", path) else ""
 
 
 def _tests(tree: Tree) -> list[str]:

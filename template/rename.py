@@ -36,6 +36,8 @@ def renamed(path: str, text: str, package: str) -> str:
     if path == "pyproject.toml" and len(package) > len("project"):  # comments and docstrings grow with the name
         width = WIDTH + 3 * (len(package) - len("project"))
         text = text.replace("[tool.mypy]", f"[tool.ruff.lint.pycodestyle]\nmax-line-length = {width}\n\n[tool.mypy]")
+    if path.endswith(".md"):  # in its blocks of code
+        text = sorted_imports(text, package)
     if path.endswith(".py"):
         text = WITH_COMMENT.sub(_comment_above, sorted_imports(text, package))
     return text

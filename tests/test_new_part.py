@@ -41,6 +41,7 @@ def test_under_the_guides_own_name_a_part_is_the_guides_to_the_letter(kind, name
 
 
 def test_a_task_has_its_defaults_as_well():
+    assert (ROOT / "docs/add-a-task.md").exists()
     paths = [path for path, _ in new_part.named_blocks("task", "tally")]
     assert "configs/defaults/tally.yaml" in paths and "project/tasks/tally.py" in paths
 

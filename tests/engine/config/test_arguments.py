@@ -50,7 +50,7 @@ class LitWarm(LitClassifier):
 
 
 def test_options_that_a_task_is_asked_with_are_flags(capsys):
-    tasks = {**TASKS, "warm": LitWarm}
+    tasks = {"detect": TASKS["detect"], "warm": LitWarm}
     assert arguments.predict_arguments(["a", "b", "--warmth", "2"], tasks).asked == {"warmth": 2.0}
     assert arguments.predict_arguments(["a", "b", "--least_score=0.4"], tasks).asked == {"score_threshold": 0.4}
     assert arguments.demo_arguments(["a", "--warmth", "2"], tasks).asked == {"warmth": 2.0}

@@ -1,0 +1,54 @@
+"""A project made from the template lives: its own tests pass, it trains, and it takes the template's checkpoints."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from template.answers import Answers
+from template.checkout import git, start_history, write
+from template.render import render
+from tests.template.test_render import template_tree
+from tests.tiny import QUICK, run_script, write_tiny
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cellcount")
+    write(render(template_tree(), Answers("cellcount", tasks="classify")), folder)
+    start_history(folder, "all")
+    return folder
+
+
+def run(made: Path, *command: object, cwd: Path, **variables: str) -> str:
+    """Run Python with the made project's modules, and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::FutureWarning", *map(str, command)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(made), "OMP_NUM_THREADS": "1", **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    return done.stdout
+
+
+def test_it_trains_and_answers_and_takes_a_checkpoint_of_the_template(made, tmp_path):
+    write_tiny(tmp_path / "data")
+    trained = run_script("train", *QUICK, "--max_epochs", 1, "--name", "old", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    run(made, made / "tests/tiny.py", *QUICK, "--max_epochs", 1, "--name", "new", cwd=tmp_path, TINY_SCRIPT="train")
+    load = "from cellcount import LitClassifier as L; print(*map(L.load_from_checkpoint, {}))"
+    files = [f"checkpoints/{name}/best.ckpt" for name in ("old", "new")]
+    assert run(made, "-c", load.format(files), cwd=tmp_path).count("LitClassifier(") == 2
+    same = run(made, made / "scripts/compare.py", *(file.replace("best", "last") for file in files), cwd=tmp_path)
+    assert "identical" in same  # the template's run and the project's
+
+
+@pytest.mark.slow
+def test_its_own_tests_pass(made):
+    run(made, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "tests", cwd=made)
+    assert git(made, "status", "--porcelain") == ""
