@@ -1,6 +1,6 @@
-"""Command lines of the scripts besides train.py, which are read before torch is imported.
+"""Command lines of every script but train.py, parsed before torch is imported.
 
-SCRIPT_arguments takes a script's arguments apart. --help prints its page and exits; a wrong flag is a UsageError.
+SCRIPT_arguments parses one script's arguments. --help prints its page and exits; a wrong flag raises UsageError.
 """
 
 import argparse
@@ -19,17 +19,17 @@ from engine.inputs.reading import UnfitFile, regular
 from engine.terminal import script_command
 
 EXPORT_FORMATS = ("onnx", "torch", "safetensors")
-IMAGES = 1000  # that an exported file is compared with its checkpoint on
-TOLERANCE = 1e-4  # of that comparison
+IMAGES = 1000  # on which export.py compares the file with its checkpoint
+TOLERANCE = 1e-4  # largest difference allowed in that comparison
 EVALUATE_HELP = """usage: {command} CKPT [--split test|val] [--data PATH] [--data.OPTION VALUE ...]
                    [--accelerator TEXT] [--precision TEXT]
 
-Measure a checkpoint again on the test images of the data it was trained on, which
-the file itself names; where that has none, on the validation images. --data.root
-says where they are, if not where they were then; only with --data.download true is
-anything fetched. --data names other data of the same classes: of a folder, its test
-images, or else those for validation; one without splits is measured whole, or with
---split val what training would have held out."""
+Evaluate a checkpoint on the test images of its own training data, or on the
+validation images if there is no test split. --data.root names the folder if the
+data has moved; nothing is downloaded without --data.download true. --data names
+other data with the same classes: a folder's test images, else its validation images.
+A folder without splits is evaluated whole, or with --split val on the images that
+training would hold out."""
 EVALUATE_TRAINER = ("accelerator", "devices", "precision", "limit_test_batches")
 
 
@@ -41,10 +41,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def check_output(output: str, suffixes: Sequence[str]) -> Path:
-    """Return the path of a file to be written, which is checked before any work is done for it.
+    """Return an output file's path, checked before any work is done.
 
     Raises:
-        UsageError: it has another ending, or no file can be there.
+        UsageError: its suffix is not in `suffixes`, or no file can be written there.
     """
     path = Path(output)
     if path.suffix.lower() not in suffixes:
@@ -64,7 +64,7 @@ def check_output(output: str, suffixes: Sequence[str]) -> Path:
 
 
 def asked_options(tasks: Mapping[str, Any]) -> dict[str, str]:
-    """Return what the docstrings of tasks say of the options that may be set when one is asked, by name."""
+    """Return the help text of every option in `Task.asked`, which may be set when predicting, by name."""
     return {
         option.key: f"{option.help} ({name})"
         for name, task in tasks.items()
@@ -79,14 +79,14 @@ def _add_asked(parser: argparse.ArgumentParser, tasks: Mapping[str, Any]) -> Non
 
 
 def _take_asked(given: argparse.Namespace, tasks: Mapping[str, Any]) -> argparse.Namespace:
-    """Move the options that tasks are asked with, as far as they were given, to `given.asked`."""
+    """Move the given options of `Task.asked` to `given.asked`."""
     options = {name: vars(given).pop(name) for name in asked_options(tasks)}
     given.asked = {name: value for name, value in options.items() if value is not None}
     return given
 
 
 def evaluate_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> tuple[CommandLine, dict[str, float]]:
-    """Return the command line, and the options that the task is asked with."""
+    """Return the command line, and the values given for options of `Task.asked`."""
     line = read_command_line(arguments, positional=True)
     options = asked_options(tasks)
     if line.wants_help is not None:
@@ -96,7 +96,7 @@ def evaluate_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> tuple[
     if len(line.positional) != 1:
         raise UsageError(f"expected one checkpoint, got {len(line.positional)}: evaluate.py CKPT")
     if line.config_files or line.print_config:
-        raise UsageError("evaluate.py takes no --config and no --print_config: the checkpoint says what it is")
+        raise UsageError("evaluate.py takes no --config and no --print_config: the checkpoint holds its configuration")
     split = line.flags.get("split")
     if split not in (None, "test", "val"):
         raise UsageError(f"--split is test or val, got {split!r}")
@@ -108,33 +108,33 @@ def evaluate_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> tuple[
             raise UsageError(f"--{flag} is a number, got {text!r}") from error
     for flag in line.flags:
         if not flag.startswith("data.") and flag not in (*EVALUATE_TRAINER, "split"):
-            raise UsageError(f"--{flag} cannot be changed by evaluating: what the checkpoint was trained with holds")
+            raise UsageError(f"evaluate.py takes no --{flag}: the checkpoint holds its own training options")
     return line, asked
 
 
 def predict_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> argparse.Namespace:
-    parser = Parser(prog="predict.py", description="Print what a checkpoint says of images.")
-    parser.add_argument("checkpoint", help="a best.ckpt, or what export.py made of it")
+    parser = Parser(prog="predict.py", description="Print a checkpoint's predictions for images.")
+    parser.add_argument("checkpoint", help="a best.ckpt, or a file exported from it")
     parser.add_argument("images", nargs="+", help="image files, or folders of them")
     parser.add_argument(
         "--output",
         metavar="FILE|FOLDER",
-        help="write the table to a .csv or .json file; or to a folder, with a picture of each answer, where it "
-        "replaces pictures of its own only",
+        help="write the table to a .csv or .json file, or to a folder, together with a picture of each answer; only "
+        "pictures written by predict.py are overwritten",
     )
-    parser.add_argument("--invert", action="store_true", help="swap light and dark before looking")
+    parser.add_argument("--invert", action="store_true", help="swap light and dark before predicting")
     parser.add_argument(
         "--letterbox",
         action="store_true",
-        help="for a task that takes whole images: scale them to the size trained on, and what is made of them back",
+        help="letterbox to the training size and scale the answers back, for tasks that predict at native size",
     )
     _add_asked(parser, tasks)
-    parser.add_argument("--batch_size", type=int, default=32, metavar="INT", help="images looked at at once [32]")
-    parser.add_argument("--device", default=None, help="cpu, cuda or mps; by default the best there is")
+    parser.add_argument("--batch_size", type=int, default=32, metavar="INT", help="images per batch [32]")
+    parser.add_argument("--device", default=None, help="cpu, cuda or mps; by default the best available")
     former = {f"--{name}": f"--{present}" for name, present in RENAMED.items()}
     pairs = [argument.partition("=") for argument in arguments]
     renamed = {flag: former[flag] for flag, _, _ in pairs if flag in former}
-    parser.set_defaults(renamed=renamed)  # the former and the present name of flags given
+    parser.set_defaults(renamed=renamed)  # from the former name of each flag given to its present one
     given = parser.parse_args([f"{renamed.get(flag, flag)}{equals}{value}" for flag, equals, value in pairs])
     return _take_asked(given, tasks)
 
@@ -143,29 +143,28 @@ def export_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(prog="export.py", description="Write a checkpoint as a file that other programs can run.")
     parser.add_argument("checkpoint", help="a best.ckpt")
     parser.add_argument("--format", required=True, help=f"one of {', '.join(EXPORT_FORMATS)}")
-    parser.add_argument("--output", metavar="FILE", help="where to; by default beside the checkpoint")
+    parser.add_argument("--output", metavar="FILE", help="file to write; by default beside the checkpoint")
     parser.add_argument(
         "--images",
         type=int,
         default=IMAGES,
         metavar="INT",
-        help=f"test images that the file is compared with the checkpoint on, at most [{IMAGES}]",
+        help=f"most test images on which to compare the file with the checkpoint [{IMAGES}]",
     )
     parser.add_argument(
         "--tolerance",
         type=float,
         default=TOLERANCE,
         metavar="NUMBER",
-        help="largest difference allowed, as a share of an output's largest value where that is above 1 "
-        f"[{TOLERANCE:g}]",
+        help=f"largest difference allowed, relative to an output's largest value if that exceeds 1 [{TOLERANCE:g}]",
     )
-    parser.add_argument("--data", metavar="PATH", help="a folder of images to compare on, of the classes trained on")
-    parser.add_argument("--data.root", dest="root", metavar="DIR", help="where MNIST is, if not where it was")
+    parser.add_argument("--data", metavar="PATH", help="folder of images to compare on, with the same classes")
+    parser.add_argument("--data.root", dest="root", metavar="DIR", help="folder of MNIST, if it has moved")
     return parser.parse_args(arguments)
 
 
 def report_arguments(arguments: list[str]) -> argparse.Namespace:
-    parser = Parser(prog="report.py", description="Make a run's report again, or compare runs on one page.")
+    parser = Parser(prog="report.py", description="Write a run's report again, or compare runs on one page.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, such as checkpoints/NAME")
     parser.add_argument(
         "--output",
@@ -176,11 +175,11 @@ def report_arguments(arguments: list[str]) -> argparse.Namespace:
 
 
 def demo_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> argparse.Namespace:
-    parser = Parser(prog="demo.py", description="A page in the browser to try a checkpoint on.")
+    parser = Parser(prog="demo.py", description="Try a checkpoint in the browser.")
     parser.add_argument("checkpoint", help="a best.ckpt")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 lets others in [127.0.0.1]")
-    parser.add_argument("--port", type=int, default=7860, metavar="INT", help="the first free one from there on [7860]")
-    parser.add_argument("--device", default=None, help="cpu, cuda or mps; by default the best there is")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 admits others [127.0.0.1]")
+    parser.add_argument("--port", type=int, default=7860, metavar="INT", help="port, or else the next free one [7860]")
+    parser.add_argument("--device", default=None, help="cpu, cuda or mps; by default the best available")
     _add_asked(parser, tasks)
     return _take_asked(parser.parse_args(arguments), tasks)
 
@@ -188,20 +187,19 @@ def demo_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> argparse.N
 def check_data_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(
         prog="check_data.py",
-        description="Look through a folder of images to train on.",
-        epilog="What it knows: CLASS/*.jpg; images/ and masks/; Pascal VOC; COCO; YOLO; pairs in A/ and B/, or side by "
-        "side in one file; each with train/, val/ and test/ or without. Exit status 1 if training would fail on "
-        "something.",
+        description="Check a folder of images before training on it.",
+        epilog="Known layouts: CLASS/*.jpg; images/ and masks/; Pascal VOC; COCO; YOLO; pairs in A/ and B/, or side by "
+        "side in one file; each with train/, val/ and test/ or without. Exit status 1 if training would fail.",
     )
     parser.add_argument("path", help="the folder, as in --data PATH")
-    parser.add_argument("--ignore", metavar="CLASS", help="a class of masks that does not count, as in --data.ignore")
+    parser.add_argument("--ignore", metavar="CLASS", help="mask class to ignore, as in --data.ignore")
     return parser.parse_args(arguments)
 
 
 SHOW_DATA_HELP = """usage: {command} [--output FILE.png] [--FLAG VALUE ...]
 
-Write a picture of eight training samples as a network sees them in the first epoch,
-varied, with their targets. Flags are those of train.py: --data, --task, --data.OPTION,
+Write a picture of eight augmented training samples with their targets, as a network
+sees them in the first epoch. The flags are those of train.py: --data, --task, --data.OPTION,
 --seed, --config and so on."""
 
 
@@ -222,7 +220,7 @@ def show_data_arguments(arguments: list[str]) -> tuple[str, list[str]]:
 
 
 def compare_arguments(arguments: list[str]) -> argparse.Namespace:
-    parser = Parser(prog="compare.py", description="Say whether two checkpoints are equal to the last bit.")
+    parser = Parser(prog="compare.py", description="Tell whether two checkpoints are equal bit for bit.")
     parser.add_argument("first", metavar="CKPT", help="a checkpoint, such as checkpoints/NAME/last.ckpt")
     parser.add_argument("second", metavar="CKPT", help="the checkpoint to compare it with")
     return parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""What a command line asks for: one configuration, checked, and the run that it goes on with."""
+"""From the command line of train.py to one checked configuration, and the run it resumes, if any."""
 
 import math
 import time
@@ -21,21 +21,22 @@ from engine.training.run_folder import Resumed
 
 @dataclass
 class Asked:
-    """What a command line asks for.
+    """A parsed command line of train.py.
 
     Args:
         config: the resolved configuration; see `engine.config.config`.
-        resumed: the checkpoint that the run goes on from, if any.
-        sources: where the configuration comes from, the strongest last.
+        resumed: the checkpoint to resume from, if any.
+        sources: the options as given, by place; later ones override earlier ones.
+        began: start of the command, in seconds of time.perf_counter.
     """
 
     config: dict[str, Any]
     resumed: Resumed | None
     sources: list[Source]
-    began: float = field(default_factory=time.perf_counter)  # seconds, of time.perf_counter
+    began: float = field(default_factory=time.perf_counter)
 
     def change_task(self, name: str) -> bool:
-        """Resolve the configuration for the task that a folder is for; return whether nobody named another."""
+        """Resolve again for the task that fits the data folder; return False if a task was named, or a run resumed."""
         if self.resumed is not None or any("task.name" in source.values for source in self.sources):
             return False
         self.config, _ = resolve([*self.sources, Source("the folder", {"task.name": name})])
@@ -43,12 +44,12 @@ class Asked:
 
 
 def parse(arguments: list[str]) -> Asked | None:
-    """Return what a command line asks for: a flag wins over a --config file, and that over the run being resumed.
+    """Parse a command line: flags override --config files, and these override the resumed run.
 
     Return None if nothing is left to do: help or the configuration was printed, or the run is finished.
 
     Raises:
-        UsageError: the command line makes no sense; nothing was started.
+        UsageError: the command line is invalid; nothing was started.
     """
     line = read_command_line(arguments)
     if line.wants_help is not None:
@@ -71,7 +72,7 @@ def parse(arguments: list[str]) -> Asked | None:
         print(dump(config), end="")
         return None
     if config["resume"] == "auto" and config["name"] is None:
-        raise UsageError("--resume auto goes on with the run of a name: give --name")
+        raise UsageError("--resume auto finds a run by its name: give --name")
     again = is_restart() or config["resume"] == "auto"
     if again and (own := folders.find_restarted(config)) is not None:
         if resumed is not None:
@@ -85,7 +86,7 @@ def parse(arguments: list[str]) -> Asked | None:
         stopped_early = resumed.not_better >= (config["early_stop"] or math.inf)
         if folder is not None and _is_finished(folder, config, resumed, stopped_early):
             say(f"run {folder.name} is finished after {resumed.epochs_done} epochs: see {folder}/summary.json")
-            say(f"give a larger --{'early_stop' if stopped_early else 'max_epochs'} to train on")
+            say(f"give a larger --{'early_stop' if stopped_early else 'max_epochs'} to train longer")
             return None
     for remark in remarks:
         say(f"note: {remark}")
@@ -93,20 +94,20 @@ def parse(arguments: list[str]) -> Asked | None:
 
 
 def _is_finished(folder: Path, config: Mapping[str, Any], resumed: Resumed, stopped_early: bool) -> bool:
-    """Whether there is nothing left of the run that is to be continued, its test included."""
+    """Whether the resumed run is complete, its test included."""
     try:
         finished = read_summary(folder).get("status") == "finished"
-    except RunError:  # a damaged one, which is written anew
+    except RunError:  # damaged: it will be rewritten
         finished = False
     epochs, steps = config["max_epochs"], config["max_steps"]
     return finished and (stopped_early or resumed.epochs_done >= (epochs or 0) > 0 or resumed.steps_done >= steps > 0)
 
 
 def _own(resumed: Resumed, given: Mapping[str, Any]) -> Source:
-    """Return the run's own configuration. Its folder of images may have been moved: the place given is then the run's.
+    """Return the run's own configuration, with the data folder that --data gives in case it has moved.
 
     Raises:
-        UsageError: the folder is not where it was, and no other place is given.
+        UsageError: the run's folder does not exist any more, and --data gives no other.
     """
     own = Source(f"run {resumed.name}", recorded(resumed.record["config"], resumed.path), is_quiet=True)
     before, now = str(own.values["data.name"]), given.get("data.name")
@@ -115,6 +116,6 @@ def _own(resumed: Resumed, given: Mapping[str, Any]) -> Source:
     if now is not None:
         own.values["data.name"] = now
     elif not Path(before).expanduser().is_dir():
-        where = f"the folder {before}, which is not there"
-        raise UsageError(f"run {resumed.name} was trained on {where}: give --data PATH if it was moved")
+        where = f"the folder {before}, which does not exist"
+        raise UsageError(f"run {resumed.name} was trained on {where}: give --data PATH if it has moved")
     return own

@@ -1,7 +1,7 @@
 """From a command line to one resolved configuration: flags over files over the resumed run over defaults.
 
-The configuration is a plain nested mapping, as YAML writes it: run and Trainer options at the top, and one section
-each for task, data, backbone, head and optim, whose `name` says which one.
+The configuration is a plain nested mapping, as in YAML: run and Trainer options at the top, and one section each for
+task, data, backbone, head and optim, whose `name` chooses the part.
 """
 
 import math
@@ -30,8 +30,8 @@ from engine.contract.registry import as_type, brief, closest, look_up
 from engine.contract.renamed import RENAMED, present_names
 from engine.errors import UsageError
 
-# Flags of other programs, and what they are here.
-ELSEWHERE = {
+# Flags of other programs, and their names here.
+FOREIGN_FLAGS = {
     **dict.fromkeys(("model", "arch", "net", "network"), "--backbone"),
     **dict.fromkeys(("epochs", "num_epochs", "n_epochs"), "--max_epochs"),
     **dict.fromkeys(("gpu", "gpus", "device", "n_gpu", "num_gpus"), "--accelerator gpu, and --devices for how many"),
@@ -50,12 +50,12 @@ ELSEWHERE = {
     **dict.fromkeys(("nodes", "nnodes"), "--num_nodes"),
     "ema": "--optim.ema",
 }
-NOT_SAVED = ("name", "ckpt_path", "resume", "init_from")  # about one run and how it starts, not about how to train
+NOT_SAVED = ("name", "ckpt_path", "resume", "init_from")  # they concern one run and its start, not the training
 
 
 @dataclass
 class CommandLine:
-    """A command line taken apart, before anything is known of the options' types."""
+    """A command line split into flags and arguments; values are still text, because option types are unknown here."""
 
     flags: dict[str, Any] = field(default_factory=dict)
     config_files: list[str] = field(default_factory=list)
@@ -65,13 +65,13 @@ class CommandLine:
 
 
 def read_command_line(argv: Sequence[str], positional: bool = False) -> CommandLine:
-    """Take a command line apart. `--max-epochs 3`, `--max_epochs 3` and `--max_epochs=3` are the same.
+    """Split a command line. `--max-epochs 3`, `--max_epochs 3` and `--max_epochs=3` are the same.
 
-    A flag without a value means true. `--backbone cnn` is short for `--backbone.name cnn`. Arguments that belong to no
-    flag are collected if `positional`, else an error.
+    A flag without a value means true. `--backbone cnn` is short for `--backbone.name cnn`. Positional arguments are
+    collected if `positional`, else an error.
 
     Raises:
-        UsageError: an argument that belongs to no flag, or a flag that needs a value and has none.
+        UsageError: a positional argument where none is allowed, or a flag without the value it needs.
     """
     line = CommandLine()
     tokens = list(argv)
@@ -107,20 +107,20 @@ def read_command_line(argv: Sequence[str], positional: bool = False) -> CommandL
 def recorded(config: Mapping[str, Any], path: Any) -> dict[str, Any]:
     """Return the options that a checkpoint at `path` records, by dotted key.
 
-    Relative paths of data are relative to the folder that the run was started in, which holds its checkpoints/NAME;
-    where they do not lead to anything from there, to the current folder.
+    Relative data paths start from the folder that holds the run's checkpoints/NAME, where the run was started. If
+    nothing exists there, they start from the current folder.
 
     Raises:
-        UsageError: it is no configuration, or a section of it has no name.
+        UsageError: `config` is not a mapping, or one of its sections has no name.
     """
-    from engine.training.run_folder import folder_around  # it imports torch, which --help does without
+    from engine.training.run_folder import folder_around  # imports torch, which --help avoids
 
     if not isinstance(config, Mapping):
-        raise UsageError(f"{path}: its configuration is {brief(config)}")
+        raise UsageError(f"{path}: its configuration is {brief(config)}, expected a mapping")
     for section in SECTIONS:
         part = config.get(section)
         if part is not None and not (isinstance(part, Mapping) and isinstance(part.get("name"), str)):
-            raise UsageError(f"{path}: the {section} of its configuration is {brief(part)}, and has no name")
+            raise UsageError(f"{path}: section {section} of its configuration has no name: {brief(part)}")
     flat = flatten(config)
     folder = folder_around(path)
     if folder is not None and folder.is_absolute():
@@ -138,14 +138,14 @@ def recorded(config: Mapping[str, Any], path: Any) -> dict[str, Any]:
 def resolve(sources: Sequence[Source]) -> tuple[dict[str, Any], list[str]]:
     """Merge sources, each overriding those before it, over the defaults; return the configuration and remarks.
 
-    Where a later source names another backbone, the options that an earlier one gave for its own backbone no longer
-    mean anything: they are set aside, and a remark says so. The same holds for the other sections.
+    If a later source names another backbone, the options given earlier for the old one are dropped, with a remark.
+    The same holds for the other sections.
 
     Raises:
-        UsageError: an unknown option or name, or a value of the wrong kind.
+        UsageError: an unknown option or name, or a value of the wrong type.
     """
     names, defaults = _defaults(sources)
-    sources, remarks = _set_aside([defaults, *sources])
+    sources, remarks = _drop_stale([defaults, *sources])
     for section, name in names.items():
         try:
             builder_of(section, name)
@@ -166,13 +166,13 @@ def resolve(sources: Sequence[Source]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _defaults(sources: Sequence[Source]) -> tuple[dict[str, str], Source]:
-    """Return the name chosen for each section, and the task's defaults as far as they hold for these names.
+    """Return the name chosen for each section, and those of the task's defaults that apply to these names.
 
-    The defaults of a section hold while its name does, those of the head while the backbone's does too: another
-    backbone starts from its own and the head's defaults.
+    A section's defaults apply only to the part that the defaults file names, and the head's only with the backbone
+    that it names, too. Any other part starts from the defaults of its constructor.
 
     Raises:
-        UsageError: there is no such task, or its defaults make no sense.
+        UsageError: there is no such task, or its defaults file is invalid.
     """
     given = {key: value for source in sources for key, value in source.values.items()}
     task = str(given.get("task.name", DEFAULT_TASK))
@@ -189,7 +189,8 @@ def _defaults(sources: Sequence[Source]) -> tuple[dict[str, str], Source]:
     return names, Source(defaults.file, holding, is_quiet=True)
 
 
-def _set_aside(sources: Sequence[Source]) -> tuple[list[Source], list[str]]:
+def _drop_stale(sources: Sequence[Source]) -> tuple[list[Source], list[str]]:
+    """Drop options of parts that a later source replaces; return the sources left, and remarks on what was dropped."""
     kept: list[Source] = []
     remarks: list[str] = []
     names: dict[str, str] = {}
@@ -202,7 +203,7 @@ def _set_aside(sources: Sequence[Source]) -> tuple[list[Source], list[str]]:
                 stale = [k for k in earlier.values if k.startswith(f"{section}.")]
                 lost = [k for k in stale if not k.endswith(".name")]
                 if lost and not earlier.is_quiet:
-                    remarks.append(f"{', '.join(lost)} of {earlier.label} set aside: {section} is now {name}")
+                    remarks.append(f"{', '.join(lost)} of {earlier.label} ignored: {section} is now {name}")
                 earlier.values = {k: v for k, v in earlier.values.items() if k not in stale}
             names[section] = name
         kept.append(replace(source, values=dict(source.values)))
@@ -210,17 +211,17 @@ def _set_aside(sources: Sequence[Source]) -> tuple[list[Source], list[str]]:
 
 
 def _present_names(source: Source, options: Mapping[str, Option]) -> tuple[dict[str, Any], list[str]]:
-    """Return a source's values under the present names of options, and a remark for each that had a former one.
+    """Return a source's values under the options' present names, and a remark for each former name.
 
     Raises:
-        UsageError: an option is given under both.
+        UsageError: an option is given under both names.
     """
     values = present_names(source.values, options)
     dashes = "--" if source.label == "command line" else ""
     pairs = [(key, RENAMED[key]) for key in source.values if key not in values]
     for former, present in pairs:
         if present in source.values:
-            raise UsageError(f"{source.label}: {dashes}{former} is now {dashes}{present}: give that alone")
+            raise UsageError(f"{source.label}: {dashes}{former} is now {dashes}{present}: give only the new one")
     remarks = [f"{dashes}{former} is now {dashes}{present}" for former, present in pairs]
     return values, [] if source.is_quiet else remarks
 
@@ -238,7 +239,7 @@ def _parse(option: Option, value: Any, label: str) -> Any:
     expected = type_name(option.annotation)
     is_list = expected.startswith("[") or ("[" in expected and "," in str(value))
     if isinstance(value, str) and is_list and "TEXT" not in expected and "[" not in value:
-        value = f"[{value}]"  # 16,32 means [16,32], which some shells want quoted
+        value = f"[{value}]"  # 16,32 means [16,32], which must be quoted in some shells
     elif expected == "[INT, ...]" and isinstance(value, int) and not isinstance(value, bool):
         value = [value]
     elif isinstance(value, str) and expected == "[TEXT, ...]" and not value.startswith("["):
@@ -246,9 +247,9 @@ def _parse(option: Option, value: Any, label: str) -> Any:
     try:
         parsed = as_type(value, option.annotation, readings=readings)
     except ValueError as error:
-        hint = "; a file to go on from is --ckpt_path" if option.key == "resume" else ""
+        hint = "; to resume from a file, give --ckpt_path" if option.key == "resume" else ""
         if expected == "[TEXT, ...]":
-            hint = "; names such as no, yes, null and 12 want quotes"
+            hint = "; names such as no, yes, null and 12 need quotes"
         found = "nothing" if given is None else brief(given)
         raise UsageError(f"{label}: {option.key} is {expected}, got {found}{hint}") from error
     if isinstance(parsed, float) and not math.isfinite(parsed):
@@ -262,8 +263,8 @@ def _unknown(key: str, label: str, options: Mapping[str, Option], names: Mapping
         return f"{label}: {flag} is not an option here: {OWNED[key]}"
     section, _, option = key.partition(".")
     known = [k for k in options if k not in derived() and k not in INTERNAL]
-    if not option and key in ELSEWHERE:
-        return f"{label}: unknown option {flag}; here it is {ELSEWHERE[key]}"
+    if not option and key in FOREIGN_FLAGS:
+        return f"{label}: unknown option {flag}; here it is {FOREIGN_FLAGS[key]}"
     same = [k for k in known if k.endswith(f".{RENAMED.get(key, key)}")]
     if same:
         return f"{label}: unknown option {flag}; here it is {' or '.join(f'--{k}' for k in same)}"
@@ -278,7 +279,7 @@ def help_for(line: CommandLine) -> str:
     """Return the help page for the names that a command line chooses.
 
     Raises:
-        UsageError: there is no such name, or no such topic of help.
+        UsageError: unknown name or help topic.
     """
     names, defaults = _defaults([Source("command line", line.flags)])
     try:
@@ -288,7 +289,7 @@ def help_for(line: CommandLine) -> str:
 
 
 def check_derived(config: dict[str, Any], actual: Mapping[str, Any]) -> None:
-    """Refuse values that follow from elsewhere and were given otherwise; drop them from `config` when equal.
+    """Remove derived options from `config`, and refuse any that was given another value than its actual one.
 
     Args:
         config: a resolved configuration.

@@ -1,4 +1,4 @@
-"""The defaults of a task: TASK.yaml in the folder of defaults that a project hands over."""
+"""The defaults of a task: TASK.yaml in the project's folder of defaults."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ NEEDED = ("data.name", "backbone.name", "head.name", "optim.name", "max_epochs")
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a run of a task does by default, by dotted option.
+    """A task's default options, by dotted key.
 
     Args:
-        file: where it is written.
-        values: what holds with the data named there.
-        own_data: what holds instead with other data.
+        file: path of the file they were read from.
+        values: the options for the default data, which they name.
+        own_data: the options that replace some of these with other data.
     """
 
     file: str
@@ -29,7 +29,7 @@ class Defaults:
     own_data: dict[str, Any]
 
     def with_data(self, name: Any) -> dict[str, Any]:
-        """Return what holds with data of this name, None for the default data."""
+        """Return the defaults for data of this name; None means the default data."""
         if name in (None, self.values["data.name"]):
             return self.values
         replaced = {"data", *(key.partition(".")[0] for key in self.own_data if key.endswith(".name"))}
@@ -41,11 +41,11 @@ def read_defaults(task: type) -> Defaults:
     """Read the defaults of a task, or those of its nearest parent if it has no file of its own.
 
     Raises:
-        UsageError: there is no file, or it makes no sense.
+        UsageError: the file is missing or invalid.
     """
     names = [name for kind in task.__mro__ for name, known in parts().tasks.items() if known is kind]
     if not names:
-        raise UsageError(f"{task.__name__} is not in TASKS, and so has no defaults: name its backbone and head")
+        raise UsageError(f"{task.__name__} is not in TASKS and so has no defaults: name its backbone and head")
     paths = [parts().defaults / f"{name}.yaml" for name in names]
     path = next((path for path in paths if path.exists()), paths[0])
     file = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

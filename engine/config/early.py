@@ -1,4 +1,4 @@
-"""What scripts can answer before torch is imported: --help, and a misspelt flag."""
+"""Answers given before torch is imported: --help, and errors about misspelt flags."""
 
 import importlib
 import sys
@@ -14,9 +14,9 @@ from engine.errors import UsageError
 
 
 def answered(arguments: Sequence[str], project: str) -> bool:
-    """Print the help that a command line asks for, and return whether it asked for that and it could be said.
+    """Print the help page if the command line asks for it; return whether it was printed.
 
-    Where the source of the project does not say enough, the answer is left to whoever has imported it.
+    If the project's source alone does not tell the options, return False: the caller imports it and answers then.
 
     Raises:
         UsageError: a flag is misspelt.
@@ -35,7 +35,7 @@ def answered(arguments: Sequence[str], project: str) -> bool:
             return False
     except UsageError:
         raise
-    except Exception:  # the parts can be written in any way, and importing them works with all
+    except Exception:  # owners may write parts in ways an outline cannot follow; importing them always works
         return False
     print(page)
     return True

@@ -1,8 +1,8 @@
-"""Every option of a run: where it comes from, its type, its default, what it says on the help page.
+"""Every option of a run: its source, type, default and help text.
 
-Options are read from the signatures and docstrings of the things they configure, so that each is written down once:
-`--backbone.widths` is the parameter `widths` of the backbone chosen. Options of Lightning's Trainer have no prefix,
-and are recorded in trainer_flags.py, so that --help need not import it.
+Options are read from the signatures and docstrings of the parts they configure, so that each is written down once:
+`--backbone.widths` is the parameter `widths` of the chosen backbone. Options of Lightning's Trainer have no prefix;
+trainer_flags.py records them, so that --help need not import Lightning.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from engine.terminal import script_command
 
 DEFAULT_TASK = "classify"
 
-# Parameters that a run fills in itself. Given and equal they do no harm, given and different they are an error.
+# Parameters that a run fills in itself. Giving one the same value is harmless, another value is an error.
 DERIVED: dict[str, str] = {
     "data.seed": "--seed",
     "data.task": "--task",
@@ -44,7 +44,7 @@ DERIVED: dict[str, str] = {
 
 
 def derived() -> dict[str, str]:
-    """Return the keys in DERIVED, and those of the inputs of all tasks."""
+    """Return DERIVED, together with the fields of every task's input."""
     inputs = [task.input_type for task in parts().tasks.values() if hasattr(task, "input_type")]
     return DERIVED | {f"task.{field}": "the data" for each in inputs for field in each.fields()}
 
@@ -52,38 +52,38 @@ def derived() -> dict[str, str]:
 # Parameters that are not options at all.
 INTERNAL = {"task.backbone", "task.head", "task.optim", "data.path", "data.known", "backbone.name", "optim.groups"}
 
-# Trainer parameters that a run sets itself, with what to use in their place.
+# Trainer parameters that a run sets itself, and what to use instead.
 OWNED = {
     "logger": "tracking is chosen with --wandb, and metrics.csv is always written",
-    "callbacks": "callbacks are Python objects: write a task or a script of your own",
+    "callbacks": "callbacks are Python objects: add yours to the project's callbacks.py",
     "plugins": "plugins are Python objects: write a script of your own",
     "default_root_dir": "a run's folder is checkpoints/NAME, chosen with --name",
     "enable_checkpointing": "checkpoints are always written, to checkpoints/NAME",
     "barebones": "a run always records what it did; --fast_dev_run keeps nothing",
-    "use_distributed_sampler": "the data modules share their images among processes themselves",
+    "use_distributed_sampler": "the data modules split their images among processes themselves",
     "reload_dataloaders_every_n_epochs": "the order of an epoch follows from --seed",
     "enable_autolog_hparams": "the configuration is always recorded",
     "model_registry": "models are kept in checkpoints/NAME",
     "inference_mode": "evaluation always runs without gradients",
 }
 HELP_TOPICS = ("run", *SECTIONS, "trainer", "all")
-FREQUENT = (  # what the short help page shows
+FREQUENT = (  # shown on the short help page
     *("max_epochs", "data.batch_size", "optim.lr", "precision", "accelerator", "devices"),
     *("name", "seed", "ckpt_path", "init_from", "wandb", "config"),
 )
-# The Trainer flags that are most used, in our words.
+# The most used Trainer flags, in our words.
 TRAINER_HELP = {
     "max_epochs": "epochs to train for",
-    "accelerator": "cpu, gpu, mps, or auto for the best there is",
+    "accelerator": "cpu, gpu, mps, or auto for the best available",
     "devices": "how many GPUs or processes, or which",
-    "precision": "bf16-mixed, 16-mixed, 32-true, ...; by default bf16-mixed where the hardware computes it",
-    "gradient_clip_val": "largest norm of the gradient",
-    "accumulate_grad_batches": "batches an optimiser step",
+    "precision": "bf16-mixed, 16-mixed, 32-true, ...; by default bf16-mixed if the hardware supports it",
+    "gradient_clip_val": "largest gradient norm",
+    "accumulate_grad_batches": "batches per optimiser step",
     "strategy": "how several processes work together: ddp, fsdp, ...",
     "num_nodes": "machines",
-    "limit_train_batches": "batches per epoch, or their share, of other images each epoch; see --data.train_size",
-    "log_every_n_steps": "steps between records of the step's loss and learning rate",
-    "fast_dev_run": "rehearse with 1 (or N) batches of everything, and keep nothing",
+    "limit_train_batches": "batches per epoch, or their share, with other images each epoch; see --data.train_size",
+    "log_every_n_steps": "steps between records of loss and learning rate",
+    "fast_dev_run": "rehearse with 1 (or N) batches of each split, and keep nothing",
 }
 
 
@@ -102,28 +102,30 @@ RUN_OPTIONS = [
     Option("seed", int, 0, "seed of weights, order, augmentation and dropout"),
     Option("wandb", Literal["auto", "online", "offline", "disabled"], "auto", "tracking by Weights & Biases"),
     Option("ckpt_path", str | None, None, "resume: 'last' for the newest run, or a last.ckpt"),
-    Option("resume", Literal["auto"] | None, None, "auto: go on with run --name if it has saved anything, else start"),
+    Option("resume", Literal["auto"] | None, None, "auto: resume run --name if it has saved anything, else start it"),
     Option("wandb_project", str | None, None, "project of the tracked run; else WANDB_PROJECT, or 'project'"),
     Option("wandb_entity", str | None, None, "user or team of the tracked run; by default WANDB_ENTITY"),
     Option("wandb_group", str | None, None, "group of the tracked run; by default WANDB_RUN_GROUP"),
     Option("wandb_tags", list[str] | None, None, "tags of the tracked run; by default WANDB_TAGS"),
     Option("save_every_steps", int | None, None, "also save last.ckpt every so many steps"),
     Option("save_every_minutes", float | None, None, "also save last.ckpt every so many minutes"),
-    Option("keep_every", int | None, None, "also keep epoch-N.ckpt of every so many epochs, each one to resume from"),
-    Option("early_stop", int | None, None, "end after so many validations in a row without a better one"),
-    Option("monitor", str | None, None, "the metric that tells the best weights, such as val/loss, if not the task's"),
-    Option("timeout_minutes", float, 10.0, "how long processes wait for one of them that hangs"),
+    Option("keep_every", int | None, None, "also keep a resumable epoch-N.ckpt every so many epochs"),
+    Option("early_stop", int | None, None, "stop after so many validations in a row without improvement"),
     Option(
-        "compile", bool, False, "compile the network with torch.compile: a minute that long runs on a GPU earn back"
+        "monitor", str | None, None, "metric that selects the best weights, such as val/loss; by default the task's"
     ),
+    Option("timeout_minutes", float, 10.0, "how long processes wait for one that hangs"),
+    Option("compile", bool, False, "torch.compile the network: worth its minute of compiling in long runs on a GPU"),
     Option("init_from", str | None, None, "start from every matching weight of this checkpoint"),
 ]
-CONFIG_OPTION = Option("config", str, None, "YAML files of options; flags win, and later files")
+CONFIG_OPTION = Option(
+    "config", str, None, "YAML files of options; later files override earlier ones, flags override both"
+)
 PRINT_OPTION = Option("print_config", bool, None, "print the whole resolved configuration and stop")
 
 
 def named(section: str) -> Mapping[str, Callable[..., Any]]:
-    """Return what there is to choose from by name; backbones can also be timm's, and data a folder."""
+    """Return a section's parts by name; a backbone may also come from timm, and data from a folder."""
     own = parts()
     known: dict[str, Mapping[str, Callable[..., Any]]]
     known = {"task": own.tasks, "data": own.data, "backbone": own.backbones, "head": own.heads, "optim": own.optimisers}
@@ -131,10 +133,10 @@ def named(section: str) -> Mapping[str, Callable[..., Any]]:
 
 
 def builder_of(section: str, name: str) -> Callable[..., Any]:
-    """Return what a section's name stands for.
+    """Return the class or function behind a section's name.
 
     Raises:
-        UserError: there is nothing of that name.
+        UserError: unknown name.
     """
     if section == "backbone":
         return parts().find_backbone(name)
@@ -164,7 +166,7 @@ def trainer_options() -> list[Option]:
 
 
 def from_signature(builder: Callable[..., Any], prefix: str) -> list[Option]:
-    """Return an option for each parameter of a class or function, its key after `prefix`."""
+    """Return an option for each parameter of a class or function; its key is `prefix` and the parameter's name."""
     documented = builder.func if hasattr(builder, "func") else builder  # a partial's docstring is its function's
     texts, hints = {}, {}
     for source in reversed(documented.__mro__) if inspect.isclass(documented) else [documented]:
@@ -188,7 +190,7 @@ def _first_sentence(text: str) -> str:
 
 
 def type_name(annotation: Any) -> str:
-    """Return a type as a person would write it: int, a|b|c, [int, ...]."""
+    """Return a type as the help page shows it: INT, a|b|c, [INT, ...]."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Literal:
         return "|".join(str(a) for a in arguments)
@@ -202,13 +204,13 @@ def type_name(annotation: Any) -> str:
 
 
 def help_page(names: Mapping[str, str], defaults: Mapping[str, Any], topic: str) -> str:
-    """Return the help page on a topic for the names chosen: a screen of the most used, a section, or everything.
+    """Return the help page for the chosen names: one of HELP_TOPICS, or the most used options if `topic` is ''.
 
     Raises:
-        UserError: there is no such topic, or nothing of such a name.
+        UserError: unknown topic or name.
     """
     if topic not in ("", *HELP_TOPICS):
-        raise UserError(f"--help {topic}: it is about {', '.join(HELP_TOPICS)}{closest(topic, HELP_TOPICS)}")
+        raise UserError(f"--help {topic}: expected one of {', '.join(HELP_TOPICS)}{closest(topic, HELP_TOPICS)}")
     by_key = {option.key: option for option in [*trainer_options(), *RUN_OPTIONS, CONFIG_OPTION]}
     pages: dict[str, list[str]] = {"run": ["run", *_rows([*RUN_OPTIONS, CONFIG_OPTION, PRINT_OPTION])]}
     for section in SECTIONS:

@@ -1,7 +1,7 @@
-"""Outlines of a project's parts, read from their source: for --help and a misspelt flag, which need not wait for torch.
+"""Outlines of a project's parts, read from their source, so that --help and a misspelt flag need not wait for torch.
 
-An outline of a class has its parents, docstring and its constructor's signature, and does nothing. Where the
-source alone does not say what a part's options are, `Unclear` is raised, and the project has to be imported.
+An outline is an empty class with the original's parents, docstring and constructor signature. If the source alone
+does not tell a part's options, `Unclear` is raised, and the project has to be imported.
 """
 
 import ast
@@ -16,11 +16,11 @@ from typing import Any
 
 from engine.contract.parts import Parts
 
-ROOT = Path(__file__).parents[2]  # the houses are beside each other
+ROOT = Path(__file__).parents[2]  # the folder of engine/ and the project
 
 
 class Unclear(Exception):
-    """Only importing it would tell."""
+    """The source alone does not tell: import the project."""
 
 
 class _Namespace(type):
@@ -31,14 +31,14 @@ class _Namespace(type):
 
 
 class Outside(metaclass=_Namespace):
-    """Stands for whatever comes from another package, which is not imported: a parent, or the type of a parameter."""
+    """Stand-in for a parent class or parameter type from another package, which is not imported."""
 
 
 def parts_in_source(project: str) -> Parts:
     """Return outlines of the parts that a project's `__init__.py` hands over.
 
     Raises:
-        Unclear: the source does not say what they are.
+        Unclear: the source does not tell.
     """
     optim = "engine.contract.optim"
     options = {"optimisers": outline(optim, "OPTIMISERS"), "training_options": outline(optim, "training_options")}
@@ -61,10 +61,10 @@ def _handed_over(project: str) -> ast.Call:
 
 
 def outline(module: str, name: str) -> Any:
-    """Return what a name means in a module: an outline if it is ours, itself if it is Python's, else `Outside`.
+    """Return what a name means in a module: an outline of ours, the object if it is Python's, else `Outside`.
 
     Raises:
-        Unclear: it is bound in a way that only running the module would tell.
+        Unclear: only running the module would tell.
     """
     if _file(module) is None:
         is_pythons = module.partition(".")[0] in sys.stdlib_module_names
@@ -104,7 +104,7 @@ def _tree(module: str) -> ast.Module:
 
 @functools.cache
 def _bound(module: str) -> dict[str, tuple[ast.stmt, str]]:
-    """Return the statement that binds each name of a module, and for an import the name it has there."""
+    """Return the statement that binds each name of a module, and for an import the imported name."""
     bound: dict[str, tuple[ast.stmt, str]] = {}
     for statement in _tree(module).body:
         if isinstance(statement, (ast.Import, ast.ImportFrom)):
@@ -122,7 +122,7 @@ def _assigned(statement: ast.Assign | ast.AnnAssign) -> list[str]:
 
 
 def _names(node: ast.AST, module: str) -> dict[str, Any]:
-    """Return what each name within a piece of source means."""
+    """Return the meaning of each name in a piece of source."""
     used = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
     return {name: outline(module, name) for name in used if name in _bound(module) or not hasattr(builtins, name)}
 
@@ -132,7 +132,7 @@ def _value(expression: ast.expr, module: str) -> Any:
 
 
 def _function(function: ast.FunctionDef, module: str) -> Any:
-    """Return a function of the same signature and docstring that does nothing."""
+    """Return an empty function with the same signature and docstring."""
     if function.decorator_list:
         raise Unclear(f"{function.name} in {module} is decorated")
     empty = copy.copy(function)
@@ -144,7 +144,7 @@ def _function(function: ast.FunctionDef, module: str) -> Any:
 
 
 def _class(node: ast.ClassDef, module: str) -> type:
-    """Return a class of the same parents, as far as they are ours, with the same constructor and `asked` options."""
+    """Return an empty class with the same constructor, `asked` options and parents, without other packages' parents."""
     parents = [_value(base, module) for base in node.bases]
     ours = tuple(parent for parent in parents if parent is not Outside)
     if node.decorator_list or node.keywords:

@@ -1,6 +1,6 @@
-"""The options of the installed Trainer, written down in trainer_flags.py, so that --help does not import Lightning.
+"""Records the installed Trainer's options in trainer_flags.py, so that --help need not import Lightning.
 
-python -m engine.config.trainer_options      # after a change of Lightning's version; a test says when it is due
+python -m engine.config.trainer_options      # after a change of Lightning's version; a test fails when it is due
 """
 
 import inspect
@@ -34,7 +34,7 @@ def installed() -> list[Option]:
 
 
 def _plain(annotation: Any) -> Any:
-    """Strip Python classes from a Trainer parameter's type: from a command line they come as plain values only."""
+    """Strip Python classes from a Trainer parameter's type: a command line only gives plain values."""
     if typing.get_origin(annotation) not in (typing.Union, UnionType):
         return annotation
     kept = [
@@ -46,7 +46,7 @@ def _plain(annotation: Any) -> Any:
 
 
 def _code(annotation: Any) -> str:
-    """Return a type as Python writes it."""
+    """Return a type as Python source."""
     inner = typing.get_args(annotation)
     if typing.get_origin(annotation) in (typing.Union, UnionType):
         return " | ".join(map(_code, inner))
@@ -58,7 +58,7 @@ def _code(annotation: Any) -> str:
 
 
 def main() -> None:
-    """Write trainer_flags.py anew."""
+    """Rewrite trainer_flags.py."""
     rows = [f"    ({o.key!r}, {_code(o.annotation)}, {o.default!r}, {o.help!r}),\n" for o in installed()]
     RECORD.write_text(HEAD + "".join(rows) + "]\n", encoding="utf-8")
 

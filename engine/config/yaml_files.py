@@ -1,4 +1,4 @@
-"""Options in YAML files, and their two forms: nested as in a file, flat by dotted key such as backbone.widths."""
+"""Options in YAML files, and their two forms: nested as in a file, or flat with dotted keys such as backbone.widths."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -14,33 +14,33 @@ from engine.errors import UsageError, one_line
 from engine.inputs.reading import MIB, read_text
 
 SECTIONS = ("task", "data", "backbone", "head", "optim")
-LARGEST = MIB  # bytes of a configuration file
+LARGEST = MIB  # of a configuration file, in bytes
 
 
 @dataclass
 class Source:
-    """One place that sets options: flat, dotted keys, and what to call it in an error."""
+    """Options from one place, by dotted key, and a label that names this place in errors."""
 
     label: str
     values: dict[str, Any] = field(default_factory=dict)
-    is_quiet: bool = False  # defaults and checkpoints, which nobody is told to write otherwise
+    is_quiet: bool = False  # no remarks on defaults and checkpoints, which users do not edit
 
 
 class _Refused(yaml.constructor.ConstructorError):
-    """Something in a YAML file is not taken, or makes no sense."""
+    """A YAML file holds something unsupported or invalid."""
 
     def __init__(self, what: str, where: yaml.Mark) -> None:
         super().__init__(None, None, what, where)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML of plain values: no Python objects, no key twice, and no aliases."""
+    """YAML of plain values: no Python objects, duplicate keys or aliases."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
-                raise _Refused("merge keys (<<) are not taken", key_node.start_mark)
+                raise _Refused("merge keys (<<) are not supported", key_node.start_mark)
             key = self.construct_object(key_node)
             if key in seen:
                 raise _Refused(f"key {brief(key)} is given twice", key_node.start_mark)
@@ -48,21 +48,21 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):  # a few lines of them can unfold to more than any memory holds
-            raise _Refused("aliases (*NAME) are not taken: write the value out", self.peek_event().start_mark)
+        if self.check_event(yaml.AliasEvent):  # a few lines of aliases can expand beyond any memory
+            raise _Refused("aliases (*NAME) are not supported: write the value out", self.peek_event().start_mark)
         return super().compose_node(parent, index)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
-        except (ValueError, AttributeError) as error:  # what PyYAML raises for 2024-13-45, or !!timestamp abc
+        except (ValueError, AttributeError) as error:  # raised by PyYAML for 2024-13-45, or !!timestamp abc
             if not isinstance(node, yaml.ScalarNode):
                 raise
             raise _Refused(f"{brief(node.value)} is no {node.tag.rpartition(':')[2]}", node.start_mark) from error
 
 
 def readings(text: str) -> Iterator[Any]:
-    """Yield the other value that a text stands for in YAML, if any: a number, a truth value, a list, nothing."""
+    """Yield the value that a text means in YAML, unless that is text: a number, bool, list, mapping or null."""
     if not text.strip() or text.lstrip().startswith("#"):
         return
     with contextlib.suppress(yaml.YAMLError, TypeError, RecursionError):
@@ -71,7 +71,7 @@ def readings(text: str) -> Iterator[Any]:
             yield meant
         elif text[-1].isdigit():
             with contextlib.suppress(ValueError):
-                yield float(text)  # 1e-3, a text to YAML
+                yield float(text)  # 1e-3, which YAML takes for text
 
 
 def read_config_file(path: str) -> Source:
@@ -94,7 +94,7 @@ def read_config_file(path: str) -> Source:
         raise UsageError(f"configuration file {where}: {getattr(error, 'problem', None) or one_line(error)}") from error
     if not isinstance(content, dict) or not content:
         found = "is empty" if content is None or content == {} else f"holds a {type(content).__name__}"
-        raise UsageError(f"configuration file {path} {found}; expected options, one 'key: value' a line")
+        raise UsageError(f"configuration file {path} {found}; expected options, one 'key: value' per line")
     try:
         return Source(path, flatten(content))
     except ValueError as error:
@@ -102,7 +102,7 @@ def read_config_file(path: str) -> Source:
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn a nested configuration into dotted keys; a section that is only a name becomes its `.name`.
+    """Turn a nested configuration into dotted keys; `backbone: cnn` becomes `backbone.name`.
 
     Raises:
         UserError: an option is given twice, in two spellings.
@@ -139,7 +139,7 @@ def dump(config: Mapping[str, Any]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Turn tuples into lists and other mappings into dictionaries, all the way down."""
+    """Turn tuples into lists, and mappings into dictionaries, at every depth."""
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -26,7 +26,7 @@ def test_a_run_ends_after_so_many_validations_without_a_better_one_and_can_be_gi
     capsys.readouterr()
     run("--ckpt_path", "checkpoints/a/last.ckpt")
     said = capsys.readouterr().out
-    assert "run a is finished after 3 epochs" in said and "give a larger --early_stop to train on" in said
+    assert "run a is finished after 3 epochs" in said and "give a larger --early_stop to train longer" in said
     run("--ckpt_path", "checkpoints/a/last.ckpt", "--early_stop", 4)
     assert read_summary("a")["epochs"] == 5
 

@@ -108,7 +108,7 @@ def test_nothing_is_no_value_where_there_has_to_be_one(key):
 
 
 def test_names_of_classes_that_yaml_takes_for_other_values_want_quotes():
-    with pytest.raises(UsageError, match="data.classes is .*; names such as no, yes, null and 12 want quotes"):
+    with pytest.raises(UsageError, match="data.classes is .*; names such as no, yes, null and 12 need quotes"):
         resolved("--data", ".", files=[{"data": {"classes": [False, None, "cat"]}}])
     assert resolved("--data", ".", "--data.classes", '["cat, small", "no"]')[0]["data"]["classes"] == [
         "cat, small",
@@ -116,10 +116,10 @@ def test_names_of_classes_that_yaml_takes_for_other_values_want_quotes():
     ]
 
 
-def test_options_of_a_backbone_no_longer_chosen_are_set_aside_and_said():
+def test_options_of_a_backbone_no_longer_chosen_are_dropped_with_a_remark():
     config, remarks = resolved("--backbone", "mlp", files=[{"backbone": {"name": "cnn", "padding": "same"}}])
     assert config["backbone"]["name"] == "mlp" and "padding" not in config["backbone"]
-    assert remarks == ["backbone.padding of file 0 set aside: backbone is now mlp"]
+    assert remarks == ["backbone.padding of file 0 ignored: backbone is now mlp"]
     assert resolved("--backbone", "cnn", files=[{"backbone": "mlp"}])[1] == []  # nobody gave what the defaults say
 
 
@@ -149,7 +149,7 @@ def test_options_of_a_backbone_no_longer_chosen_are_set_aside_and_said():
         (["--dataset", "x"], "here it is --data"),
         (["--optimizer", "x"], "here it is --optim"),
         (["--workers", "2"], "here it is --data.num_workers"),
-        (["--resume", "a.ckpt"], "resume is auto, got 'a.ckpt'; a file to go on from is --ckpt_path"),
+        (["--resume", "a.ckpt"], "resume is auto, got 'a.ckpt'; to resume from a file, give --ckpt_path"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_with_the_closest_right(argv, message):
@@ -187,7 +187,7 @@ def test_arguments_that_are_no_flags_are_refused():
         ("seed: !!timestamp x", "'x' is no timestamp"),
         (f"seed: {'1' * 5000}", "is no int"),
         (f"seed: {'[' * 5000}", "nested too deeply"),
-        ("a: &a [1, 2]\nb: [*a, *a]", r"line 2: aliases \(\*NAME\) are not taken"),
+        ("a: &a [1, 2]\nb: [*a, *a]", r"line 2: aliases \(\*NAME\) are not supported"),
         ("a: {<<: {b: 1}}", "merge keys"),
         ("seed: \0", "special characters are not allowed"),
         ("#" * (2**20 + 1), "larger than 1 MiB"),
@@ -248,7 +248,9 @@ def test_what_a_checkpoint_records_under_former_names_is_taken_silently():
 
 def test_an_option_under_both_its_names_is_an_error():
     both = {"task.name": "detect", "head.most": "7", "head.max_detections": "8"}
-    with pytest.raises(UsageError, match="command line: --head.most is now --head.max_detections: give that alone"):
+    with pytest.raises(
+        UsageError, match="command line: --head.most is now --head.max_detections: give only the new one"
+    ):
         resolve([Source("command line", both)])
 
 

@@ -127,7 +127,7 @@ def test_a_subclass_has_its_parents_defaults_until_it_has_its_own(folder, monkey
 
 def test_a_task_that_is_in_no_table_wants_its_parts_named(folder):
     hand_over(dataclasses.replace(parts(), tasks={}))
-    with pytest.raises(UsageError, match="LitClassifier is not in TASKS, and so has no defaults: name its backbone"):
+    with pytest.raises(UsageError, match="LitClassifier is not in TASKS and so has no defaults: name its backbone"):
         LitClassifier()
     task = LitClassifier(image_size=(8, 8), backbone={"name": "cnn"}, head={"name": "dense"})
     assert task.hparams["backbone"] == {"name": "cnn"}

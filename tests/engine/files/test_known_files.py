@@ -59,7 +59,7 @@ def test_a_folder_that_was_moved_is_the_same_data(task, write, saves, capsys):
     run("whole", *every)
     cut("a", saves, *every)
     shutil.move("own", "elsewhere")
-    with pytest.raises(UsageError, match="run a was trained on the folder own, which is not there: give --data PATH"):
+    with pytest.raises(UsageError, match="run a was trained on the folder own, which does not exist: give --data PATH"):
         train.main(["--ckpt_path", "checkpoints/a/last.ckpt"])
     capsys.readouterr()
     train.main(["--ckpt_path", "checkpoints/a/last.ckpt", "--data", f"{Path('elsewhere').absolute()}/"])
@@ -111,7 +111,7 @@ def test_images_that_were_trained_on_are_not_called_test_images(capsys):
 
 def test_resume_auto_starts_goes_on_and_is_done(capsys):
     auto = ["--resume", "auto"]
-    with pytest.raises(UsageError, match="--resume auto goes on with the run of a name: give --name"):
+    with pytest.raises(UsageError, match="--resume auto finds a run by its name: give --name"):
         train.main([*OPTIONS, "--data", "own", *auto])
     run("whole")
     cut("a", 2, *auto)
