@@ -1,4 +1,4 @@
-"""From a resolved configuration to a data module, a task and the Trainer's arguments, or one line on what is wrong."""
+"""From a resolved configuration to a data module, a task and the Trainer's arguments, or a one-line error."""
 
 import math
 import os
@@ -29,10 +29,11 @@ ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu", "hpu")
 
 
 def check_values(config: Mapping[str, Any]) -> None:
-    """Refuse run and Trainer options whose value cannot be meant.
+    """Refuse run and Trainer options with impossible values.
 
     Raises:
-        UsageError: says which, and what was expected.
+        UsageError: names the option and what was expected.
+        RunError: a GPU is asked for and there is none.
     """
     if not 0 <= config["seed"] < 2**32:
         raise UsageError(f"--seed is a number from 0 to 4294967295, got {config['seed']}")
@@ -61,7 +62,7 @@ def check_values(config: Mapping[str, Any]) -> None:
         )
     if any(word in str(config["strategy"]) for word in ("spawn", "fork", "notebook")):
         what = f"--strategy {config['strategy']} starts processes from within this one"
-        raise UsageError(f"{what}: use ddp, which starts the program anew for each")
+        raise UsageError(f"{what}: use ddp, which starts the program once per process")
     accelerator = config["accelerator"]
     if accelerator not in ACCELERATORS:
         near = closest(accelerator, ACCELERATORS)
@@ -83,18 +84,19 @@ def _check_devices(devices: Any, on_cpu: bool) -> None:
 
 
 def build(config: dict[str, Any], resumed: Resumed | None = None) -> tuple[DataModule, Task]:
-    """Build the data module and the task, and drop from `config` what was given but follows from elsewhere.
+    """Build the data module and the task, and remove derived options from `config`.
 
-    The classes of a run that goes on keep their numbers, whatever order a folder has them in.
+    A resumed run keeps its classes and their order, whatever order the folder lists them in.
 
     Raises:
-        UsageError: an option's value, or a combination of them, makes no sense.
+        UsageError: an option's value, or a combination of values, is invalid.
+        RunError: a file cannot be read.
     """
     sections = {section: dict(config[section]) for section in SECTIONS}
     try:
         task_type = parts().tasks[config["task"]["name"]]
-        settled = {"data.seed": config["seed"], "data.task": task_type.takes}
-        check_derived(sections, settled)
+        decided = {"data.seed": config["seed"], "data.task": task_type.takes}
+        check_derived(sections, decided)
         if resumed is not None:
             follow = task_type.own_data_options(task_type.checked(resumed.checkpoint["hyper_parameters"]))
             if "classes" in follow and "classes" in options_of(find_data(sections["data"]["name"])):
@@ -103,13 +105,13 @@ def build(config: dict[str, Any], resumed: Resumed | None = None) -> tuple[DataM
         data = build_data(task=task_type.takes, seed=config["seed"], known=known, **sections["data"])
         if not data.has_training:
             raise UserError(f"data {sections['data']['name']} has no images to train on")
-        check_derived(config, {**settled, **decided_by(data)})
+        check_derived(config, {**decided, **decided_by(data)})
         about_data = facts_for(task_type, data)
         options = {key: value for key, value in config["task"].items() if key != "name"}
         built = {section: config[section] for section in ("backbone", "head", "optim")}
         task = task_type(**about_data, **built, **options)
         choose_best(task, config["monitor"], config["early_stop"])
-        task.check_runs_on(1, training=False)  # an image size that it cannot take is refused now, before any download
+        task.check_runs_on(1, training=False)  # refuses an unfit image size before any download
     except UserError as error:
         raise UsageError(str(error)) from error
     except OSError as error:
@@ -118,10 +120,10 @@ def build(config: dict[str, Any], resumed: Resumed | None = None) -> tuple[DataM
 
 
 def choose_best(task: Task, monitor: str | None, early_stop: int | None) -> None:
-    """Have a task's best weights told by another metric than its own, if there is one to `monitor`.
+    """Select a task's best weights by the metric `monitor` instead of the task's own, if given.
 
     Raises:
-        UserError: it is no metric of a validation, or none tells when to stop.
+        UserError: `monitor` is not a validation metric, or early stopping has no metric to go by.
     """
     if monitor is not None:
         split, _, name = monitor.partition("/")
@@ -130,14 +132,14 @@ def choose_best(task: Task, monitor: str | None, early_stop: int | None) -> None
         task.best_metric, task.best_is_highest = monitor, name not in task.lower_is_better  # type: ignore[misc]
         task.newest_is_best = False
     elif early_stop is not None and task.newest_is_best:
-        raise UserError("--early_stop: the newest weights count as the best here, so give --monitor METRIC as well")
+        raise UserError("--early_stop: this task counts its newest weights as the best; give --monitor METRIC as well")
 
 
 def check_same_parts(config: Mapping[str, Any], resumed: Resumed) -> None:
     """Refuse to resume a run with another task, data set, backbone, head or optimiser than its own.
 
     Raises:
-        UsageError: says which differs.
+        UsageError: names the part that differs.
     """
     own = resumed.record["config"]
     for section in SECTIONS:
@@ -150,13 +152,13 @@ def check_same_parts(config: Mapping[str, Any], resumed: Resumed) -> None:
 
 
 def known_of(checkpoint: Mapping[str, Any]) -> Known | None:
-    """Return what a checkpoint says of the files of the folder that it was trained on."""
+    """Return the files of the folder that a checkpoint was trained on; None if it records none."""
     state = checkpoint.get(FolderDataModule.__qualname__)
     return as_known(state.get("files")) if isinstance(state, Mapping) else None
 
 
 def may_be_same(before: str, now: str, checkpoint: Mapping[str, Any]) -> bool:
-    """Whether a folder may be the data that a checkpoint was trained on: at the same place, or moved."""
+    """Whether folder `now` may be a checkpoint's training data `before`, at the same place or moved."""
     if not is_path(now):
         return False
     return known_of(checkpoint) is not None or same_place(before, now)
@@ -168,10 +170,11 @@ def same_place(one: str, other: str) -> bool:
 
 
 def check_same_files(data: DataModule, config: Mapping[str, Any], resumed: Resumed) -> str | None:
-    """Return a remark where a folder holds other files than those that the run was trained on.
+    """Return a remark if the folder's files have changed since the run stopped, else None.
 
     Raises:
-        UsageError: they are others within an epoch, whose rest cannot be found any more, or in another folder.
+        UsageError: they changed in the middle of an epoch, whose rest can no longer be found; or the folder is another
+            one than the run's, which still exists.
     """
     known = known_of(resumed.checkpoint)
     if known is None or not isinstance(data, FolderDataModule):
@@ -187,40 +190,40 @@ def check_same_files(data: DataModule, config: Mapping[str, Any], resumed: Resum
         )
     if resumed.checkpoint[FolderDataModule.__qualname__]["batches"]:
         raise UsageError(
-            f"the files in {now} changed after run {resumed.name} stopped within an epoch ({changed}): put back what "
-            f"was there, or {start}"
+            f"the files in {now} changed after run {resumed.name} stopped within an epoch ({changed}): restore the "
+            f"files, or {start}"
         )
     return (
-        f"the files in {now} changed since the run stopped ({changed}): images that were there stay in their split; "
-        "what follows differs from a run that never stopped"
+        f"the files in {now} changed since the run stopped ({changed}): old images stay in their split; "
+        "from here on the run differs from an uninterrupted one"
     )
 
 
 def check_same_network(task: Task, resumed: Resumed) -> None:
-    """Refuse to resume a run with a network of other weights than its own.
+    """Refuse to resume a run with a network whose weights differ in name, shape or freezing from its own.
 
     Raises:
-        UsageError: names a weight that differs, or says that some were not trained and now would be.
+        UsageError: names the first weight that differs, or the freezing.
     """
     start = f"start a new run with --init_from {resumed.path}"
     was_frozen = frozen_epochs(resumed.record["config"]["backbone"]) == math.inf
     if was_frozen != (frozen_epochs(task.hparams["backbone"]) == math.inf):
         raise UsageError(
-            f"run {resumed.name} was trained with --backbone.freeze {str(was_frozen).lower()}, and its optimiser knows "
-            f"no other weights: resume it as it is, or {start}"
+            f"run {resumed.name} was trained with --backbone.freeze {str(was_frozen).lower()}, which its optimiser's "
+            f"state depends on: resume it as it is, or {start}"
         )
     own = {name: tuple(value.shape) for name, value in task.state_dict().items()}
     saved = {name: tuple(value.shape) for name, value in resumed.checkpoint["state_dict"].items()}
     for name in {**own, **saved}:
         if own.get(name) != saved.get(name):
             raise UsageError(
-                f"run {resumed.name} has a network of other weights ({name}: {saved.get(name)}, not {own.get(name)}): "
+                f"run {resumed.name} has other weights ({name}: {saved.get(name)}, not {own.get(name)}): "
                 f"resume it as it is, or {start}"
             )
 
 
 def decided_by(data: DataModule) -> dict[str, Any]:
-    """Return what follows from the data, by the dotted key of the option that it decides."""
+    """Return the values of the options that the data decides, by dotted key."""
     return {
         **{f"task.{name}": value for name, value in data.facts().items()},
         **{f"backbone.{name}": value for name, value in data.input.for_backbone().items()},
@@ -229,12 +232,12 @@ def decided_by(data: DataModule) -> dict[str, Any]:
 
 
 def facts_for(task_type: type[Task], data: DataModule) -> dict[str, Any]:
-    """Return what a task wants to know of the data, by the name of its parameter."""
+    """Return the data's values for the parameters of a task's constructor, by name."""
     return {name: value for name, value in data.facts().items() if name in options_of(task_type)}
 
 
 def trainer_arguments(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the Trainer's arguments, having settled in `config` those that depend on the task or the machine."""
+    """Return the Trainer's arguments; fill in `config` those that depend on the task or the machine."""
     limited = config["max_steps"] != -1 or config["max_time"] is not None
     if config["max_epochs"] is None and not limited:
         config["max_epochs"] = read_defaults(parts().tasks[config["task"]["name"]]).values["max_epochs"]
@@ -242,7 +245,7 @@ def trainer_arguments(config: dict[str, Any]) -> dict[str, Any]:
         config["precision"] = best_precision(config["accelerator"])
     arguments = {option.key: config[option.key] for option in trainer_options()}
     processes = launched()
-    if processes is not None and processes != (1, 1):  # of this start alone, so not in the run's configuration
+    if processes is not None and processes != (1, 1):  # true of this start only, so kept out of `config`
         defaults = {"devices": "auto", "num_nodes": 1, "strategy": "auto"}
         started = dict(zip(defaults, (*processes, "ddp"), strict=True))
         arguments |= {key: value for key, value in started.items() if arguments[key] == defaults[key]}
@@ -250,7 +253,7 @@ def trainer_arguments(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def best_precision(accelerator: str) -> str:
-    """Return bf16-mixed where the processor computes bfloat16 itself, else 32-true."""
+    """Return bf16-mixed if the hardware computes bfloat16 natively, else 32-true."""
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     elif accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():

@@ -1,4 +1,4 @@
-"""What --profiler chooses, and where its result goes."""
+"""The profiler that --profiler chooses, writing to the run's folder."""
 
 from pathlib import Path
 
@@ -19,10 +19,10 @@ PROFILERS: dict[str, type[Profiler]] = {
 
 
 def profiler(name: str | None, folder: Path | None) -> Profiler | None:
-    """Return a profiler by name, or None for none, which writes its results to profile files in a run's folder.
+    """Return a profiler by name, which writes profile files into a run's folder; None without a name.
 
     Raises:
-        UsageError: there is none of that name, or no folder to write to.
+        UsageError: unknown name, or no folder to write to.
     """
     if name is None:
         return None

@@ -1,4 +1,4 @@
-"""What a run says while it trains: a bar on a terminal, a line an epoch everywhere, numbers for the loggers."""
+"""Progress of a training: a bar on a terminal, one line per epoch everywhere, numbers for the loggers."""
 
 import shutil
 import sys
@@ -13,23 +13,23 @@ from engine.errors import Stopped
 from engine.resume.lightning_internals import BarFromOne
 from engine.terminal import say
 
-# Metrics that are shares of 1, of all classes or of one.
+# Metrics in 0..1, over all classes or for one.
 SHARES = ("acc", "f1", "precision", "recall", "ece", "miou", "iou", "map", "map_50", "discriminator_acc")
-REFRESH_STEPS = 20  # redrawing more often is work that nobody sees
+REFRESH_STEPS = 20  # nobody sees the bar redrawn more often
 
 
 def is_of_a_class(name: str) -> bool:
-    """Whether a metric is that of one class: test/iou/cat, but not test/miou."""
+    """Whether a metric belongs to one class: test/iou/cat, but not test/miou."""
     return name.count("/") > 1
 
 
 def is_share(name: str) -> bool:
-    """Whether a metric is a share in 0..1, which a person reads as a percentage."""
+    """Whether a metric is a share in 0..1, shown as a percentage."""
     return name.split("/")[1 if is_of_a_class(name) else -1] in SHARES
 
 
 def percent_or_number(name: str, value: float) -> str:
-    """Write a metric as a person reads it: shares as percentages, others with four significant digits."""
+    """Format a metric for display: shares as percentages, others with four significant digits."""
     if value != value:  # nan
         return "no value"
     if is_share(name):
@@ -38,13 +38,13 @@ def percent_or_number(name: str, value: float) -> str:
 
 
 def measured_rows(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
-    """Return metrics and their values as a person reads them; test/source_psnr stands beside test/psnr."""
+    """Return metrics with their values formatted for display; test/source_psnr is shown beside test/psnr."""
     beside: dict[str, list[str]] = {name: [] for name in metrics}
     for name, value in metrics.items():
         split, _, measure = name.rpartition("/")
-        who, _, measure = measure.rpartition("_")
-        if who and f"{split}/{measure}" in beside and not is_of_a_class(name):
-            beside[f"{split}/{measure}"].append(f"{who} {percent_or_number(f'{split}/{measure}', value)}")
+        prefix, _, measure = measure.rpartition("_")
+        if prefix and f"{split}/{measure}" in beside and not is_of_a_class(name):
+            beside[f"{split}/{measure}"].append(f"{prefix} {percent_or_number(f'{split}/{measure}', value)}")
             del beside[name]
     return [
         (name, percent_or_number(name, metrics[name]) + (f"   ({', '.join(others)})" if others else ""))
@@ -53,7 +53,7 @@ def measured_rows(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
 
 
 class Bar(BarFromOne):
-    """Lightning's bar, with the loss of the step and the newest value of the task's best metric beside it."""
+    """Lightning's bar, followed by the step's loss and the newest value of the task's best metric."""
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=REFRESH_STEPS, leave=False)
@@ -73,10 +73,10 @@ class Bar(BarFromOne):
 
 
 class EpochLines(Callback):
-    """Prints one line for each epoch, under a header: as many metrics as fit, the most telling ones first.
+    """Prints one line per epoch under a header: as many metrics as fit, the most important first.
 
-    An epoch's metrics are all there when the last callback has seen its end: so its line is printed when the next epoch
-    starts, or the training ends.
+    Other callbacks may still log metrics at an epoch's end, so its line is printed when the next epoch starts or the
+    training ends.
     """
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class EpochLines(Callback):
         self._validated = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._start = time.perf_counter()  # a run resumed within an epoch does not start that again
+        self._start = time.perf_counter()  # a run resumed within an epoch skips on_train_epoch_start
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._print(trainer, pl_module)
@@ -102,7 +102,7 @@ class EpochLines(Callback):
         self._print(trainer, pl_module)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, Stopped):  # which all processes are; others may wait for one that failed
+        if isinstance(exception, Stopped):  # reaches all processes; after another error some could wait for ever
             self._print(trainer, pl_module)
 
     def _print(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -127,18 +127,20 @@ class EpochLines(Callback):
 
 
 def by_importance(names: Iterable[str], best: str) -> list[str]:
-    """Return metrics in the order in which a person looks at them: losses, the best metric, the rest."""
+    """Return metrics in order of importance: losses, the best metric, the rest."""
     first = ["train/loss", "val/loss", best]
-    rest = sorted(names, key=lambda name: not name.startswith("val/"))  # else as they were logged
+    rest = sorted(
+        names, key=lambda name: not name.startswith("val/")
+    )  # the sort is stable: within each group, as logged
     return [name for name in [*first, *(name for name in rest if name not in first)] if name in names]
 
 
 def fitting(names: Sequence[str], margin: int) -> list[str]:
-    """Return the first of the names whose columns fit on a line of the terminal, or on one of 80 where there is none.
+    """Return as many of the first names as fit as columns on a terminal line, 80 wide without a terminal.
 
-    `margin` is what stands before them in columns.
+    `margin` is the width of the line's first column.
     """
-    room = shutil.get_terminal_size((80, 24)).columns - margin - 9  # the seconds
+    room = shutil.get_terminal_size((80, 24)).columns - margin - 9  # for the seconds
     kept: list[str] = []
     for name in names:
         room -= _width(name) + 2
@@ -153,7 +155,7 @@ def _width(name: str) -> int:
 
 
 class StepMetrics(Callback):
-    """Logs the loss of a step and the learning rate every so many steps, straight to the loggers."""
+    """Logs the step's loss and learning rate every `every` steps, straight to the loggers."""
 
     def __init__(self, every: int) -> None:
         self.every = every
@@ -170,5 +172,5 @@ class StepMetrics(Callback):
 
 
 def on_terminal() -> bool:
-    """Whether standard output is a terminal that a person looks at."""
+    """Whether standard output is a terminal."""
     return sys.stdout.isatty()

@@ -1,4 +1,4 @@
-"""A run's folder, checkpoints/NAME: choosing it, claiming it, finding it again."""
+"""A run's folder, checkpoints/NAME: choosing, claiming and finding it again."""
 
 import contextlib
 import os
@@ -23,11 +23,11 @@ from engine.terminal import complain, is_main_process
 
 ROOT = home() / "checkpoints"
 LOCK = ".lock"  # in a run's folder, locked by the process that trains the run
-STORE_KEY = "project/name"  # of the run's name in torchrun's store
+STORE_KEY = "project/name"  # key of the run's name in torchrun's store
 
 
 def folder_around(path: Any) -> Path | None:
-    """Return the run's folder that a file lies in, checkpoints/NAME in any folder; None for a file elsewhere."""
+    """Return the run folder that holds a file, any folder checkpoints/NAME; None if the file is elsewhere."""
     folder = Path(os.path.abspath(path)).parent
     if folder.parent.name != ROOT.name:
         return None
@@ -36,7 +36,7 @@ def folder_around(path: Any) -> Path | None:
 
 @dataclass
 class Resumed:
-    """A checkpoint that a run goes on from."""
+    """A checkpoint to resume from."""
 
     path: Path
     checkpoint: dict[str, Any]
@@ -44,22 +44,22 @@ class Resumed:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What the run recorded about itself: its name, configuration and tracker id."""
+        """The run's own record: its name, configuration and tracker id."""
         return dict(self.checkpoint["run"])
 
     @property
     def folder(self) -> Path | None:
-        """The run's folder; None for a file elsewhere."""
+        """The run's folder; None if the file is elsewhere."""
         return folder_around(self.path)
 
     @property
     def name(self) -> str:
-        """The run's name: that of its folder, which may have been renamed; of a file elsewhere, the name it records."""
+        """The run's name: its folder's name (folders may be renamed), else the recorded one."""
         return self.folder.name if self.folder is not None else str(self.record["name"])
 
     @property
     def epochs_done(self) -> int:
-        """Whole epochs that were trained."""
+        """Number of complete epochs trained."""
         progress = self.checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
         return int(progress["processed"])
 
@@ -70,15 +70,15 @@ class Resumed:
 
     @property
     def steps_done(self) -> int:
-        """Optimiser steps that were taken."""
+        """Number of optimiser steps taken."""
         return int(self.checkpoint["global_step"])
 
 
 def find_restarted(config: dict[str, Any]) -> Resumed | None:
-    """Return the run that the same command, started again, goes on with; None if it has saved nothing.
+    """Return the checkpoint from which a restarted command resumes its run; None if the run has saved nothing.
 
     Raises:
-        UsageError: its last.ckpt cannot be gone on from.
+        UsageError: its last.ckpt cannot be resumed from.
     """
     name = config["name"] or _name_before_restart(config)
     if name is None or not any((ROOT / name / file).exists() for file in ("last.ckpt", "previous.ckpt")):
@@ -87,10 +87,10 @@ def find_restarted(config: dict[str, Any]) -> Resumed | None:
 
 
 def find_resumed(ckpt_path: str, name: str | None) -> Resumed:
-    """Return the checkpoint that `--ckpt_path` means: a file, or 'last' for the newest run's, or run NAME's.
+    """Return the checkpoint that `--ckpt_path` means: a file, or for 'last' that of run `name` or the newest run.
 
     Raises:
-        UsageError: there is none, or it is not one that a run can go on from.
+        UsageError: there is no such checkpoint, or it cannot be resumed from.
     """
     where: Any = _newest_last(name) if ckpt_path == "last" else ckpt_path
     version = _version(where)
@@ -101,23 +101,23 @@ def find_resumed(ckpt_path: str, name: str | None) -> Resumed:
         if Path(where).name != "last.ckpt" or not previous.is_file():
             raise UsageError(f"--ckpt_path: {error}") from error
         if isinstance(error, FileNotFoundError):
-            raise UsageError(f"--ckpt_path: {error}, but the state before it: give --ckpt_path {previous}") from error
+            raise UsageError(f"--ckpt_path: {error}, but an older one: give --ckpt_path {previous}") from error
         version = _version(previous)
         try:
             checkpoint = read_checkpoint(previous)
         except (OSError, ValueError) as second:
             raise UsageError(f"--ckpt_path: {error}; and {second}") from error
-        complain(f"warning: {error}; going on from {previous}, which is older")
+        complain(f"warning: {error}; resuming from {previous}, which is older")
         where = previous
     if not {"run", "optimizer_states", "loops"} <= checkpoint.keys() or not checkpoint.get("resumable"):
         raise UsageError(
-            f"--ckpt_path: {where} holds weights, not the state of a run; go on from a last.ckpt, or start a new run "
+            f"--ckpt_path: {where} holds weights, not the state of a run; resume from a last.ckpt, or start a new run "
             f"from these weights with --init_from {where}"
         )
     try:
         check_kinds(checkpoint)
     except ValueError as error:
-        raise UsageError(f"--ckpt_path: {where} cannot be gone on from: {error}") from error
+        raise UsageError(f"--ckpt_path: {where} cannot be resumed from: {error}") from error
     return Resumed(Path(where), checkpoint, version)
 
 
@@ -132,16 +132,16 @@ def _version(path: Any) -> tuple[int, ...]:
 def _newest_last(name: str | None) -> Path:
     found = list(ROOT.glob("*/last.ckpt")) if name is None else [p for p in [ROOT / name / "last.ckpt"] if p.exists()]
     if not found:
-        raise UsageError(f"--ckpt_path last: there is no last.ckpt in {ROOT / (name or '*')} to go on from")
+        raise UsageError(f"--ckpt_path last: there is no last.ckpt in {ROOT / (name or '*')} to resume from")
     return max(found, key=lambda path: path.stat().st_mtime)
 
 
 class RunFolder:
-    """The folder that a run leaves everything in, which no other process writes to meanwhile.
+    """The folder that holds everything a run writes, locked against other processes.
 
     Args:
         path: the folder.
-        goes_on: whether it is that of the run being resumed.
+        goes_on: whether the resumed run continues in it.
     """
 
     def __init__(self, path: Path, goes_on: bool = False) -> None:
@@ -155,12 +155,12 @@ class RunFolder:
         return self.path.name
 
     def claim(self) -> bool:
-        """Make and lock the folder; the system frees it when this process ends, however that happens.
+        """Make and lock the folder; return False if another process has locked it.
 
-        Return whether it could be had: another process may have it.
+        The system releases the lock when this process ends, however that happens.
 
         Raises:
-            RunError: it cannot be made.
+            RunError: the folder cannot be made.
         """
         try:
             self._made_root = not self.path.parent.exists()
@@ -177,7 +177,7 @@ class RunFolder:
         return True
 
     def is_new(self) -> bool:
-        """Whether nothing is in it yet, or only the record of a run that failed before its first step."""
+        """Whether the folder is empty, or holds only the record of a run that failed before its first step."""
         try:
             if (self.path / "summary.json").is_file() and not any(self.path.glob("*.ckpt")):
                 summary = read_summary(self.path)
@@ -188,10 +188,10 @@ class RunFolder:
         except RunError:  # a summary that cannot be read
             return False
         except OSError:
-            return not self.path.exists()  # it, or checkpoints itself, is a file
+            return not self.path.exists()  # the folder, or checkpoints/ itself, is a file
 
     def can_start_over(self) -> bool:
-        """Whether there is no more of a run in it than best.ckpt of the first epoch, at whose end last.ckpt follows."""
+        """Whether the folder holds at most best.ckpt of epoch 0: the run was killed before its first last.ckpt."""
         found = list(self.path.glob("*.ckpt"))
         try:
             return all(path.name == "best.ckpt" and read_checkpoint(path).get("epoch") == 0 for path in found)
@@ -199,14 +199,14 @@ class RunFolder:
             return False
 
     def leave(self, keep: bool) -> None:
-        """Let others have the folder; remove it if it is not to be kept."""
+        """Release the lock, and remove the folder unless `keep`."""
         if self._lock is None:
             return
         if not keep:
             shutil.rmtree(self.path, ignore_errors=True)
         self._lock.release()
         self._lock = None
-        if not keep and not hasattr(os, "fork"):  # Windows, which removes no open file, and so not the lock's
+        if not keep and not hasattr(os, "fork"):  # Windows removes no open file, so the lock's was left
             with contextlib.suppress(OSError):  # another process has it
                 (self.path / LOCK).unlink(missing_ok=True)
                 self.path.rmdir()
@@ -216,17 +216,17 @@ class RunFolder:
 
 
 def folder_that_goes_on(config: dict[str, Any], resumed: Resumed | None) -> Path | None:
-    """Return the folder of the run being resumed, None if the run gets a folder of its own."""
+    """Return the resumed run's folder; None if the run is new or resumed under another name."""
     return resumed.folder if resumed is not None and config["name"] in (None, resumed.name) else None
 
 
 def claim_folder(config: dict[str, Any], resumed: Resumed | None) -> RunFolder:
     """Return the run's folder, the same in all of its processes; the main one claims it.
 
-    A run that is resumed under another name gets a folder of its own, and the best weights so far with it.
+    A run resumed under another name gets its own folder, with a copy of the best weights so far.
 
     Raises:
-        UsageError: the name is not one, or another run has it, or another process trains the run.
+        UsageError: the name is invalid or taken, or another process is training the run.
         RunError: the folder cannot be made.
     """
     own = folder_that_goes_on(config, resumed)
@@ -268,33 +268,33 @@ def _claim_own(folder: RunFolder, resumed: Resumed) -> None:
     if not folder.claim():
         raise UsageError(
             f"run {folder.name} is being trained by another process, which has locked {folder.path / LOCK}: "
-            "wait for its end, or end it"
+            "wait for it to end, or end it"
         )
     if _version(resumed.path) != resumed.version:
         folder.leave(keep=True)
-        raise RunError(f"{resumed.path} was replaced while it was read, by a process that has ended since: start again")
+        raise RunError(f"another process, now ended, replaced {resumed.path} while it was being read: start again")
 
 
 def _new_names(config: dict[str, Any]) -> Iterator[str]:
-    """Yield names for a run that was not given one: the best first, which others may have."""
+    """Yield names for an unnamed run in order of preference; some may be taken."""
     stem = _stem(config, _job() or time.strftime("%Y%m%d-%H%M%S"))
     yield stem
     yield from (f"{stem}-{i}" for i in range(2, 1000))
 
 
 def _stem(config: dict[str, Any], when: str) -> str:
-    data = Path(config["data"]["name"]).absolute().name  # a folder's own name, where it is a path
+    data = Path(config["data"]["name"]).absolute().name  # the last part of a folder's path
     parts = [config["task"]["name"], data, config["backbone"]["name"]]
     return "-".join([*(re.sub(r"[^\w.+=]", "_", part)[:24] for part in parts), when])
 
 
 def _job() -> str | None:
-    job = os.environ.get("SLURM_JOB_ID")  # the same when a job is put back in the queue
+    job = os.environ.get("SLURM_JOB_ID")  # stays the same when a job is requeued
     return f"slurm{job}" if job else None
 
 
 def _name_before_restart(config: dict[str, Any]) -> str | None:
-    """Return the name that a run without a given one had before torchrun or SLURM started it again."""
+    """Return the name that an unnamed run had before torchrun or SLURM restarted it; None if there is none."""
     if not is_restart():
         return None
     store = torchrun_store()
@@ -306,14 +306,14 @@ def _name_before_restart(config: dict[str, Any]) -> str | None:
 
 def _refuse_taken(folder: Path) -> NoReturn:
     last = folder / "last.ckpt"
-    resume = f"go on with it by --ckpt_path {last}, or " if last.exists() else ""
+    resume = f"resume it with --ckpt_path {last}, or " if last.exists() else ""
     raise UsageError(f"--name {folder.name} is taken: {folder} exists; {resume}choose another name")
 
 
 def _tell_others(name: str) -> None:
-    """Tell the processes of torchrun, which start all at once, the run's name.
+    """Tell the run's name to torchrun's other processes.
 
-    It is kept in torchrun's own store, which outlives the processes: after a restart the name holds.
+    torchrun's store outlives the processes, so the name survives a restart.
     """
     store = torchrun_store()
     if store is not None:
@@ -324,7 +324,7 @@ def _told_by_main_process() -> str:
     store = torchrun_store()
     if store is None:
         raise UsageError(
-            "the processes of this run cannot agree on its name: give it with --name; "
+            "the processes of this run cannot agree on its name: give --name; "
             "or, for a run of one process, unset RANK, LOCAL_RANK, NODE_RANK and SLURM_PROCID"
         )
     store.wait([STORE_KEY])
@@ -333,7 +333,7 @@ def _told_by_main_process() -> str:
 
 @contextlib.contextmanager
 def name_shared(name: str) -> Iterator[None]:
-    """Within, processes that are started know the run's name."""
+    """Tell the run's name to every process that is started in this context."""
     before = os.environ.get(NAME_VARIABLE)
     os.environ[NAME_VARIABLE] = name
     try:

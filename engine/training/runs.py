@@ -1,4 +1,4 @@
-"""A training run: its data and task built, its folder opened, and what it leaves there written when it ends."""
+"""A training run: builds its data and task, opens its folder, and writes its results when it ends."""
 
 import contextlib
 import os
@@ -55,21 +55,21 @@ from engine.training.progress import Bar, EpochLines, StepMetrics, on_terminal
 from engine.training.run_folder import Resumed, RunFolder, claim_folder, name_shared
 from engine.training.summary import closing_lines, git_state, hardware, peak_memory_mb, versions, write_summary
 
-# Options that decide the numbers of a training, besides those of the parts ...
+# Options that decide a training's numbers, besides the options of the parts ...
 DECISIVE = (
     *("seed", "max_epochs", "max_steps", "accumulate_grad_batches", "precision", "limit_train_batches"),
     *("overfit_batches", "gradient_clip_val", "gradient_clip_algorithm", "deterministic", "compile"),
 )
-# ... of which these do not: where the images are, and how they are read.
+# ... except these: where the images are, and how they are read.
 INDIFFERENT = ("data.name", "data.root", "data.download", "data.num_workers", "data.cache")
 
 
 def build(asked: Asked) -> tuple[DataModule, Task]:
-    """Build the data module and the task that a command line asks for; a folder may say itself which task it is for.
+    """Build the data module and the task for a command line; if no task is named, the data folder may choose it.
 
     Raises:
         UsageError: the configuration cannot be run; nothing was written.
-        RunError: the data or the weights cannot be had.
+        RunError: the data or the weights cannot be read.
     """
     if is_started_by_another():
         die_with_parent()
@@ -97,19 +97,19 @@ def build(asked: Asked) -> tuple[DataModule, Task]:
 def _built(asked: Asked) -> tuple[DataModule, Task]:
     check_values(asked.config)
     pl.seed_everything(asked.config["seed"], verbose=False)
-    # A run that goes on loads its own weights: no others are fetched for it.
+    # A resumed run loads its own weights: download no others.
     with weights_not_fetched() if asked.resumed is not None else contextlib.nullcontext():
         return assemble.build(asked.config, asked.resumed)
 
 
 @contextlib.contextmanager
 def opened(asked: Asked, data: DataModule, task: Task) -> Iterator["Run"]:
-    """Claim a run's folder and give the run; at the end of the block write down how it went, however it ended.
+    """Claim a run's folder and yield the run; when the block ends, however it ends, write summary and report.
 
     Raises:
         UsageError: the configuration cannot be run; nothing was written.
-        RunError: the run failed in a way that the user can mend; its folder says how far it came.
-        Stopped: a signal asked for an end; the run's state is saved.
+        RunError: the run failed in a way the user can fix; its folder says how far it got.
+        Stopped: a signal stopped the run; its state is saved.
     """
     signals = StopSignals()
     with signals.caught():
@@ -141,11 +141,11 @@ def _prepare(data: DataModule) -> None:
 
 
 class Measured(Callback):
-    """Notes how long a run's parts take and what was measured; while fitting, signals are only noted.
+    """Records the duration of a run's parts and its metrics; while fitting, has signals noted instead of raised.
 
     Args:
-        signals: those that ask the run to end.
-        began: when the run began, by time.perf_counter.
+        signals: the signals that stop the run.
+        began: start of the run, in seconds of time.perf_counter.
     """
 
     def __init__(self, signals: StopSignals, began: float) -> None:
@@ -174,27 +174,27 @@ class Measured(Callback):
         self.images[split] = trainer.lightning_module.images_measured
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage == "test":  # only now has the task added up the images of all processes
+        if stage == "test":  # earlier the task has not summed the images of all processes
             self._note(trainer, "test")
         self.signals.training = False
         self._change("test" if stage == "fit" else None)
 
     def begin(self) -> None:
-        """Note that training begins now."""
+        """Record that training begins now."""
         self._change("fit")
 
     def end(self) -> None:
-        """Note that the run is over."""
+        """Record that the run is over."""
         self.signals.training = False
         self._change(None)
         self.seconds["total"] = time.perf_counter() - self._began
 
 
 class Run:
-    """One run: what its Trainer is given, and the folder where everything is left.
+    """One run: the arguments for its Trainer, and its folder.
 
     `trainer_options`, `loggers`, `plugins` and `callbacks` are for the Trainer, `resume_from` for `fit` and `best` for
-    `test`. Callbacks of one's own go after these.
+    `test`. The owner's callbacks follow the run's.
     """
 
     def __init__(
@@ -234,13 +234,13 @@ class Run:
             **arguments,
             "enable_checkpointing": True,
             "enable_progress_bar": any(isinstance(callback, Bar) for callback in self.callbacks),
-            "use_distributed_sampler": False,  # the data module's own samplers share the images out
+            "use_distributed_sampler": False,  # the data module's samplers split the images
             "default_root_dir": str(self.folder),
         }
 
     @property
     def best(self) -> str | None:
-        """The checkpoint to test: that of the best epoch; None in a rehearsal, which leaves none.
+        """The best epoch's checkpoint, to be tested; None in a rehearsal, which writes none.
 
         Raises:
             RunError: the run ended before its first epoch did.
@@ -252,14 +252,14 @@ class Run:
         return str(self.checkpoints.best_path)
 
     def has_trained(self) -> bool:
-        """Whether there is anything of this run to keep."""
+        """Whether the run has checkpoints or steps worth keeping."""
         return any(self.folder.glob("*.ckpt")) or (self.trainer is not None and self.trainer.global_step > 0)
 
     def start(self, trainer: pl.Trainer) -> None:
-        """Check that this run can be trained by `trainer`, open its folder, and say what is about to happen.
+        """Check that `trainer` can train this run, open its folder and print its settings.
 
         Raises:
-            UsageError: it cannot, or not from the state that it goes on from.
+            UsageError: `trainer` cannot train it, or not from the resumed checkpoint.
             RunError: the folder cannot be written.
         """
         started = int(os.environ.get("WORLD_SIZE", "1"))
@@ -274,7 +274,7 @@ class Run:
         if is_main_process():
             self._check_smallest_batch(trainer)
         if self.config["compile"]:
-            # Each where it is: a compiled copy would have weights of other names, in checkpoints too.
+            # In place: torch.compile(module) returns a wrapper that renames the weights, also in checkpoints.
             for part in (self.task.backbone, self.task.head):
                 part.compile()
         if is_main_process() and not self.rehearsal:
@@ -287,7 +287,7 @@ class Run:
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
-        """Within, the run goes on; afterwards its folder says how it went."""
+        """Run the block; then write its outcome to the folder, and turn errors the user can fix into one line."""
         status = "failed"
         try:
             yield
@@ -302,11 +302,11 @@ class Run:
         except torch.OutOfMemoryError as error:
             raise RunError("out of memory: try a smaller --data.batch_size, or --precision bf16-mixed") from error
         except (OSError, EOFError, UserError, MisconfigurationException) as error:
-            if isinstance(error, OSError) and error.errno is None:  # raised in somebody's code, not by the system
+            if isinstance(error, OSError) and error.errno is None:  # raised by code, not by the system
                 raise
             raise (RunError if self.trainer is not None else UsageError)(self._in_one_line(error)) from error
         except (ValueError, TypeError, ImportError) as error:
-            if self.trainer is None and raised_by("lightning", error):  # a value that the Trainer does not take
+            if self.trainer is None and raised_by("lightning", error):  # a value that the Trainer refuses
                 raise UsageError(one_line(error)) from error
             raise
         except RuntimeError as error:
@@ -341,7 +341,7 @@ class Run:
         if status != "finished":
             return
         if not self.data.has_test:
-            say("test      none: the data has no test images; what was validated is in summary.json")
+            say("test      none: the data has no test images; validation metrics are in summary.json")
         for text in closing_lines(summary, None if self.rehearsal else self.folder, report):
             say(text)
         self._say_where_tracked()
@@ -384,7 +384,7 @@ class Run:
     def _say_how_to_go_on(self, stop: Stopped, trainer: pl.Trainer) -> None:
         last = self.checkpoints.last_path
         if last.exists():
-            say(f"stopped   after {trainer.global_step:,} steps; go on with --ckpt_path {last}")
+            say(f"stopped   after {trainer.global_step:,} steps; resume with --ckpt_path {last}")
         if stop.number in REQUEUE and "SLURM_JOB_ID" in os.environ and is_main_process():
             say(f"requeue   {requeue()}")
 
@@ -406,7 +406,7 @@ class Run:
                 raise UsageError(f"--ckpt_path {self.resumed.path}: {error}") from error
 
     def _changes(self, resumed: Resumed, trainer: pl.Trainer) -> str:
-        """Return what decides the numbers of a training and is not as it was when the resumed run was saved."""
+        """Return a text on every change, since the resumed run was saved, that affects the training's numbers."""
         now = flatten(self.config)
         before = present_names(flatten(resumed.record["config"]), now)
         decisive = [key for key in before if (key in DECISIVE or "." in key) and key not in INDIFFERENT]
@@ -449,10 +449,10 @@ class Run:
             done = f"{self.resumed.epochs_done} epochs, {self.resumed.steps_done:,} steps done"
             say(f"resume    {self.resumed.path}: {done}")
             if changes := self._changes(self.resumed, trainer):
-                say(f"note: from here on the run is no longer, bit for bit, the uninterrupted one: {changes}")
+                say(f"note: from here on the run differs from an uninterrupted one: {changes}")
 
     def _how_tracked(self) -> str:
-        """Return a few words on the tracker, which has started and may have failed to."""
+        """Return the tracker's mode, or the reason why it is not the one asked for."""
         if self.tracker is not None and self.tracker.failure is not None:
             return "disabled (it failed)"
         fell_back = self.tracker is not None and self.tracking == "online" and not self.tracker.online
@@ -462,7 +462,7 @@ class Run:
         best = self.checkpoints
         device = trainer.strategy.root_device
         fit = self.measured.seconds["fit"]
-        error = sys.exc_info()[1]  # what is ending the run, if anything is
+        error = sys.exc_info()[1]  # the error that ends the run, if any
         summary = {
             "name": self.name,
             **{section: self.config[section]["name"] for section in ("task", "data", "backbone")},
@@ -494,11 +494,11 @@ class Run:
         return summary
 
     def _report(self) -> Path | None:
-        """Write the report and return its path; what goes wrong with it is said, and the run is none the worse."""
+        """Write the report and return its path; if that fails, print a note and return None."""
         if self.rehearsal or not is_main_process():
             return None
         try:
-            # Only now: what draws takes half a second to import.
+            # Imported here because the drawing code takes half a second to import.
             from engine.report.write import write_report
 
             self.csv.save()

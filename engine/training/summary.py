@@ -1,4 +1,4 @@
-"""What remains of a run: summary.json, and the closing lines on the screen."""
+"""A run's results: summary.json, and the closing lines on the screen."""
 
 import json
 import math
@@ -24,7 +24,7 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 NO_BREAK = "\u00a0"
-MAX_CLASSES = 24  # of which each is on the screen; summary.json has all
+MAX_CLASSES = 24  # shown on the screen; summary.json has all
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "wandb")
 
 
@@ -40,7 +40,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware(device: torch.device, processes: int) -> dict[str, Any]:
-    """Describe what the run ran on."""
+    """Describe the run's machine: processor, cores, threads, device, number of processes and GPU."""
     described: dict[str, Any] = {"processor": _processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     described |= {"device": device.type, "processes": processes}
     if device.type == "cuda":
@@ -57,10 +57,10 @@ def _processor() -> str:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Return commit and cleanliness of the working tree we run in, or None outside one.
+    """Return the current folder's git commit, and whether tracked files have changed; None outside a working tree.
 
-    The folder can be a stranger's, and git runs what its configuration names: a file system monitor, hooks, filters.
-    All of these are off here.
+    A stranger's repository can make git run programs named in its configuration: a file system monitor, hooks,
+    filters. All of these are off here.
     """
     options = ["-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}"]
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "PROJECT_NOTHING": ""}
@@ -76,14 +76,14 @@ def git_state() -> dict[str, Any] | None:
             scope, _, name = line.partition("\t")
             if scope in ("local", "worktree") and name.startswith("filter."):
                 options.append(f"--config-env={name}=PROJECT_NOTHING")
-        # Of a submodule the commit is compared; git would ask in its folder for more.
+        # Compare only a submodule's commit: for its changes git would run in its folder, with its configuration.
         return {"commit": commit, "changed": bool(git("status", "--porcelain", "-uno", "--ignore-submodules=dirty"))}
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Return the most memory used so far, in MiB: the GPU's if there is one, else this process's (nan on Windows)."""
+    """Return the peak memory use in MiB: the GPU's if there is one, else this process's (nan on Windows)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     if resource is None:
@@ -93,19 +93,19 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 def write_summary(summary: Mapping[str, Any], folder: Path) -> None:
-    """Write summary.json."""
+    """Write a run's summary.json."""
     write_text(json.dumps(_finite(summary), indent=2, allow_nan=False) + "\n", folder / "summary.json")
 
 
 def _finite(value: Any) -> Any:
-    """Put null where there is no number: JSON has neither nan nor infinity."""
+    """Replace nan and infinity by None: JSON has neither."""
     if isinstance(value, Mapping):
         return {key: _finite(inner) for key, inner in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def closing_lines(summary: Mapping[str, Any], folder: Path | None, report: Path | None) -> list[str]:
-    """Return what a person wants to know when a run is over; a rehearsal has neither folder nor report."""
+    """Return the closing lines of a finished run; a rehearsal has neither folder nor report."""
     metrics = {k: v for k, v in summary["metrics"].items() if k.startswith("test/") and not is_of_a_class(k)}
     rows = measured_rows(metrics)
     rows += _by_class(summary["metrics"])
@@ -128,20 +128,20 @@ def closing_lines(summary: Mapping[str, Any], folder: Path | None, report: Path 
 
 
 def _measured_in_part(summary: Mapping[str, Any]) -> str:
-    """Return how many images the test and the last validation saw, of those that did not see all."""
-    counts = {split: (seen, summary["images"].get(split, seen)) for split, seen in summary["measured"].items()}
+    """Return how many images the test and the last validation used, if not all; else ''."""
+    counts = {split: (used, summary["images"].get(split, used)) for split, used in summary["measured"].items()}
     names = (("test", "test"), ("val", "validation"))
     parts = [(*counts[split], name) for split, name in names if split in counts]
-    return ", ".join(f"{seen:,} of {num:,} {name} images" for seen, num, name in parts if 0 < seen < num)
+    return ", ".join(f"{used:,} of {num:,} {name} images" for used, num, name in parts if 0 < used < num)
 
 
 def _by_class(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
-    """Return what the test measured of each class, best first, a few to a line; of very many classes the extremes."""
+    """Return the test's metric of each class, best first, wrapped to lines; only the best and worst of many classes."""
     measured = sorted(((value, name) for name, value in metrics.items() if is_of_a_class(name)), reverse=True)
     if not measured:
         return []
     measure = measured[0][1].split("/")[1]
-    # A class and its number stay together where a line ends.
+    # No line breaks between a class and its number.
     each = [f"{name.split('/', 2)[2]} {100 * value:.1f} %".replace(" ", NO_BREAK) for value, name in measured]
     if len(each) > MAX_CLASSES:
         half = MAX_CLASSES // 2

@@ -31,7 +31,7 @@ def whole_run(folder: Path, name: str = "whole", *flags: object) -> None:
 
 
 def start(folder: Path, name: str, *flags: object, **environment: str) -> subprocess.Popen[str]:
-    """Start run `name`, or go on with it where it has saved something."""
+    """Start run `name`, or resume it if it has saved anything."""
     last = folder / "checkpoints" / name / "last.ckpt"
     if last.exists():
         return start_script("train", "--ckpt_path", last.relative_to(folder), cwd=folder, **environment)
@@ -145,7 +145,7 @@ def signalled(folder: Path, tries: int) -> Outcome:
         wait_for(process, "epoch 2/")
         process.send_signal(number)
         status, output = end(process)
-        if status != expected[number] or "go on with --ckpt_path" not in output:
+        if status != expected[number] or "resume with --ckpt_path" not in output:
             print(f"{number.name}: exit {status}\n{output}")
             continue
         good += finish(folder, f"signalled{i}")
@@ -184,7 +184,7 @@ def damaged(folder: Path, tries: int) -> Outcome:
             content[len(content) // 4 + generator.randrange(len(content) // 2)] ^= 1 << generator.randrange(8)
         path.write_bytes([content, content[: len(content) // 2], b""][i % 3])
         status, output = end(start(folder, f"damaged{i}"))
-        if status != 0 or "going on from" not in output:
+        if status != 0 or "resuming from" not in output:
             print(f"exit {status}\n{output}")
             continue
         good += equal(folder, f"damaged{i}")

@@ -106,7 +106,7 @@ def test_how_often_it_is_saved_changes_nothing_else():
     assert_equal_runs()
 
 
-CHANGED = "note: from here on the run is no longer, bit for bit, the uninterrupted one: "
+CHANGED = "note: from here on the run differs from an uninterrupted one: "
 
 
 def rates(name):

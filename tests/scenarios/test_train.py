@@ -150,7 +150,7 @@ def test_init_from_takes_what_matches_and_says_what_does_not(capsys):
             "run a has backbone cnn, not mlp: resume it as it is, or start a new run",
         ),
         (["--optim", "sgd"], "run a has optim adamw, not sgd"),
-        (["--backbone.widths", "8,16"], r"run a has a network of other weights \(backbone.blocks.0.0.weight"),
+        (["--backbone.widths", "8,16"], r"run a has other weights \(backbone.blocks.0.0.weight"),
     ],
 )
 def test_a_resume_with_another_network_or_optimiser_is_refused_and_nothing_is_touched(workplace, flags, message):
@@ -159,7 +159,7 @@ def test_a_resume_with_another_network_or_optimiser_is_refused_and_nothing_is_to
     with pytest.raises(UsageError, match=message):
         train.main(["--ckpt_path", "last", "--max_epochs", "2", *flags])
     assert before == {p.name: p.stat().st_mtime_ns for p in (workplace / "checkpoints" / "a").iterdir()}
-    with pytest.raises(UsageError, match=r"best.ckpt holds weights, not the state of a run; go on from a last.ckpt"):
+    with pytest.raises(UsageError, match=r"best.ckpt holds weights, not the state of a run; resume from a last.ckpt"):
         train.main(["--ckpt_path", "checkpoints/a/best.ckpt", "--max_epochs", "2"])
 
 
@@ -260,7 +260,7 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before_and_says_so(work
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     train.main(["--ckpt_path", str(path), "--max_epochs", "3"])
-    assert "last.ckpt is damaged" in (err := capsys.readouterr().err) and "going on from" in err
+    assert "last.ckpt is damaged" in (err := capsys.readouterr().err) and "resuming from" in err
     (workplace / "checkpoints" / "a" / "previous.ckpt").write_bytes(b"")
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"last.ckpt is damaged.*previous.ckpt is not a whole checkpoint"):
@@ -270,7 +270,7 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before_and_says_so(work
 def test_a_taken_name_is_refused_and_nothing_is_touched(workplace):
     run("--name", "a", "--max_epochs", 1)
     before = {p.name: p.stat().st_mtime_ns for p in (workplace / "checkpoints" / "a").iterdir()}
-    with pytest.raises(UsageError, match=r"--name a is taken: .*go on with it by --ckpt_path"):
+    with pytest.raises(UsageError, match=r"--name a is taken: .*resume it with --ckpt_path"):
         run("--name", "a", "--max_epochs", 1)
     assert before == {p.name: p.stat().st_mtime_ns for p in (workplace / "checkpoints" / "a").iterdir()}
 

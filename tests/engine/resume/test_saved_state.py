@@ -63,7 +63,7 @@ def test_what_is_not_a_state_is_refused_before_anything_is_made_of_it(saved, cha
     content = read_checkpoint(saved)
     change(content)
     write_checkpoint(content, Path("changed.ckpt"))
-    with pytest.raises(UsageError, match=f"--ckpt_path: changed.ckpt cannot be gone on from: .*{words}"):
+    with pytest.raises(UsageError, match=f"--ckpt_path: changed.ckpt cannot be resumed from: .*{words}"):
         train.main(["--ckpt_path", "changed.ckpt", "--max_epochs", "2", "--name", "other"])
     assert not Path("checkpoints/other").exists()
 

@@ -93,7 +93,7 @@ def test_a_state_that_was_replaced_since_it_was_read_is_not_gone_on_from(monkeyp
         return build(asked)
 
     monkeypatch.setattr(runs, "build", late)
-    with pytest.raises(RunError, match=r"last.ckpt was replaced while it was read"):
+    with pytest.raises(RunError, match=r"another process, now ended, replaced .*last.ckpt while"):
         train.main(["--ckpt_path", "last", "--max_epochs", "3"])
     assert read_summary("a")["epochs"] == 2
 
