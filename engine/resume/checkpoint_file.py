@@ -1,8 +1,8 @@
 """Checkpoint files: written so that a kill cannot lose one, read so that a damaged or hostile one does no harm.
 
-A checkpoint is torch's zip archive. Every record in it carries a CRC-32, which torch writes but does not compare when
-it loads; reading through `read_checkpoint` does, so a flipped bit is an error here and not a silently different
-network. The checksum lives inside the file: it cannot get lost, or be older than what it describes.
+A checkpoint is torch's zip archive. Every record in it carries a CRC-32, which torch writes but does not check when
+loading. `read_checkpoint` checks it, so a flipped bit is an error and not a silently different network. The checksum
+lives inside the file: it cannot get lost or go stale.
 """
 
 import contextlib
@@ -24,19 +24,18 @@ from engine.contract.errors import UserError
 from engine.contract.registry import brief
 from engine.inputs.reading import regular
 
-TEMPORARY = ".writing-"  # prefix of files that are not yet whole
-MAX_VALUES, MAX_DEPTH = 10_000_000, 100  # in a checkpoint, counted as often as they are found in it
+TEMPORARY = ".writing-"  # prefix of incomplete files
+MAX_VALUES, MAX_DEPTH = 10_000_000, 100  # of a checkpoint; a shared value counts at every place
 
 
 def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None = None) -> None:
-    """Write a checkpoint so that at every moment a whole one is at `path`, if one was there before.
+    """Write a checkpoint; a whole one is at `path` at every moment if one was there before.
 
-    The new file is written beside its place, forced to the disk, and then renamed, which the file system does at once
-    or not at all. With `previous` the file replaced is kept there; `path` and `previous` then never hold the same
-    checkpoint, nor is either ever missing once both were written.
+    The new file is written beside `path`, forced to the disk and then renamed, which is atomic. With `previous` the
+    overwritten file is kept there: once both exist, neither is ever missing, and they never hold the same checkpoint.
 
     Raises:
-        OSError: the disk is full or cannot be written; what was there before is untouched.
+        OSError: the disk is full or cannot be written; the old files are untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
@@ -56,7 +55,7 @@ def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None 
         for leftover in (temporary, kept):
             if leftover is not None:
                 leftover.unlink(missing_ok=True)
-        # Of a full disk torch tells where it was in the file, on top of the system's own words.
+        # If the disk is full, torch's own error hides the system's reason, which is its context.
         cause = error.__context__ if isinstance(error.__context__, OSError) else error
         reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else first_line(cause)
         number = getattr(cause, "errno", None) or errno.EIO
@@ -64,10 +63,10 @@ def write_checkpoint(content: dict[str, Any], path: Path, previous: Path | None 
 
 
 def write_text(text: str, path: Path) -> None:
-    """Write a small text file at once or not at all; what is no text, in a name say, is written as an escape.
+    """Write a small text file atomically; characters that UTF-8 cannot encode, as in odd file names, are escaped.
 
     Raises:
-        OSError: names `path`; the disk is full, say, or a folder is in its place.
+        OSError: names `path`, for example because the disk is full or a folder is in its place.
     """
     temporary = _temporary(path)
     try:
@@ -81,14 +80,14 @@ def write_text(text: str, path: Path) -> None:
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Give a name to write a file under; when all went well, it is forced to the disk and takes its place at `path`.
+    """Yield a temporary name to write a file under; after the block the file is forced to the disk and moved to `path`.
 
-    Otherwise nothing of it is left, and what was at `path` before is untouched.
+    If the block raises, the file is removed, and `path` is untouched.
     """
     temporary = _temporary(path)
     try:
         yield temporary
-        with open(temporary, "rb+") as file:  # Windows forces only what it may write
+        with open(temporary, "rb+") as file:  # Windows only syncs files opened for writing
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
@@ -97,20 +96,20 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what writers that were killed left behind."""
+    """Remove incomplete files of killed writers."""
     for leftover in folder.glob(f"{TEMPORARY}*"):
         leftover.unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Any, map_location: Any = "cpu") -> dict[str, Any]:
-    """Read a checkpoint: plain values and tensors only, every byte compared with its checksum.
+    """Read a checkpoint: plain values and tensors only, every byte checked against its checksum.
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: an address, a folder, or a file that is damaged, cut short, or not one of our checkpoints.
+        UserError: `path` is a URL, a folder, or a file that is damaged, cut short, or not a checkpoint of ours.
     """
     if "://" in str(path):
-        raise UserError(f"{path} is an address: checkpoints are read from this machine only; fetch it first")
+        raise UserError(f"{path} is a URL: checkpoints are read from this machine only; download it first")
     path = Path(path)
     if path.is_dir():
         raise UserError(f"{path} is a folder, not a checkpoint; did you mean {path / 'best.ckpt'}?")
@@ -129,20 +128,20 @@ def read_checkpoint(path: Any, map_location: Any = "cpu") -> dict[str, Any]:
 
 
 def read_tensors(path: Path, map_location: Any = "cpu", legacy: bool = False) -> Any:
-    """Read what torch saved, as far as it is plain values and dense tensors, every byte compared with its checksum.
+    """Read a file that torch saved: plain values and dense tensors only, every byte checked against its checksum.
 
-    With `legacy` the file may be of the format before torch 1.6, which is no archive and has no checksums.
+    With `legacy`, files from before torch 1.6 are read too; they are no archives and have no checksums.
 
     Raises:
         OSError: there is no such file, or it cannot be read.
-        UserError: it is damaged, cut short, or holds something else.
+        UserError: the file is damaged, cut short, or holds something else.
     """
     if not legacy or zipfile.is_zipfile(path):
         _check_whole(path)
     try:
-        # Opened here: by a file's name torch would choose another reader. It warns of what is refused below.
+        # Opened here because torch would choose its reader by the file's name. It warns about values refused below.
         with open(path, "rb") as file, warnings.catch_warnings(action="ignore"):
-            # `weights_only=True` is given here and nowhere left to a default: it keeps a file from running code.
+            # Always explicit: `weights_only=True` keeps a file from running code.
             content = torch.load(file, map_location=map_location, weights_only=True)
         _check_values(content)
     except pickle.UnpicklingError as error:
@@ -153,12 +152,12 @@ def read_tensors(path: Path, map_location: Any = "cpu", legacy: bool = False) ->
 
 
 def _check_values(content: Any) -> None:
-    """Refuse tensors that are sparse, quantised or larger than the bytes read for them, and values without end.
+    """Refuse tensors that are sparse, quantised or larger than their stored bytes, and endlessly nested values.
 
-    A pickle can hold a list many times over, or within itself; few bytes can so stand for more values than anything
-    that goes through them, or writes them out, comes to the end of.
+    A pickle can repeat a list many times, or nest it within itself, so few bytes can stand for more values than any
+    loop over them could finish.
     """
-    seen: dict[int, tuple[int, int]] = {}  # of each list or mapping: its values at all depths, and its depth
+    seen: dict[int, tuple[int, int]] = {}  # number of values at all depths, and depth, per list or mapping
 
     def measure(value: Any, above: int) -> tuple[int, int]:
         if isinstance(value, Tensor):
@@ -174,7 +173,7 @@ def _check_values(content: Any) -> None:
                 count, depth = count + more, max(depth, deeper + 1)
             seen[id(value)] = count, depth
             if count > MAX_VALUES or above + depth > MAX_DEPTH:
-                raise UserError("its values lie in each other without end")
+                raise UserError("its values are nested endlessly")
         return seen[id(value)]
 
     measure(content, 0)
@@ -185,10 +184,10 @@ def _check_whole(path: Path) -> None:
         with zipfile.ZipFile(regular(path)) as archive:
             parts = archive.infolist()
             if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
-                raise UserError("its parts are compressed, as torch never writes them")  # and may unpack without end
+                raise UserError("its parts are compressed, as torch never writes them")  # and could unpack endlessly
             names = {part.filename.lower() for part in parts}
             if len(names) < len(parts) or sum(part.file_size for part in parts) > path.stat().st_size:
-                raise UserError("its parts overlap, or have the same names")  # so there may be no end to them either
+                raise UserError("its parts overlap, or have the same names")  # so reading them could be endless, too
             damaged = archive.testzip()
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         size = path.stat().st_size
@@ -198,7 +197,7 @@ def _check_whole(path: Path) -> None:
 
 
 def _temporary(path: Path) -> Path:
-    # With the ending that it will have, and not longer than a file's name can be where that one is.
+    # The suffix stays, and a long name is cut so that the prefix does not exceed the file system's limit.
     return path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name[-50:]}")
 
 
@@ -210,7 +209,7 @@ def _same_file(path: Path, other: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # not every system lets a folder be opened
+    with contextlib.suppress(OSError):  # some systems cannot open a folder
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -219,5 +218,5 @@ def _sync_folder(folder: Path) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or else its type."""
+    """Return the first line of an error's message, or its type if the message is empty."""
     return str(error).strip().split("\n")[0][:200] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Saving a run: the best weights, the last state, durably and so that going on from it is exact."""
+"""Saving a run durably: its best weights, and its newest state, from which a resumed run continues exactly."""
 
 import math
 import random
@@ -34,12 +34,12 @@ from engine.resume.lightning_internals import (
 from engine.resume.saved_state import check_fits
 from engine.resume.stops import StopSignals
 
-PREVIOUS = {"last.ckpt": "previous.ckpt"}  # what a file that is replaced is kept as
-AGREE_EVERY = 8  # steps between two times that several processes ask each other whether to save or to stop
+PREVIOUS = {"last.ckpt": "previous.ckpt"}  # backup name of an overwritten file
+AGREE_EVERY = 8  # steps after which several processes agree again whether to save or stop
 
 
 class DurableCheckpointIO(CheckpointIO):
-    """Lightning reads and writes checkpoints through this; see `engine.resume.checkpoint_file` for what it promises."""
+    """Lightning's reader and writer of checkpoints; its guarantees are those of `engine.resume.checkpoint_file`."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         path = Path(path)
@@ -53,22 +53,22 @@ class DurableCheckpointIO(CheckpointIO):
 
 
 class RunCheckpoints(Checkpoint):
-    """Keeps best.ckpt, by the task's metric, and last.ckpt, the newest state; obeys signals that ask for an end.
+    """Keeps best.ckpt, by the task's metric, and last.ckpt, the newest state; obeys signals that stop the run.
 
-    last.ckpt is written at the end of each epoch, every so many steps or minutes if asked, and when a signal came. It
-    is only ever written between two steps of the optimiser. Without validation data the newest weights are the best.
+    last.ckpt is written at the end of each epoch, every so many steps or minutes if asked, and after a signal, always
+    between two optimiser steps. Without validation data the newest weights are the best.
 
     Args:
         folder: the run's folder.
-        metric: the logged metric that decides, such as val/acc.
+        metric: the logged metric that selects the best weights, such as val/acc.
         highest: whether a higher value is better.
         newest: keep the newest validated weights as the best, whatever the metric says.
-        record: what is written into every checkpoint about the run: plain values only.
-        signals: where signals are noted.
-        every_steps: optimiser steps between two saves within an epoch; None for none.
-        every_minutes: minutes between two saves within an epoch; None for none.
-        keep_every: epochs between two that keep an epoch-N.ckpt of their own; None for none.
-        early_stop: validations in a row without a better value after which the run ends with its epoch; None for any.
+        record: the run's own record, written into every checkpoint: plain values only.
+        signals: the signals received.
+        every_steps: optimiser steps between two saves within an epoch; None for no such saves.
+        every_minutes: minutes between two saves within an epoch; None for no such saves.
+        keep_every: keep an epoch-N.ckpt every so many epochs; None for never.
+        early_stop: end the run after the epoch with so many validations in a row without improvement; None for never.
     """
 
     def __init__(
@@ -97,17 +97,17 @@ class RunCheckpoints(Checkpoint):
         self.not_better = 0  # validations since the best one
         self.best_value: float | None = None
         self.best_epoch: int | None = None
-        # Called after a validation by which the best weights were chosen, or that has no number to choose by.
+        # Called after a validation that found new best weights, or measured no finite value to choose by.
         self.when_best: Callable[[pl.Trainer, pl.LightningModule], None] = lambda trainer, pl_module: None
-        self._step = 0  # optimiser steps when a batch last ended
-        self._saved_at = 0.0
-        # Where a validation is due or under way: how many of its batches were seen in this epoch before it.
-        self._pending: int | None = None  # in the state being saved
-        self._resumable = False  # whether the state being saved is one to go on from
+        self._step = 0  # optimiser steps at the end of the last batch
+        self._saved_at = 0.0  # of time.monotonic
+        # If a validation is due or under way: the validation batches of this epoch before it ...
+        self._pending: int | None = None  # ... in the state being saved
+        self._resumed: int | None = None  # ... in the loaded state
+        self._resumable = False  # whether a run can resume from the state being saved
         self._validated_at = -1  # the step of the newest validation
-        self._resumed: int | None = None  # in the state that was loaded
-        self._best_is_later = False
-        self._loaded: dict[str, Any] | None = None  # that state, until the run has its optimisers
+        self._best_is_later = False  # whether best.ckpt is newer than the epoch-N.ckpt being resumed
+        self._loaded: dict[str, Any] | None = None  # the loaded state, until the run has its optimisers
 
     @property
     def best_path(self) -> Path:
@@ -119,7 +119,7 @@ class RunCheckpoints(Checkpoint):
 
     @property
     def best_model_path(self) -> str:
-        """The best checkpoint by Lightning's name for it, so that `trainer.test(ckpt_path="best")` finds it."""
+        """The best checkpoint, under Lightning's name: `trainer.test(ckpt_path="best")` finds it."""
         return str(self.best_path) if self.best_path.exists() else ""
 
     # ---- what is saved, and restored ----
@@ -129,7 +129,7 @@ class RunCheckpoints(Checkpoint):
         return {"metric": self.metric, **best, "not_better": self.not_better}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        # Else the best starts anew, as it does where best.ckpt is of an epoch after the one that is gone on from.
+        # Otherwise the search for the best starts over, also if best.ckpt is newer than the epoch resumed from.
         if state_dict["metric"] == self.metric and self.best_path.exists() and not self._best_is_later:
             self.best_value = state_dict["best_value"]
             self.best_epoch = state_dict["best_epoch"]
@@ -145,7 +145,7 @@ class RunCheckpoints(Checkpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Where a validation was due or under way when the state was saved, have Lightning start with it, whole."""
+        """If a validation was due or under way when the state was saved, start with all of it."""
         if trainer.state.fn != TrainerFn.FITTING:
             return
         self._loaded = checkpoint
@@ -164,17 +164,17 @@ class RunCheckpoints(Checkpoint):
     # ---- when it is saved ----
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Refuse a loaded state that does not fit, before Lightning hands it to the optimisers and loops.
+        """Refuse a loaded state that does not fit this run, before Lightning gives it to the optimisers and loops.
 
         Raises:
-            UserError: names what does not fit.
+            UserError: names the entry that does not fit.
         """
         loaded, self._loaded = self._loaded, None
         if loaded is not None:
             try:
                 check_fits(loaded, trainer)
             except ValueError as error:
-                raise UserError(f"{trainer.ckpt_path} cannot be gone on from: {error}") from error
+                raise UserError(f"{trainer.ckpt_path} cannot be resumed from: {error}") from error
         self._saved_at = time.monotonic()
         if trainer.is_global_zero:
             sweep(self.folder)
@@ -187,13 +187,13 @@ class RunCheckpoints(Checkpoint):
     ) -> None:
         step = trainer.global_step
         if step == self._step:
-            return  # gradients are being accumulated; they would not be in the checkpoint
+            return  # accumulated gradients would not be in the checkpoint
         self._step = step
         minutes = (time.monotonic() - self._saved_at) / 60
         signal_number, save = self._agree(
             trainer, step, self.every_minutes is not None and minutes >= self.every_minutes
         )
-        # A run that reaches its limit within an epoch can be given a higher one: it then goes on from here.
+        # A run that reaches its limit within an epoch can later be resumed here with a higher one.
         ends = trainer.should_stop or step == trainer.max_steps
         if ends or (self.every_steps is not None and step % self.every_steps == 0):
             save = True
@@ -216,7 +216,9 @@ class RunCheckpoints(Checkpoint):
         measured = [name for name in trainer.callback_metrics if name.startswith("val/")]
         if measured and self.metric not in measured:
             near = closest(self.metric, measured)
-            raise UserError(f"--monitor {self.metric} is not measured{near}; there are {', '.join(measured)}")
+            raise UserError(
+                f"--monitor {self.metric} is not a metric of this run{near}; there are {', '.join(measured)}"
+            )
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         self._validated_at = trainer.global_step
@@ -250,7 +252,7 @@ class RunCheckpoints(Checkpoint):
             raise Stopped(signal_number)
 
     def _record_epoch(self, trainer: pl.Trainer) -> None:
-        """Write the epoch's line before the checkpoint: a kill between the two must not lose it."""
+        """Write the epoch's line before the checkpoint, so that a kill between the two cannot lose it."""
         validated = self._validated_at == trainer.global_step
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if validated or not k.startswith("val/")}
         for logger in trainer.loggers:
@@ -265,13 +267,13 @@ class RunCheckpoints(Checkpoint):
         self._saved_at = time.monotonic()
 
     def _save(self, trainer: pl.Trainer, path: Path, pending: int | None) -> None:
-        """Save a state to go on from."""
+        """Save a state to resume from; `pending` as in `_pending`."""
         self._pending, self._resumable = pending, True
         trainer.save_checkpoint(path)
         self._pending, self._resumable = None, False
 
     def _agree(self, trainer: pl.Trainer, count: int, save: bool) -> tuple[int, bool]:
-        """Return the signal to obey, 0 for none, and whether to save: the same in every process."""
+        """Return the signal to obey (0 for none) and whether to save, the same in every process."""
         signal_number = self.signals.received
         if trainer.world_size == 1:
             return signal_number, save
@@ -283,18 +285,18 @@ class RunCheckpoints(Checkpoint):
 
 
 class AveragedWeights(WeightAveraging):
-    """Lightning's averaged weights, as an exponential moving average, which may also be saved while validating.
+    """An exponential moving average of the weights by Lightning's callback; it can also be saved while validating.
 
     Args:
-        decay: how much of the average is kept each step, in [0, 1).
+        decay: share of the average kept at each step, in [0, 1).
     """
 
     def __init__(self, decay: float) -> None:
         super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
-        self._swapped = False  # while validating, the module holds the average and the average model the module's own
+        self._swapped = False  # while validating, module and average model have swapped weights
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Lightning copies the module before it turns it into another type, in --precision bf16-true and the like.
+        # Lightning copies the module before converting it to another dtype, in --precision bf16-true and the like.
         average = average_of(self)
         if average is not None:
             average.to(next(pl_module.parameters()).dtype)
@@ -311,7 +313,7 @@ class AveragedWeights(WeightAveraging):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if trainer.state.fn == TrainerFn.FITTING:  # else the averaged weights are those that were loaded
+        if trainer.state.fn == TrainerFn.FITTING:  # otherwise the loaded weights are the averaged ones
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
     def on_save_checkpoint(
@@ -337,7 +339,7 @@ class SeedEveryStep(Callback):
     ) -> None:
         step = batches_begun_in_all(trainer) - 1
         seed = mix(self.seed, step, trainer.global_rank)
-        # Not torch.manual_seed: where CUDA is not in use it notes each call down, with a whole stack trace, for later.
+        # Not torch.manual_seed: without CUDA in use it records every call, with a whole stack trace, for later.
         torch.default_generator.manual_seed(seed)
         device = trainer.strategy.root_device.type
         if device == "cuda":

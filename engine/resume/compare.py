@@ -1,4 +1,4 @@
-"""Whether two checkpoints are equal to the last bit: what scripts/compare.py does."""
+"""scripts/compare.py: tells whether two checkpoints are equal bit for bit."""
 
 import sys
 from typing import Any
@@ -11,14 +11,14 @@ from engine.errors import UsageError, one_line
 from engine.resume.checkpoint_file import read_checkpoint
 from engine.terminal import say
 
-SHOWN = 20  # differences that are printed
+SHOWN = 20  # differences printed
 
 
 def main(arguments: list[str]) -> None:
-    """Print 'identical', or where two checkpoints differ; exit with status 1 if they do.
+    """Print 'identical', or the places where two checkpoints differ; exit with status 1 if they do.
 
     Raises:
-        UsageError: there are not two checkpoints to compare.
+        UsageError: a checkpoint cannot be read.
     """
     given = compare_arguments(arguments)
     try:
@@ -38,10 +38,10 @@ def main(arguments: list[str]) -> None:
 
 
 def differences(first: Any, second: Any) -> list[str]:
-    """Return where two checkpoints differ, to the last bit, except for what only names the run and its folder."""
+    """Return the places where two checkpoints differ in any bit, ignoring the run's own record under `run`."""
     found = []
     left = [(first, second, "")]
-    seen = set()  # one object can be in many places, itself included
+    seen = set()  # one object can occur in many places, even within itself
     while left:
         a, b, place = left.pop()
         if isinstance(a, dict) and isinstance(b, dict):
@@ -69,7 +69,7 @@ def _same(a: Any, b: Any) -> bool:
     if a.is_quantized:
         return torch.equal(a, b)
     if a.layout != torch.strided:
-        return not differences(a.__reduce_ex__(2)[1], b.__reduce_ex__(2)[1])  # the tensors that it consists of
-    # Along a dimension without a stride there are the same numbers again, as often as somebody wrote.
+        return not differences(a.__reduce_ex__(2)[1], b.__reduce_ex__(2)[1])  # compare its component tensors
+    # A dimension of stride 0 repeats the same numbers, possibly a huge number of times: compare them once.
     once = tuple(0 if steps == (0, 0) else slice(None) for steps in zip(a.stride(), b.stride(), strict=True))
     return torch.equal(*(tensor[once].contiguous().flatten().view(torch.uint8) for tensor in (a, b)))

@@ -1,4 +1,4 @@
-"""Stops a run whose numbers have gone bad, before they reach a checkpoint."""
+"""Stops a run whose loss or gradients are not finite, before they reach a checkpoint."""
 
 import math
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ class NotFinite(UserError):
 
 @dataclass
 class Question:
-    """Loss and gradient norm of a step, on their way from the device."""
+    """A step's loss and gradient norm, on their way from the device."""
 
     step: int
     answer: Tensor  # (2,) on the CPU
-    arrived: Any  # a CUDA event, or None where the answer is there already
+    arrived: Any  # a CUDA event; None if the answer is already there
 
 
 def ask(step: int, numbers: Tensor) -> Question:
-    """Have a step's loss and gradient norm sent to the CPU; a GPU is not waited for."""
+    """Start copying a step's loss and gradient norm to the CPU, without waiting for a GPU."""
     if numbers.device.type != "cuda":
         return Question(step, numbers.cpu(), None)
     answer = torch.empty(2, pin_memory=True).copy_(numbers, non_blocking=True)
@@ -36,13 +36,13 @@ def ask(step: int, numbers: Tensor) -> Question:
 
 
 class FiniteGuard(Callback):
-    """Checks loss and gradient norm of each step, before what came of it reaches a checkpoint.
+    """Checks each step's loss and gradient norm before the step's result reaches a checkpoint.
 
-    On a CPU that is before the step is taken. A GPU works behind the program, which would have to wait for it at each
-    step: so there the numbers of a step are looked at during the next one, when they have long arrived.
+    On a CPU the check precedes the step. On a GPU, which runs behind the program, checking at once would mean waiting
+    at each step, so a step's numbers are checked during the next one, when they have long arrived.
 
     Raises:
-        NotFinite: names the step and what to try; the newest checkpoint is from before it.
+        NotFinite: names the step and remedies; the newest checkpoint is older than the step.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class FiniteGuard(Callback):
     ) -> None:
         assert self._loss is not None
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        # Gradients are finite just when their norm is; under fp16 the scaler deals with those that are not.
+        # The norm is finite only if all gradients are; under fp16 the scaler skips steps with infinite ones.
         scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         norm = torch.zeros_like(self._loss) if scaled else torch.nn.utils.get_total_norm(gradients)
         self._check(trainer)
@@ -74,7 +74,7 @@ class FiniteGuard(Callback):
         self._check(trainer)
 
     def _check(self, trainer: pl.Trainer) -> None:
-        """Look at the numbers that were asked for last, unless that was done."""
+        """Check the numbers requested last, once."""
         question, self._question = self._question, None
         if question is None:
             return
@@ -87,7 +87,7 @@ class FiniteGuard(Callback):
     def _explain(self, trainer: pl.Trainer, step: int, loss: float, norm: float) -> str:
         optim: Any = trainer.lightning_module.hparams.get("optim", {})
         return (
-            f"step {step} has loss {loss:.4g} and gradient norm {norm:.4g}, so no checkpoint has what follows from it. "
+            f"step {step} has loss {loss:.4g} and gradient norm {norm:.4g}; no checkpoint includes this step. "
             f"Try a lower --optim.lr (it is {optim.get('lr')}), --gradient_clip_val 1.0 or --precision 32-true; "
             "look for broken images or labels if the first steps fail"
         )

@@ -1,7 +1,4 @@
-"""Starting a network from the weights of another: what --init_from does.
-
-K is a number of classes.
-"""
+"""--init_from: starts a network from the weights of another."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,17 +16,17 @@ from engine.export.safetensors_file import read_file
 from engine.inputs.reading import regular
 from engine.resume.checkpoint_file import read_checkpoint, read_tensors
 
-WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys that other programs keep weights under
-WRAPPED = ("module.", "_orig_mod.")  # prefixes that wrappers of a network leave on every name
-PREFIXES = ("", "backbone.", "backbone.body.")  # where weights of a whole task, a backbone or a timm model belong
-SHOWN = 4  # names in a line
+WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which other programs store weights
+WRAPPED = ("module.", "_orig_mod.")  # prefixes that DistributedDataParallel and torch.compile put before every name
+PREFIXES = ("", "backbone.", "backbone.body.")  # for the weights of a whole task, a backbone, a timm model
+SHOWN = 4  # names per line
 
 
 def initialise(task: Task, path: str) -> list[str]:
-    """Copy every weight of a file that the task has too, by name and shape; return lines on what matched.
+    """Copy every weight from a file that matches one of the task's in name and shape; return a report, line by line.
 
-    The file is a checkpoint, an exported .safetensors file, or weights alone as torch or safetensors saves them, such
-    as those of a timm model. Weights that belong to classes go over by the classes' names, where the file has these.
+    The file is a checkpoint, an exported .safetensors file, or plain weights saved by torch or safetensors, such as a
+    timm model's. If the file names its classes, weights of single classes are matched by class name.
 
     Raises:
         UsageError: the file holds no weights, or nothing in it matches.
@@ -45,7 +42,7 @@ def initialise(task: Task, path: str) -> list[str]:
         lines.append(_match_classes(task, given, own, classes))
     for name, value in given.items():
         if name in own and value.ndim == 4 and value.shape[1] == 3 != own[name].shape[1]:  # colour weights, grey images
-            from timm.models import adapt_input_conv  # takes a second, and few need it
+            from timm.models import adapt_input_conv  # imported here because it takes a second and few need it
 
             given[name] = adapt_input_conv(own[name].shape[1], value)
     matching = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
@@ -56,9 +53,9 @@ def initialise(task: Task, path: str) -> list[str]:
     missing = [name for name in own if name not in given]
     reshaped = [name for name in own if name in given and name not in matching]
     unused = [name for name in given if name not in own]
-    for what, names in (("not in it", missing), ("of another shape", reshaped), ("in it alone", unused)):
+    for label, names in (("not in the file", missing), ("different shape", reshaped), ("only in the file", unused)):
         if names:
-            lines.append(f"{what}: {_some(names)}")
+            lines.append(f"{label}: {_some(names)}")
     return lines
 
 
@@ -67,22 +64,22 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _read(path: str) -> tuple[dict[str, Tensor], list[str] | None]:
-    """Return the weights in a file by name, and the names of the classes that they are for, if it says so."""
+    """Return a file's weights by name, and the names of its classes if it records them."""
     about: Any = None
     if Path(path).suffix.lower() == ".safetensors":
-        said, weights = read_file(regular(path))
-        if said and "format_version" in said:  # one of ours; other programs may say anything
-            about = read_about(Path(path), said).hparams
+        metadata, weights = read_file(regular(path))
+        if metadata and "format_version" in metadata:  # one of ours; other programs' metadata can be anything
+            about = read_about(Path(path), metadata).hparams
     else:
         if "://" in path or Path(path).is_dir():
-            read_checkpoint(path)  # says what is wrong
+            read_checkpoint(path)  # raises the right error
         content = read_tensors(regular(path), legacy=True)
         if not isinstance(content, dict):
             raise UserError(f"{path} holds no weights by name")
         about = content.get("hyper_parameters")
         weights = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
     if not weights or not all(isinstance(n, str) and isinstance(w, Tensor) for n, w in weights.items()):
-        raise UserError(f"{path} holds no weights by name, or other values among them")
+        raise UserError(f"{path} holds no weights by name, or mixes them with other values")
     bad = next((name for name, w in weights.items() if w.is_floating_point() and not bool(w.isfinite().all())), None)
     if bad is not None:
         raise UserError(f"{path}: weight {bad} has values that are not numbers")
@@ -96,17 +93,17 @@ def _read(path: str) -> tuple[dict[str, Tensor], list[str] | None]:
 
 
 def _in_own_names(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights under the network's own names, of those places in it where most of them have one."""
-    # timm joins the names of nested parts by '_' or '.', by whether a model is to give its maps.
+    """Return weights renamed to the network's names, with the prefix of PREFIXES under which most of them match."""
+    # timm joins nested names by '_' if a model returns its feature maps, else by '.'.
     plain = {name.replace(".", "_"): name for name in own}
     renamed = [{plain.get((p + name).replace(".", "_"), name): w for name, w in given.items()} for p in PREFIXES]
     return max(renamed, key=lambda weights: len(weights.keys() & own.keys()))
 
 
 def _match_classes(task: Task, given: dict[str, Tensor], own: Mapping[str, Tensor], classes: list[str]) -> str:
-    """Put the values of those weights that belong to classes in the task's own order of these; say which there are.
+    """Reorder weights of single classes to the task's order of classes; return a line on which classes matched.
 
-    Classes that the file does not have keep the values that the network began with.
+    Classes missing in the file keep the network's initial values.
     """
     names = list(task.hparams["class_names"])
     shared = [name for name in names if name in classes]
@@ -125,11 +122,11 @@ def _match_classes(task: Task, given: dict[str, Tensor], own: Mapping[str, Tenso
             given[weight] = own[weight].clone()
             given[weight][torch.meshgrid(*place, indexing="ij")] = value.to(own[weight])
     new = [name for name in names if name not in classes]
-    return f"classes by name: {_some(shared) or 'none'}{f'; not in it: {_some(new)}' if new else ''}"
+    return f"classes matched by name: {_some(shared) or 'none'}{f'; not in the file: {_some(new)}' if new else ''}"
 
 
 def _class_dimensions(task: Task) -> dict[str, list[int]]:
-    """Return which dimensions of the head's weights have an entry per class: those that one class more makes longer."""
+    """Return the dimensions of the head's weights with one entry per class: those that grow with one more class."""
     with torch.device("meta"):
         larger = build_head(
             channels=task.backbone.channels,

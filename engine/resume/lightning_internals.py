@@ -1,8 +1,8 @@
-"""The private parts of Lightning, and of the processes under it, that resuming and ending a run exactly depends on.
+"""The private parts of Lightning and torch that exact resuming and clean endings depend on.
 
-Nothing else in the engine reads or writes them. Each function says what it relies on and has a test of its own in
+Nothing else in the engine touches them. Each function says what it relies on and has its own test in
 tests/engine/resume/test_lightning_internals.py: a release that changes such a part fails the test named for it.
-Tried with lightning 2.6.
+Tested with lightning 2.6.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ LOADER_PATIENCE = float(torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL)  # sec
 
 
 def batches_begun(trainer: pl.Trainer) -> int:
-    """Return how many training batches of this epoch were begun.
+    """Return the number of training batches begun in this epoch.
 
     Relies on `epoch_loop.batch_progress.current.ready`, which rises before `on_train_batch_start`.
     """
@@ -36,16 +36,16 @@ def batches_begun(trainer: pl.Trainer) -> int:
 
 
 def batches_begun_in_all(trainer: pl.Trainer) -> int:
-    """Return how many training batches were begun in all epochs, those before a resume included.
+    """Return the number of training batches begun in all epochs, including those before a resume.
 
     Relies on `epoch_loop.batch_progress.total.ready`, which rises between `on_after_batch_transfer` and
-    `on_train_batch_start`: the first sees the number of the batches before its own.
+    `on_train_batch_start`: in the first hook the current batch does not count yet.
     """
     return trainer.fit_loop.epoch_loop.batch_progress.total.ready
 
 
 def epochs_begun_and_ended(trainer: pl.Trainer) -> tuple[int, int]:
-    """Return how many epochs were begun, and of how many the last batch was done.
+    """Return the number of epochs begun, and of those whose last batch is done.
 
     Relies on `fit_loop.epoch_progress.current`: `started` rises before `on_train_epoch_start`, `processed` before
     `on_train_epoch_end`.
@@ -55,27 +55,27 @@ def epochs_begun_and_ended(trainer: pl.Trainer) -> tuple[int, int]:
 
 
 def validation_batches(trainer: pl.Trainer) -> tuple[int, int]:
-    """Return how many validation batches were begun in all of this epoch's validations, and in the newest of them.
+    """Return the number of validation batches begun in all validations of this epoch, and in the newest one.
 
-    Relies on `val_loop.batch_progress`: `total.ready` starts anew in each epoch, `current.ready` in each validation.
+    Relies on `val_loop.batch_progress`: `total.ready` starts from 0 in each epoch, `current.ready` in each validation.
     """
     progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
     return progress.total.ready, progress.current.ready
 
 
 def current_hook(module: pl.LightningModule) -> str | None:
-    """Return the name of the module's method that Lightning is calling, `training_step` for one, or None.
+    """Return the name of the module's method that Lightning is calling, such as `training_step`, or None.
 
-    Relies on `_current_fx_name`, by which Lightning's own `log` decides what may be logged.
+    Relies on `_current_fx_name`, which Lightning's own `log` checks.
     """
     return module._current_fx_name
 
 
 def is_validation_due(trainer: pl.Trainer) -> bool:
-    """Return whether a validation follows the batch that just ended, by the run's own rhythm.
+    """Return whether the run's schedule has a validation after the batch that just ended.
 
-    Relies on `epoch_loop._should_check_val_fx(fit_loop._data_fetcher)`, which also says so when the run is to stop;
-    that does not count here, so `trainer.should_stop` is put aside while it is asked.
+    Relies on `epoch_loop._should_check_val_fx(fit_loop._data_fetcher)`. It is also true when the run is about to stop;
+    `trainer.should_stop` is cleared during the call, because that does not count here.
     """
     fetcher: Any = trainer.fit_loop._data_fetcher
     stopping, trainer.should_stop = trainer.should_stop, False
@@ -86,19 +86,19 @@ def is_validation_due(trainer: pl.Trainer) -> bool:
 
 
 def start_with_validation(loops: Mapping[str, Any], seen: int) -> None:
-    """Change the saved counters of `fit_loop`, so that a run that goes on from them starts with a whole validation.
+    """Change the saved counters of `fit_loop`, so that a run resumed from them starts with a whole validation.
 
-    By itself Lightning would skip a validation that was due, and continue one under way without its first batches. It
-    validates first if a validation's batch was begun and not completed:
+    Lightning alone would skip a validation that was due, and continue a partial one without its first batches. It
+    validates first if a validation batch was begun and not completed:
 
-        batch_progress            completed = processed: the training batch before it is over
-        val_loop.batch_progress   total: begun seen + 1, completed seen; current: 0, so that it is whole
+        batch_progress            completed = processed: the training batch before the validation is over
+        val_loop.batch_progress   total: begun seen + 1, completed seen; current: 0, so that the validation is whole
 
-    Relies on the names of these counters in a checkpoint, and on `_should_check_val_fx`'s caller reading them so.
+    Relies on the names of these counters in a checkpoint, and on the caller of `_should_check_val_fx` reading them so.
 
     Args:
         loops: `checkpoint["loops"]["fit_loop"]`, changed in place.
-        seen: how many validation batches the epoch had seen before that validation.
+        seen: the number of validation batches in the epoch before that validation.
     """
     for counts in (loops["epoch_loop.batch_progress"][span] for span in ("current", "total")):
         counts["completed"] = counts["processed"]
@@ -108,7 +108,7 @@ def start_with_validation(loops: Mapping[str, Any], seen: int) -> None:
 
 
 def set_validation_batches(trainer: pl.Trainer, seen: int) -> None:
-    """Have `seen` validation batches be counted so far in this epoch: undoes the +1 of `start_with_validation`.
+    """Set this epoch's count of validation batches to `seen`, which undoes the +1 of `start_with_validation`.
 
     Relies on `val_loop.batch_progress.total`, with `reset` and `increment_by`.
     """
@@ -118,9 +118,9 @@ def set_validation_batches(trainer: pl.Trainer, seen: int) -> None:
 
 
 def set_rates(scheduler: Any, rates: Sequence[float]) -> None:
-    """Have a `Scheduled` go on from other learning rates than those it was saved with, at the step where it stands.
+    """Give a `Scheduled` other base learning rates than it was saved with, at its current step.
 
-    Relies on torch's `base_lrs`, which it saves and tells, as it does `_last_lr`.
+    Relies on `base_lrs` and `_last_lr`, which torch's schedulers save and report.
     """
     scheduler.base_lrs = list(rates)
     for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
@@ -130,15 +130,15 @@ def set_rates(scheduler: Any, rates: Sequence[float]) -> None:
 
 
 def average_of(callback: WeightAveraging) -> Any:
-    """Return the model that holds the averaged weights (torch's AveragedModel), or None before the fit is set up.
+    """Return the model with the averaged weights (torch's AveragedModel), or None before the fit is set up.
 
-    Relies on `_average_model`, which `setup` makes.
+    Relies on `_average_model`, which `setup` creates.
     """
     return callback._average_model
 
 
 class BarFromOne(RichProgressBar):
-    """Lightning's bar, with epochs counted from 1, as everywhere else a person reads them.
+    """Lightning's bar, with epochs counted from 1 as on every other screen.
 
     Relies on `_get_train_description`, which makes the bar's label.
     """
@@ -152,16 +152,16 @@ class BarFromOne(RichProgressBar):
 
 
 def share_images_ourselves(trainer: pl.Trainer) -> None:
-    """Keep Lightning from putting samplers of its own into loaders whose samplers share the images out already.
+    """Keep Lightning from adding its samplers to loaders whose samplers already split the images among processes.
 
     Relies on `trainer._accelerator_connector.use_distributed_sampler`, which `Trainer(use_distributed_sampler=...)`
-    sets, and Lightning reads when it asks for a loader.
+    sets and Lightning reads when it requests a loader.
     """
     trainer._accelerator_connector.use_distributed_sampler = False
 
 
 def leave_signals_to_us(trainer: pl.Trainer) -> None:
-    """Keep Lightning from installing its own handlers, which save in the middle of a step and end with status 0.
+    """Keep Lightning from installing its own handlers, which save in the middle of a step and exit with status 0.
 
     Relies on `trainer._signal_connector.register_signal_handlers`, called at the start of fit and test.
     """
@@ -169,20 +169,20 @@ def leave_signals_to_us(trainer: pl.Trainer) -> None:
 
 
 def limit_waiting(trainer: pl.Trainer, timeout: timedelta) -> None:
-    """Set how long processes wait for each other before one of them counts as dead; nothing where there is one only.
+    """Set how long processes wait for each other before one counts as dead; does nothing with one process.
 
-    Relies on `strategy._timeout` of DDPStrategy and its kin, given to `init_process_group`. Its constructor would take
-    it, but the strategy is chosen by name.
+    Relies on `strategy._timeout` of DDPStrategy and its relatives, passed to `init_process_group`. The constructor
+    takes it too, but the strategy is chosen by name.
     """
     if hasattr(trainer.strategy, "_timeout"):
         trainer.strategy._timeout = timeout
 
 
 def end_processes(trainer: pl.Trainer) -> None:
-    """Kill the processes that Lightning started for this run's other devices, whatever state they are in.
+    """Kill the processes that Lightning started for this run's other devices, whatever their state.
 
-    Relies on `strategy.launcher.procs`, a list of `subprocess.Popen`. Lightning watches this very list, and would kill
-    this process, too, while it writes its report: so it is emptied first.
+    Relies on `strategy.launcher.procs`, a list of `subprocess.Popen`. It is emptied first, because Lightning watches
+    it and would kill this process, too, while it writes its report.
     """
     processes = getattr(trainer.strategy.launcher, "procs", [])
     ours = list(processes)
@@ -193,9 +193,9 @@ def end_processes(trainer: pl.Trainer) -> None:
 
 
 def torchrun_store() -> Any:
-    """Return torchrun's own store of keys and values, which outlives the processes, or None without torchrun.
+    """Return torchrun's key-value store, which outlives the processes, or None without torchrun.
 
-    Relies on TORCHELASTIC_USE_AGENT_STORE, which torchrun sets where its agent serves the store.
+    Relies on TORCHELASTIC_USE_AGENT_STORE, which torchrun sets if its agent serves the store.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return None
@@ -203,11 +203,10 @@ def torchrun_store() -> Any:
 
 
 def join_again(trainer: pl.Trainer, timeout: timedelta) -> None:
-    """After a restart by torchrun, form the process group under keys of its own.
+    """After a restart by torchrun, form the process group under new keys.
 
-    Torch would form it in the store that the processes before the restart used too, and then find their addresses
-    there, where nobody answers any more (seen with torch 2.15). Relies on Lightning taking a group that is already
-    there.
+    Torch alone would reuse the keys from before the restart and find the addresses of dead processes there (seen with
+    torch 2.15). Relies on Lightning using a process group that already exists.
     """
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     store = torchrun_store()
@@ -226,16 +225,16 @@ def join_again(trainer: pl.Trainer, timeout: timedelta) -> None:
 
 
 def die_with_parent() -> None:
-    """Have the system end this process when the one that started it ends, however that happens (Linux only).
+    """Have the system kill this process when its parent ends, however that happens (Linux only).
 
-    Relies on the C library's `prctl`, called through ctypes; nothing happens where there is none.
+    Relies on the C library's `prctl`, called through ctypes; does nothing without it.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
 
 
 def set_loader_patience(seconds: float = LOADER_PATIENCE) -> None:
-    """Set how long each loading process is waited for at the end before it is killed, in case it hangs.
+    """Set how long a DataLoader waits for each worker at the end before it kills the worker.
 
     Relies on `torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL`, which DataLoader reads whenever it waits.
     """
@@ -243,11 +242,11 @@ def set_loader_patience(seconds: float = LOADER_PATIENCE) -> None:
 
 
 def report_lost_batches() -> None:
-    """In a loading process: have a batch that cannot be handed over raise in the process that waits for it.
+    """In a DataLoader worker: have a batch that cannot be sent raise an error in the process that waits for it.
 
-    A full shared memory would otherwise drop it, with a traceback on the screen, and the wait would have no end.
+    Otherwise full shared memory would drop the batch, with a traceback on the screen, and the wait would be endless.
     Relies on `multiprocessing.queues.Queue._on_queue_feeder_error`, the hook that Python's own process pools use, and
-    on DataLoader raising what arrives as (index, `torch._utils.ExceptionWrapper`).
+    on DataLoader raising an item (index, `torch._utils.ExceptionWrapper`) that it receives.
     """
     multiprocessing.queues.Queue._on_queue_feeder_error = _hand_over  # type: ignore[attr-defined]
 

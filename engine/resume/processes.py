@@ -1,11 +1,11 @@
-"""The processes of a run: which this one is, and who started it."""
+"""The processes of a run: the role of this one, and its launcher."""
 
 import os
 
 from engine.errors import UsageError
 from engine.terminal import RANKS, is_main_process
 
-# The processes that Lightning starts for a run's other devices find its name here.
+# Holds the run's name for the processes that Lightning starts for other devices.
 NAME_VARIABLE = "PROJECT_RUN_NAME"
 
 
@@ -20,7 +20,7 @@ def is_restart() -> bool:
 
 
 def launched() -> tuple[int, int] | None:
-    """Return how many processes torchrun or srun has started per machine, and on how many machines; else None."""
+    """Return the number of processes per machine, and of machines, that torchrun or srun started; else None."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["GROUP_WORLD_SIZE"])
     if "SLURM_STEP_ID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
@@ -30,14 +30,14 @@ def launched() -> tuple[int, int] | None:
 
 
 def check_rank(global_rank: int) -> None:
-    """Refuse to be a run's main process by its Trainer and not by the environment: nothing would be said or guarded.
+    """Refuse a main process (by its Trainer) that the environment calls another: it would print and lock nothing.
 
     Raises:
-        UsageError: names the variables that a launcher left behind.
+        UsageError: names the environment variables that a launcher left behind.
     """
     if global_rank == 0 and not is_main_process():
         left = ", ".join(f"{name}={os.environ[name]}" for name in RANKS if os.environ.get(name, "0") != "0")
         raise UsageError(
-            f"{left} in the environment does not fit the main process of a run, which this is: unset it, or start all "
+            f"{left} in the environment contradicts that this is the run's main process: unset it, or start all "
             "processes with torchrun or srun"
         )

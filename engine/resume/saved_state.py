@@ -1,4 +1,4 @@
-"""Whether the state in a checkpoint is one that a run can go on from: of the right kinds, and of this run's shapes."""
+"""Checks that a run can resume from a checkpoint's state: right types, and the shapes of this run."""
 
 import dataclasses
 import inspect
@@ -14,7 +14,7 @@ from engine.contract.errors import UserError
 from engine.contract.optim import OPTIMISERS, Course
 from engine.contract.registry import brief, is_count
 
-# What every checkpoint has that a run can go on from, by dotted name.
+# The entries of every resumable checkpoint and their types, by dotted name.
 KINDS: dict[str, type | tuple[type, ...]] = {
     "epoch": int,
     "global_step": int,
@@ -32,7 +32,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "epoch_means.names": list,
     "epoch_means.sums": (Tensor, type(None)),
 }
-AVERAGED = "current_model_state"  # the weights that train, in a run that averages them
+AVERAGED = "current_model_state"  # key of the trained weights, if a run averages them
 PROBE = torch.Size((3, 2))  # a shape that no counter has
 
 
@@ -40,7 +40,7 @@ def check_kinds(checkpoint: Mapping[str, Any]) -> None:
     """Refuse a state in which an entry is missing or of the wrong type.
 
     Raises:
-        UserError: names the entry.
+        UserError: names the entry and what is wrong with it.
     """
     for dotted, kind in KINDS.items():
         value: Any = checkpoint
@@ -68,12 +68,12 @@ def check_kinds(checkpoint: Mapping[str, Any]) -> None:
 
 
 def check_fits(checkpoint: Mapping[str, Any], trainer: pl.Trainer) -> None:
-    """Refuse loop counters, optimiser and schedule states that this run's own cannot take over.
+    """Refuse states of loops, optimisers and schedules that do not fit this run's own.
 
-    To be called when the Trainer has its optimisers, before it takes over the checkpoint's state.
+    Call it once the Trainer has its optimisers, before it loads the checkpoint's state into them.
 
     Raises:
-        UserError: names what differs.
+        UserError: names the entry that differs.
     """
     _check_like("loops.fit_loop", trainer.fit_loop.state_dict(), checkpoint["loops"]["fit_loop"])
     saved = checkpoint["optimizer_states"]
@@ -100,7 +100,7 @@ def _check_optimiser(optimiser: Optimizer, saved: Any, steps: int) -> None:
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     for number, state in saved["state"].items():
         if not isinstance(number, int) or not 0 <= number < len(parameters):
-            raise UserError(f"its {name} are of a parameter {brief(number)}, of {len(parameters)}")
+            raise UserError(f"its {name} have parameter {brief(number)}, and there are {len(parameters)}")
         expected = {
             key: torch.empty(parameters[number].shape if value.shape == PROBE else value.shape, device="meta")
             for key, value in kept.items()
@@ -109,7 +109,7 @@ def _check_optimiser(optimiser: Optimizer, saved: Any, steps: int) -> None:
 
 
 def _kept_each_step(optimiser: Optimizer) -> dict[str, Tensor]:
-    """Return what one of our optimisers keeps of a parameter of shape PROBE; nothing of an optimiser not our own."""
+    """Return the tensors that an optimiser of ours keeps for a parameter of shape PROBE; none for other optimisers."""
     if not any(type(optimiser).__name__.lower() == name for name in OPTIMISERS):
         return {}
     probe = nn.Parameter(torch.zeros(PROBE))
@@ -121,7 +121,7 @@ def _kept_each_step(optimiser: Optimizer) -> dict[str, Tensor]:
 
 
 def _check_like(name: str, expected: Any, saved: Any) -> None:
-    """Refuse a saved value of another type, length, shape or with keys missing; for None any number will do."""
+    """Refuse a saved value of another type, length or shape, or with missing keys; expected None allows any number."""
     like = expected is None and (saved is None or isinstance(saved, (int, float, Tensor)))
     if isinstance(expected, Mapping):
         like = isinstance(saved, Mapping) and expected.keys() <= saved.keys()
@@ -138,7 +138,7 @@ def _check_like(name: str, expected: Any, saved: Any) -> None:
         like = isinstance(saved, (int, float)) and not isinstance(saved, bool)
     if not like:
         was = tuple(saved.shape) if isinstance(saved, Tensor) else brief(saved)
-        raise UserError(f"its {name} is {was}, not as this run's own")
+        raise UserError(f"its {name} is {was}, unlike this run's own")
     if isinstance(expected, (Mapping, list, tuple)):
         for key in expected if isinstance(expected, Mapping) else range(len(expected)):
             _check_like(f"{name}.{key}", expected[key], saved[key])

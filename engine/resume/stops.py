@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: noted at once, obeyed when the run's state can be saved."""
+"""Signals that stop a run: noted at once, obeyed when the run's state can be saved."""
 
 import contextlib
 import os
@@ -12,16 +12,16 @@ from types import FrameType
 from engine.errors import Stopped
 from engine.resume.lightning_internals import set_loader_patience
 
-# What a job scheduler is told to send shortly before a job's time is up: save, and be put back in the queue.
+# A job scheduler can be told to send one shortly before a job's time is up: save, and requeue the job.
 REQUEUE = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))  # not on Windows
 SIGNALS = (signal.SIGTERM, signal.SIGINT, *REQUEUE)
 
 
 class StopSignals:
-    """Catches the signals that ask for an end.
+    """Catches the signals that stop a run.
 
-    While `training`, a signal is only noted, in `received`; whoever saves the run's state looks there at each step. At
-    other times there is nothing to save, and the signal ends the run at once. So does a SIGINT after any other, always.
+    While `training`, a signal is only noted in `received`, which RunCheckpoints checks at each step. At other times
+    there is nothing to save, and the signal stops the run at once. A SIGINT after any other signal always does.
     """
 
     def __init__(self) -> None:
@@ -30,12 +30,12 @@ class StopSignals:
 
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:
-        """Within, the signals are caught; afterwards they are what they were."""
+        """Catch the signals in this context, and restore their handlers afterwards."""
         if threading.current_thread() is not threading.main_thread():
             yield  # Python delivers signals to the main thread only
             return
         before = {number: signal.signal(number, self._note) for number in SIGNALS}
-        if hasattr(signal, "SIGCHLD"):  # PyTorch's own, which raises for each loading process that is ended at the end
+        if hasattr(signal, "SIGCHLD"):  # PyTorch's handler raises for each worker that is killed at the end
             before[signal.SIGCHLD] = signal.getsignal(signal.SIGCHLD)
         try:
             yield
@@ -53,7 +53,7 @@ class StopSignals:
 
 
 def requeue() -> str:
-    """Put this SLURM job back in the queue; return a line on how that went."""
+    """Put this SLURM job back in the queue; return a line that says whether it worked."""
     job = os.environ.get("SLURM_ARRAY_JOB_ID")
     job = f"{job}_{os.environ['SLURM_ARRAY_TASK_ID']}" if job else os.environ["SLURM_JOB_ID"]
     program = shutil.which("scontrol")

@@ -42,7 +42,7 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["--ckpt_path", "last"], 2, "there is no last.ckpt in"),
     (["--ckpt_path", "nowhere.ckpt"], 2, "there is no checkpoint nowhere.ckpt"),
     (["--ckpt_path", "data"], 2, "data is a folder, not a checkpoint"),
-    (["--ckpt_path", "https://example.com/a.ckpt"], 2, "is an address"),
+    (["--ckpt_path", "https://example.com/a.ckpt"], 2, "is a URL"),
     (["--backbone", "test_convnext"], 2, "test_convnext cannot take images of 28x28 pixels: 32x32 would"),
     (["--strategy", "dpd"], 2, "invalid strategy name"),
     (["--limit_train_batches", "0"], 2, "--limit_train_batches 0 leaves nothing to do"),

@@ -312,7 +312,7 @@ def test_a_classifiers_backbone_goes_into_a_detector_and_it_says_what_matched(ca
     )
     out = capsys.readouterr().out
     assert "weights from checkpoints/a/best.ckpt" in out
-    assert "init      not in it: head." in out and "init      in it alone: head.layers.0.weight" in out
+    assert "init      not in the file: head." in out and "init      only in the file: head.layers.0.weight" in out
     first, second = (read_checkpoint(f"checkpoints/{name}/best.ckpt")["state_dict"] for name in ("a", "b"))
     for name in (name for name in second if name.startswith("backbone.") and name.endswith("0.weight")):
         np.testing.assert_allclose(first[name], second[name], atol=1e-6)

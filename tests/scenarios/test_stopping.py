@@ -79,7 +79,7 @@ def test_another_metric_tells_the_best():
     [
         (
             ["--monitor", "val/los"],
-            "val/los is not measured; did you mean val/loss.; there are val/acc, val/loss",
+            "val/los is not a metric of this run; did you mean val/loss.; there are val/acc, val/loss",
         ),
         (["--monitor", "loss"], "--monitor loss: expected a metric of the validation, such as val/loss"),
         (["--early_stop", "0"], "--early_stop is above 0, got 0"),

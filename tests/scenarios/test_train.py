@@ -137,7 +137,7 @@ def test_init_from_takes_what_matches_and_says_what_does_not(capsys):
     run("--name", "b", "--max_epochs", 1, "--init_from", "checkpoints/a/best.ckpt", "--head.hidden", 32)
     out = capsys.readouterr().out
     assert "init      13 of 16 weights from checkpoints/a/best.ckpt" in out
-    assert "init      of another shape: head.layers.0.weight, head.layers.0.bias, head.layers.2.weight" in out
+    assert "init      different shape: head.layers.0.weight, head.layers.0.bias, head.layers.2.weight" in out
     with pytest.raises(UsageError, match="no weight of .* has a name and shape"):
         run("--name", "c", "--init_from", "checkpoints/a/best.ckpt", "--backbone", "mlp")
 

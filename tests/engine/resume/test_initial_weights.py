@@ -33,7 +33,7 @@ def test_rows_of_the_head_go_over_by_the_names_of_classes(name, tmp_path):
     before = {key: value.clone() for key, value in second.state_dict().items()}
     lines = initialise(second, saved(first, tmp_path / "a.ckpt"))
     assert lines[0].startswith(f"{len(before)} of {len(before)} weights from ")
-    assert lines[1] == "classes by name: fox, cat; not in it: bus"
+    assert lines[1] == "classes matched by name: fox, cat; not in the file: bus"
     pairs = [(0, 2), (2, 0)]  # here, there
     rows = 0
     for key, value in second.state_dict().items():
@@ -59,7 +59,7 @@ def test_without_a_class_in_common_the_head_keeps_its_own_rows(tmp_path):
     first, second = built("classify", ["cat", "dog"], 0), built("classify", ["bus", "car"], 1)
     before = {key: value.clone() for key, value in second.head.state_dict().items()}
     lines = initialise(second, saved(first, tmp_path / "a.ckpt"))
-    assert lines[1] == "classes by name: none; not in it: bus, car"
+    assert lines[1] == "classes matched by name: none; not in the file: bus, car"
     last = list(before)[-1]
     assert torch.equal(second.head.state_dict()[last], before[last])
 
@@ -127,7 +127,7 @@ def test_an_exported_file_of_weights_says_its_classes(name, tmp_path):
     first, second = built(name, ["cat", "dog", "fox"], 0), built(name, ["fox", "bus", "cat"], 1)
     path = tmp_path / "a.safetensors"
     safetensors_file.write(first.eval(), torch.zeros(2, 3, 32, 32, dtype=torch.uint8), path)
-    assert initialise(second, str(path))[1] == "classes by name: fox, cat; not in it: bus"
+    assert initialise(second, str(path))[1] == "classes matched by name: fox, cat; not in the file: bus"
     said, weights = safetensors_file.read_file(path)
     for text in ("[" * 100_000, "{", '{"class_names": 5}'):
         safetensors.torch.save_file(weights, path, {**said, "hyperparameters": text})

@@ -133,10 +133,14 @@ def test_a_rank_left_in_the_environment_lets_no_run_train_silently_into_the_fold
     run("--name", "a")
     before = Path("checkpoints/a/last.ckpt").read_bytes()
     monkeypatch.setenv(name, "1")
-    with pytest.raises(UsageError, match=f"{name}=1 in the environment does not fit the main process"):
+    with pytest.raises(
+        UsageError, match=f"{name}=1 in the environment contradicts that this is the run's main process"
+    ):
         run("--name", "a", "--seed", "1")
     assert Path("checkpoints/a/last.ckpt").read_bytes() == before
-    with pytest.raises(UsageError, match=f"{name}=1 in the environment does not fit the main process"):
+    with pytest.raises(
+        UsageError, match=f"{name}=1 in the environment contradicts that this is the run's main process"
+    ):
         evaluate.main(["checkpoints/a/best.ckpt"])
 
 
