@@ -1,7 +1,6 @@
-"""Varying samples for training: images, and the masks, boxes or images that belong to them, together.
+"""Augmentation of training samples: images together with their masks, boxes or target images.
 
-All of it works on the types of torchvision's tv_tensors and draws from torch's global random numbers. (H, W) is a size
-in pixels.
+Everything works on torchvision's tv_tensors and draws from torch's global random generator. (H, W) is a size in pixels.
 """
 
 import math
@@ -18,14 +17,14 @@ from engine.contract.errors import UserError
 from engine.inputs.boxes import area
 from engine.inputs.letterbox import IGNORE
 
-GREY = 114  # what is laid around images: dark grey, as detectors do
-MIN_SEEN = 0.2  # share of a box's area that has to be in sight for it to stay
-MIN_PIXELS = 2.0  # sides of a box that is worth keeping
-MOSAIC_OUT = 2.0  # a mosaic is that many times as wide as an image
+GREY = 114  # padding around images: dark grey, as in YOLO detectors
+MIN_SEEN = 0.2  # smallest visible share of a box's area for it to stay
+MIN_PIXELS = 2.0  # smallest side of a box for it to stay
+MOSAIC_OUT = 2.0  # width of a mosaic, in images
 
 
 class Part(NamedTuple):
-    """A part of an image, in its pixels; it may reach over the border."""
+    """A rectangle in an image's pixels; it may extend beyond the border."""
 
     top: int
     left: int
@@ -34,12 +33,12 @@ class Part(NamedTuple):
 
 
 class RandomZoom:
-    """Shows a part of an image of random size and place, or more than the image, at `size` = (H, W).
+    """Crops a random part of an image, or pads the image, and resizes the result to `size`.
 
     Args:
-        size: (H, W) of what comes out.
-        min_share, max_share: the side of the part, as a share of the image's, is drawn between these, evenly in its
-            logarithm. Above 1 the image is seen from farther away, with grey around it.
+        size: (H, W) of the result.
+        min_share, max_share: range of the part's side as a share of the image's side, drawn log-uniformly. Above 1 the
+            image is zoomed out, with grey around it.
     """
 
     def __init__(self, size: tuple[int, int], min_share: float, max_share: float) -> None:
@@ -47,16 +46,16 @@ class RandomZoom:
         self.min_share, self.max_share = min_share, max_share
 
     def part_of(self, size: Sequence[int]) -> Part:
-        """Draw the part of an image of `size` = (H, W) that is shown."""
+        """Draw the part to crop from an image of `size` = (H, W)."""
         height, width = size
         draw = torch.rand(3).tolist()
         share = math.exp(math.log(self.min_share) + draw[0] * math.log(self.max_share / self.min_share))
         high, wide = max(1, round(height * share)), max(1, round(width * share))
-        # Anywhere such that nothing of the image is lost that could be seen, and nothing is seen that could be image.
+        # A smaller part lies within the image; a larger one contains the whole image.
         return Part(round(draw[1] * (height - high)), round(draw[2] * (width - wide)), high, wide)
 
     def show(self, inpt: Any, part: Part) -> Any:
-        """Return that part of a tv_tensor, scaled to `size`; around images it is grey, around masks no class."""
+        """Return that part of a tv_tensor, resized to `size`; images are padded with grey, masks with IGNORE."""
         top, left, high, wide = part
         height, width = F.get_size(inpt)
         if top < 0 or left < 0:
@@ -64,19 +63,19 @@ class RandomZoom:
             below, after = max(0, top + high - height), max(0, left + wide - width)
             inpt = F.pad(inpt, [before, above, after, below], fill=IGNORE if is_mask(inpt) else GREY)
             top, left = top + above, left + before
-        # Masks are scaled to the nearest pixel, whatever is said here.
+        # Masks are always resized by the nearest pixel, whatever `antialias` says.
         return F.resized_crop(inpt, top, left, high, wide, list(self.size), antialias=True)
 
 
 class Varied:
-    """What is done to a training sample: mosaic, zoom, flip; see `SampleStore`.
+    """Augments a training sample by mosaic, zoom and flip; see `SampleStore`.
 
     Args:
-        size: (H, W) of what comes out.
-        zoom: images are seen nearer or farther by up to this share, at random.
+        size: (H, W) of the result.
+        zoom: zoom in or out at random by up to this share.
         flip: mirror half of the images left to right.
         mosaic: share of the samples that are joined from four.
-        mosaic_epochs: epochs after which no mosaic is made any more, so that training ends on what images look like.
+        mosaic_epochs: epochs with mosaics; later ones have none, so that training ends on natural images.
         num: number of samples, from which a mosaic's other three are drawn.
     """
 
@@ -111,9 +110,9 @@ class Varied:
     def __call__(self, read: Callable[[int], Any], index: int, epoch: int) -> Any:
         if self.mosaic and epoch < self.mosaic_epochs and float(torch.rand(1)) < self.mosaic:
             others = torch.randint(self.num, (3,)).tolist()
-            sample = self._seen(join_four([read(i) for i in (index, *others)]), self.out)
+            sample = self._zoomed(join_four([read(i) for i in (index, *others)]), self.out)
         else:
-            sample = self._seen(read(index), self.zoom)
+            sample = self._zoomed(read(index), self.zoom)
         sample = sample if self.flip is None else self.flip(*sample)
         if self.own is not None:
             image, target = self.own(*sample)
@@ -124,26 +123,26 @@ class Varied:
             sample = image, target
         return sample if self.erase is None else (self.erase(sample[0]), sample[1])
 
-    def _seen(self, sample: Any, zoom: RandomZoom) -> Any:
+    def _zoomed(self, sample: Any, zoom: RandomZoom) -> Any:
         image, target = sample
         if (zoom.min_share, zoom.max_share) == (1, 1) and F.get_size(image) == list(self.size):
             return sample
         part = zoom.part_of(F.get_size(image))
-        seen = zoom.show(image, part)
+        zoomed = zoom.show(image, part)
         if isinstance(target, Mapping):
             scale = self.size[0] / part.high * self.size[1] / part.wide
             boxes = zoom.show(target["boxes"], part)
-            return seen, keep_seen(
+            return zoomed, keep_seen(
                 boxes, target["labels"], area(target["boxes"].as_subclass(Tensor)) * scale, self.size
             )
-        return seen, zoom.show(target, part) if isinstance(target, tv_tensors.TVTensor) else target
+        return zoomed, zoom.show(target, part) if isinstance(target, tv_tensors.TVTensor) else target
 
 
 def check_varied(varied: Any, sample: Any) -> None:
-    """Refuse what an augmentation made of a sample, if it is none any more.
+    """Refuse an augmented sample with other types or shapes than the sample before.
 
     Raises:
-        UserError: says what was expected.
+        UserError: names what was expected.
     """
     for what, own, before in zip(("an image", "a target"), varied, sample, strict=True):
         if isinstance(before, Mapping):
@@ -156,7 +155,7 @@ def check_varied(varied: Any, sample: Any) -> None:
 
 
 def join_four(samples: Sequence[Any]) -> Any:
-    """Put four samples of one size (H, W) together as a square of (2H, 2W)."""
+    """Join four samples of size (H, W) into one of (2H, 2W)."""
     images, targets = zip(*samples, strict=True)
     channels, height, width = images[0].shape
     joined = images[0].new_empty(channels, 2 * height, 2 * width)
@@ -170,14 +169,14 @@ def join_four(samples: Sequence[Any]) -> Any:
 
 
 def objects(boxes: Tensor, labels: Tensor, size: Sequence[int]) -> dict[str, Tensor]:
-    """Return the target of an image of `size` = (H, W) with these boxes (M, 4) xyxy in pixels and labels (M,)."""
+    """Return an image's target: boxes (M, 4) xyxy in pixels and labels (M,); `size` is the image's (H, W)."""
     return {"boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(size[0], size[1])), "labels": labels}
 
 
 def keep_seen(boxes: Tensor, labels: Tensor, whole: Tensor, size: Sequence[int]) -> dict[str, Tensor]:
-    """Cut boxes (M, 4) xyxy off at the border of `size` = (H, W); keep those of which enough is left.
+    """Clip boxes (M, 4) xyxy to an image of `size` = (H, W), and drop those of which too little is visible.
 
-    `whole` (M,) is the area that each would have without the border.
+    `whole` (M,) is each box's area before clipping.
     """
     limit = torch.tensor([size[1], size[0], size[1], size[0]])
     cut = boxes.as_subclass(Tensor).clamp(min=torch.zeros(4), max=limit)
@@ -187,5 +186,5 @@ def keep_seen(boxes: Tensor, labels: Tensor, whole: Tensor, size: Sequence[int])
 
 
 def is_mask(inpt: Any) -> bool:
-    """Whether these are class numbers, and not colours."""
+    """Whether a tv_tensor holds class numbers rather than colours."""
     return isinstance(inpt, tv_tensors.Mask)

@@ -1,4 +1,4 @@
-"""What was decoded once, kept in memory that all processes loading batches share."""
+"""A cache of decoded samples in memory that all workers share."""
 
 import math
 import mmap
@@ -15,14 +15,14 @@ from engine.machine import FORKS, available_memory
 Planes = Sequence[Tensor]
 Spec = tuple[tuple[int, ...], torch.dtype]  # shape and type of one tensor of a sample
 CacheMode = Literal["auto", "ram", "none"]
-SHARE = 0.5  # of the memory that is free: how much a cache may take unasked
+SHARE = 0.5  # largest share of the free memory that 'auto' uses
 
 
 class Cache:
-    """Room for `num` samples of the same few tensors each, filled as they come.
+    """Room for `num` samples, each of tensors with the same shapes and types, filled as samples are read.
 
-    The memory is mapped, not allocated: it takes only what was written, and a process forked later writes into it too.
-    Two processes that fill an entry at once write the same bytes, so nothing has to be locked.
+    The memory is mapped, not allocated: only written pages take memory, and processes forked later share it.
+    Two processes that fill an entry at once write the same bytes, so no lock is needed.
 
     Args:
         num: number of samples.
@@ -34,30 +34,30 @@ class Cache:
         self._planes = [_shared(num * math.prod(shape), kind, (num, *shape)) for shape, kind in specs]
 
     def get(self, index: int) -> list[Tensor] | None:
-        """Return the tensors kept of a sample, as views that are not to be written to, or None."""
+        """Return a sample's tensors as views, which must not be written to, or None if it is not cached."""
         return [plane[index] for plane in self._planes] if self._filled[index] else None
 
     def put(self, index: int, planes: Planes) -> None:
-        """Keep the tensors of a sample."""
+        """Store a sample's tensors."""
         for kept, plane in zip(self._planes, planes, strict=True):
             kept[index] = plane
-        self._filled[index] = 1  # last: whoever reads it finds the rest in place
+        self._filled[index] = 1  # last, so that a reader who sees it finds the tensors in place
 
 
 def cache_bytes(num: int, specs: Sequence[Spec]) -> int:
-    """Return how many bytes `num` samples take."""
+    """Return the size of a cache of `num` samples, in bytes."""
     return num * (1 + sum(math.prod(shape) * kind.itemsize for shape, kind in specs))
 
 
 def wants_cache(mode: CacheMode, needed: int, processes: int = 1) -> bool:
-    """Whether to keep `needed` bytes in memory: with 'auto', where half of what is free holds that for each process.
+    """Whether to cache `needed` bytes in each process; 'auto' does if all caches fit into half of the free memory.
 
     Raises:
-        UserError: 'ram' was asked for, and there is less than that.
+        UserError: unknown mode, or 'ram' needs more memory than is free.
     """
     if mode not in ("auto", "ram", "none"):
         raise UserError(f"cache is auto, ram or none, got {mode!r}")
-    if mode == "none" or not FORKS:  # loading processes that are not forked could not share it
+    if mode == "none" or not FORKS:  # workers that are not forked could not share it
         return False
     free = available_memory()
     if mode == "ram" and needed * processes > free:

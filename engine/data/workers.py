@@ -1,4 +1,4 @@
-"""The processes that load batches: how they begin, so that none is left and none is waited for in vain."""
+"""The DataLoader's workers, set up so that none is left behind and none makes the training wait for ever."""
 
 import multiprocessing
 import os
@@ -13,7 +13,7 @@ if FORKS:
     from multiprocessing.popen_fork import Popen
 
     class _Started(Popen):
-        """A process that is ended by SIGKILL, as it ignores SIGTERM."""
+        """A process that is ended by SIGKILL, because it ignores SIGTERM."""
 
         def terminate(self) -> None:
             self.kill()
@@ -28,26 +28,25 @@ if FORKS:
 
 
 def context() -> Any:
-    """Return how loading processes are started: on Linux forked, whatever Python's default, else by that default.
+    """Return the multiprocessing context of workers: fork on Linux, else None for Python's default.
 
-    Only forked processes share a cache with the one that trains.
+    Only forked workers share a cache with the training process.
     """
     return _Context() if FORKS else None
 
 
 def begin(number: int) -> None:
-    """Set up a loading process, which has inherited the signal handlers of the one that trains.
+    """Set up a worker, which has inherited the training process's signal handlers.
 
-    Requests to stop are that one's business, also where SLURM, systemd or a terminal sends them to every process: it
-    still needs batches until its state is saved. A batch that cannot be handed over, as shared memory is full, would be
-    dropped and waited for without end: an error takes its place.
+    Workers ignore signals that stop a run, even if SLURM, systemd or a terminal sends them to every process: training
+    needs batches until its state is saved. A batch that cannot be sent becomes an error; see `report_lost_batches`.
     """
     for name in ("SIGINT", "SIGUSR1", "SIGUSR2"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if FORKS else signal.SIG_DFL)  # a forked one is ended without it
-    die_with_parent()  # even if this one hangs
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if FORKS else signal.SIG_DFL)  # forked workers are ended by SIGKILL
+    die_with_parent()  # even if this worker hangs
     parent = multiprocessing.parent_process()
-    if parent is not None and os.getppid() != parent.pid:  # it ended before that
+    if parent is not None and os.getppid() != parent.pid:  # it ended before die_with_parent
         os._exit(1)
     report_lost_batches()

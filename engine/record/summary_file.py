@@ -1,6 +1,6 @@
-"""What a run's folder says of it, each file checked when it is read: who reads a record here can rely on its types.
+"""Readers of a run's summary.json and figures.json, which check the type of every value.
 
-A kind is a type, a mapping of kinds by key, a mapping of one kind under ... for any keys, or a list of one kind.
+A kind describes a value: a type, a mapping from keys to kinds, {...: kind} for any keys, or [kind] for a list.
 """
 
 import json
@@ -35,16 +35,16 @@ FIGURES = {
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """Return a run's summary.json, or {} where there is none; for what it leaves out there is None, or an empty one.
+    """Return a run's summary.json, or {} without one; a missing value is None, or an empty mapping or list.
 
     Raises:
-        RunError: the file cannot be read, or holds something else.
+        RunError: the file cannot be read, or a value has the wrong type.
     """
     return _read(folder / "summary.json", SUMMARY)
 
 
 def read_figures(folder: Path) -> dict[str, Any]:
-    """Return the numbers beside a report's pictures, plots/figures.json, as `read_summary` does."""
+    """Return the numbers of a report's figures, plots/figures.json; otherwise like `read_summary`."""
     return _read(folder / "plots" / "figures.json", FIGURES)
 
 
@@ -56,14 +56,14 @@ def _read(path: Path, kind: dict[str, Any]) -> dict[str, Any]:
         return {}
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or one_line(error)
-        raise RunError(f"{path} cannot be read ({reason}); delete it to do without") from error
+        raise RunError(f"{path} cannot be read ({reason}); delete it to go on without it") from error
 
 
 def _checked(value: Any, kind: Any, place: str) -> Any:
-    """Return a value with all that belongs to its kind.
+    """Return a value without unknown keys, and with empty values for missing ones.
 
     Raises:
-        UserError: it is of another kind; says where.
+        UserError: names the place of a value of another kind.
     """
     if isinstance(kind, dict):
         value = {} if value is None else value

@@ -1,6 +1,6 @@
-"""Recording a run's numbers: metrics.csv always, Weights & Biases when it can be had.
+"""Recording a run's numbers: metrics.csv always, Weights & Biases if available.
 
-A tracker is a convenience: whatever goes wrong with it is said once, and training goes on as if it were not there.
+A tracker is a convenience: its first failure is printed once, and training goes on without it.
 """
 
 import contextlib
@@ -35,10 +35,10 @@ SECRET = re.compile(r"token|key|secret|password|credential", re.IGNORECASE)
 
 
 class MetricsCsv(Logger):
-    """One line in a table for each step at which something was logged; what was not logged then is left empty.
+    """A table with one line per step at which something was logged; other columns stay empty in that line.
 
     Args:
-        path: the file; when it exists, a resumed run goes on with it.
+        path: the file; a resumed run continues an existing one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,7 +46,7 @@ class MetricsCsv(Logger):
         self.path = path
         self.columns = ["epoch", "step"]
         self._row: dict[str, Any] = {}
-        self._row_start = 0  # where in the file the current step's line starts
+        self._row_start = 0  # start of the current step's line in the file, in bytes
 
     @property
     def name(self) -> str:
@@ -65,9 +65,9 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def rewind(self, step: int) -> None:
-        """Forget what was logged at `step` and later, which will be logged again; go on with the line before.
+        """Drop the lines of `step` and later, which will be logged again, and continue with the line before.
 
-        A damaged table never keeps a run from going on: it is kept beside, and its readable lines go on.
+        A damaged table never stops a run: it is moved aside, and its readable lines are kept.
         """
         if os.path.lexists(self.path):
             rows, damage = self._read()
@@ -93,7 +93,7 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the current step's line, over an earlier version of it."""
+        """Write the current step's line, replacing its earlier version."""
         if not self._row:
             return
         new = [column for column in self._row if column not in self.columns]
@@ -112,7 +112,7 @@ class MetricsCsv(Logger):
         self.save()
 
     def _read(self) -> tuple[list[dict[str, Any]], str]:
-        """Return the readable lines and the damage found. A last line without its end was cut by a kill: no damage."""
+        """Return the readable lines, and a text on damage; a last line cut short by a kill is no damage."""
         if not self.path.is_file():
             return [], "it is not a file"
         with open(self.path, newline="", encoding="utf-8", errors="replace") as file:
@@ -126,7 +126,7 @@ class MetricsCsv(Logger):
                 cells = next(lines)
             except StopIteration:
                 break
-            except csv.Error:  # a field without end
+            except csv.Error:  # an endless field
                 unreadable += 1
                 continue
             if columns is None:
@@ -158,7 +158,7 @@ def _free_name(path: Path) -> Path:
 
 
 def _harmless(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a tracker's method unable to raise: its first failure is said, and the tracker is asked nothing more."""
+    """Make a tracker's method unable to raise: its first failure is printed, and the tracker is not used again."""
 
     @functools.wraps(method)
     def call(self: "Tracker", *args: Any, **kwargs: Any) -> Any:
@@ -175,18 +175,18 @@ def _harmless(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Tracker(WandbLogger):
-    """Lightning's WandbLogger, except that no failure of it reaches the training.
+    """Lightning's WandbLogger, whose failures never reach the training.
 
-    Relies on `_wandb_init`, what it starts the run with, on `_experiment`, the run once started, and on
+    Relies on `_wandb_init` (the arguments of wandb.init), on `_experiment` (the run once started), and on
     `_DummyExperiment`, which does nothing.
 
     Args:
         folder: the run's folder; the tracker's files go to its wandb/.
         run_id: the same id continues the same run.
         name: the run's name.
-        online: whether to send while training; otherwise the files can be sent later.
-        options: the tracked run's project, entity, group and tags; what is not given follows from W&B's own environment
-            variables and settings.
+        online: whether to upload while training; otherwise the files can be uploaded later.
+        options: the tracked run's project, entity, group and tags; W&B's own environment variables and settings
+            decide those not given.
     """
 
     def __init__(
@@ -198,10 +198,10 @@ class Tracker(WandbLogger):
         self.online = online
         settings = wandb.Settings(
             init_timeout=15,
-            finish_timeout=60,  # what is not sent by then stays on the disk, for `wandb sync`
-            console="off",  # the terminal is not copied
+            finish_timeout=60,  # the rest stays on the disk, for `wandb sync`
+            console="off",  # do not upload the terminal's output
             save_code=False,
-            disable_git=True,  # neither remote address nor differences
+            disable_git=True,  # no remote URL, no diff
             disable_job_creation=True,
             silent=True,
         )
@@ -227,7 +227,7 @@ class Tracker(WandbLogger):
             except Exception as error:
                 self.online = False
                 self._wandb_init["mode"] = "offline"
-                self._close()  # what has begun would hold the run's id
+                self._close()  # the failed start would keep the run's id in use
                 _warn(f"Weights & Biases: offline, as starting online failed ({_brief(error)})")
         if self.failure is None:
             try:
@@ -242,11 +242,11 @@ class Tracker(WandbLogger):
         self._close()
 
     def _close(self) -> None:
-        """Leave nothing of a run that failed to the next one in this process."""
+        """Remove every trace of a failed run from this process, for the next one."""
         import wandb
 
         self._experiment = None
-        with contextlib.suppress(Exception):  # it fails where its own process is gone
+        with contextlib.suppress(Exception):  # it fails if wandb's own process is gone
             wandb.teardown(exit_code=1)
         wandb.run = None
 
@@ -264,7 +264,7 @@ class Tracker(WandbLogger):
     @rank_zero_only
     @_harmless
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log under the optimiser's step, so that a resumed run goes on counting where it was, offline as well."""
+        """Log under the optimiser's step, so that a resumed run continues the count, also offline."""
         self.experiment.log({**metrics, "trainer/global_step": step}, step=step)
 
     @_harmless
@@ -279,14 +279,14 @@ class Tracker(WandbLogger):
 
         shown: dict[str, Any] = {f"report/{name}": wandb.Image(str(path)) for name, path in pictures.items()}
         for name, table in tables.items():
-            # As texts: a column of a table of theirs has one type, and a class may be without a number.
+            # As text, because a column of wandb.Table has one type, and some classes have no number.
             rows = [[str(cell) for cell in row] for row in table["rows"]]
             shown[f"report/{name}"] = wandb.Table(columns=list(table["columns"]), data=rows)
         self.experiment.log(shown)
 
     @_harmless
     def finish(self, exit_code: int) -> None:
-        """Close the run; online, what is left is sent."""
+        """Close the tracked run; if online, upload the rest."""
         if self._experiment is not None:
             self._experiment.finish(exit_code=exit_code)
 
@@ -294,19 +294,19 @@ class Tracker(WandbLogger):
 def open_tracker(
     wanted: str, folder: Path, run_id: str, name: str, options: Mapping[str, Any]
 ) -> tuple[Tracker | None, str]:
-    """Return the tracker that --wandb asks for, if it can be had, and a few words on which it is."""
+    """Return the tracker that --wandb asks for, None if disabled, and a few words on its mode."""
     try:
         mode, reason = choose_mode(wanted)
         if mode != "disabled":
             _choose_staging(folder)
         tracker = None if mode == "disabled" else Tracker(folder, run_id, name, mode == "online", options)
-    except Exception as error:  # of wandb's settings, say, which environment variables may spoil
+    except Exception as error:  # such as invalid wandb settings in environment variables
         return None, f"disabled, as it cannot be set up ({_brief(error)})"
     return tracker, f"{mode} ({reason})" if reason else mode
 
 
 def _choose_staging(folder: Path) -> None:
-    """Have W&B prepare files in the run's folder, where the user's own data folder cannot be written: no HOME, say."""
+    """Have W&B stage files in the run's folder if the user's data folder is not writable, for example without HOME."""
     import wandb
 
     if "WANDB_DATA_DIR" in os.environ:
@@ -318,7 +318,7 @@ def _choose_staging(folder: Path) -> None:
 
 
 def choose_mode(wanted: str) -> tuple[str, str]:
-    """Return online, offline or disabled for what --wandb says, and the reason where that is not what was asked for."""
+    """Return online, offline or disabled for a value of --wandb, and the reason if it differs from that value."""
     reason = ""
     if wanted == "auto" and os.environ.get("WANDB_MODE") in ("online", "offline", "disabled"):
         wanted, reason = os.environ["WANDB_MODE"], "as WANDB_MODE says"
@@ -342,14 +342,14 @@ def choose_mode(wanted: str) -> tuple[str, str]:
 
 
 def _has_key(settings: Any) -> bool:
-    machines = _read_netrc()  # also with a key: the libraries that W&B asks its server with read it
+    machines = _read_netrc()  # checked even if there is a key: W&B's HTTP library reads it, too
     if settings.api_key or settings.identity_token_file:
         return True
     return machines.authenticators(urllib.parse.urlsplit(settings.base_url).netloc) is not None
 
 
 def _read_netrc() -> netrc.netrc:
-    """Return the keys in the user's netrc file; one that cannot be read is put aside, for every library."""
+    """Return the keys in the user's netrc file; hide an unreadable one from every library, with a warning."""
     path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
     try:
         return netrc.netrc(path if str(path) == os.devnull else regular(path))
@@ -367,14 +367,14 @@ def new_run_id() -> str:
 
 
 def redact(value: Any, name: str = "") -> Any:
-    """Return plain values with everything whose name suggests a secret replaced by ***."""
+    """Return plain values, with every value whose name suggests a secret replaced by ***."""
     if isinstance(value, Mapping):
         return {k: redact(v, str(k)) for k, v in value.items()}
     return "***" if SECRET.search(name) and value not in (None, "") else value
 
 
 def redacted_command(arguments: list[str]) -> str:
-    """Return a command line as one would type it, with the values of secret-looking flags replaced by ***."""
+    """Return a command line as typed in a shell, with the values of secret-looking flags replaced by ***."""
     words = []
     hide = False
     for word in arguments:
@@ -386,7 +386,7 @@ def redacted_command(arguments: list[str]) -> str:
 
 
 def _warn(text: str) -> None:
-    complain(f"warning: {text}")  # not `warnings`: where those are errors, it would raise
+    complain(f"warning: {text}")  # not `warnings.warn`, which raises if warnings are errors
 
 
 def _brief(error: Exception) -> str:

@@ -1,1 +1,1 @@
-"""The report of a run, report.html: what is collected while it is measured, how it is drawn, and the page."""
+"""The report of a run, report.html: its collected answers, its figures, and the page."""

@@ -1,4 +1,4 @@
-"""What a report shows of a measurement, kept while it is made: no image is looked at a second time for it."""
+"""Collects what a report shows while validation and test run, so that no image is predicted twice."""
 
 import contextlib
 import math
@@ -26,9 +26,9 @@ MAX_IMAGES = 8  # images whose answers are shown beside the truth
 
 @dataclass
 class Measurement:
-    """What one measurement showed."""
+    """What a report shows of one validation or test."""
 
-    measured: str  # on what, in words
+    measured: str  # the images and weights, in words
     class_names: list[str]
     samples: dict[str, Tensor] = field(default_factory=dict)  # by title, uint8 (N, 3, h, w)
     legend: dict[str, tuple[int, int, int]] = field(default_factory=dict)
@@ -37,15 +37,15 @@ class Measurement:
 
 
 class Collect(Callback):
-    """Keeps what the report shows: of the test, or before there is one of the best validation so far.
+    """Keeps the test's measurement for the report, or that of the best validation until there is a test.
 
-    Besides writes samples/epoch-N.png, answers beside the truth as training goes on: of epochs 1 to 9 each, then every
+    It also writes samples/epoch-N.png, which shows answers beside the truth: after each of epochs 1 to 9, then every
     tenth, from 100 on every hundredth and so on, so that a long run does not fill the disk. It draws no random numbers,
-    and an error in it is said and nothing more.
+    and prints a note instead of raising errors.
 
     Args:
         folder: the run's folder.
-        checkpoints: says when a validation was the best so far.
+        checkpoints: calls `keep_validated` after each best validation.
     """
 
     def __init__(self, folder: Path, checkpoints: RunCheckpoints) -> None:
@@ -60,12 +60,12 @@ class Collect(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *rest: Any
     ) -> None:
         if not trainer.sanity_checking:
-            self._look(pl_module, batch, batch_idx, trainer.num_val_batches)
+            self._collect_samples(pl_module, batch, batch_idx, trainer.num_val_batches)
 
     def on_test_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *rest: Any
     ) -> None:
-        self._look(pl_module, batch, batch_idx, trainer.num_test_batches)
+        self._collect_samples(pl_module, batch, batch_idx, trainer.num_test_batches)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
@@ -80,7 +80,7 @@ class Collect(Callback):
                 self._fail(error)
 
     def keep_validated(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep what the validation that just ended showed."""
+        """Keep the measurement of the validation that just ended."""
         self._keep(pl_module, f"validation images, weights after epoch {trainer.current_epoch + 1}")
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -88,10 +88,12 @@ class Collect(Callback):
         weights = "" if best is None else f", weights after epoch {best + 1}"
         self._keep(pl_module, f"test {pl_module.input.word}{weights}")
 
-    def _look(self, pl_module: pl.LightningModule, batch: Any, number: int, batches: Sequence[float]) -> None:
-        """Keep answers to MOST images, evenly spread over all batches: those of one class are often side by side.
+    def _collect_samples(
+        self, pl_module: pl.LightningModule, batch: Any, number: int, batches: Sequence[float]
+    ) -> None:
+        """Keep answers for MAX_IMAGES images, spread evenly over all batches, because neighbours often share a class.
 
-        All processes come here, and equally often, as a network that they share needs them all.
+        Every process calls this equally often, because a sharded network needs all processes to predict.
         """
         assert isinstance(pl_module, Task)
         if number == 0:
@@ -100,11 +102,11 @@ class Collect(Callback):
         total = sum(batches)
         places = [(i + 0.5) / MAX_IMAGES * total - number for i in range(MAX_IMAGES)] if math.isfinite(total) else []
         chosen = [int(place * len(images)) for place in places if 0 <= place < 1]
-        if number == 0 and not places:  # nobody knows how many there will be
+        if number == 0 and not places:  # the number of batches is unknown
             chosen = list(range(min(MAX_IMAGES, len(images))))
         if not chosen:
             return
-        # A compiled network would be compiled again for that many images.
+        # A compiled network would be recompiled for one image.
         compiled = "torch._dynamo" in sys.modules
         try:
             with torch.no_grad(), torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext():
@@ -116,7 +118,7 @@ class Collect(Callback):
             self._fail(error)
 
     def _keep(self, pl_module: pl.LightningModule, measured: str) -> None:
-        """Keep what was just measured. All processes come here: what they counted is joined."""
+        """Keep the measurement that just ended. Every process calls this, because their counts are summed."""
         assert isinstance(pl_module, Task)
         names = [str(name) for name in pl_module.hparams["class_names"]]
         self.measurement = Measurement(measured, names, self._samples)
@@ -130,5 +132,5 @@ class Collect(Callback):
 
     def _fail(self, error: Exception) -> None:
         if not self._said:
-            say(f"note: not all of what the network answers is shown ({one_line(error) or type(error).__name__})")
+            say(f"note: some answers of the network are not shown ({one_line(error) or type(error).__name__})")
         self._said = True

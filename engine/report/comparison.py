@@ -1,4 +1,4 @@
-"""The page that compares runs: their curves over each other, their numbers, and the settings in which they differ."""
+"""The page that compares runs: their curves in one plot, their numbers, and the settings in which they differ."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from engine.training.progress import is_of_a_class
 
 TEMPLATE = "comparison.html"
 HIGHER = {"acc", "f1", "precision", "recall", "miou", "map", "map_50", "psnr", "ssim"}
-# What of summary.json is compared: its heading, and which way is better.
+# Values of summary.json that are compared: heading, and whether higher or lower is better.
 COSTS = {
     "fit": ("fit, s", "lower"),
     "images_per_second": ("images/s", "higher"),
@@ -41,13 +41,13 @@ def comparison(folders: Sequence[Path]) -> str:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """Return what to call each run: its folder's name, or its path where two have the same."""
+    """Return each run's name: its folder's name, or its path if two folders have the same name."""
     names = [folder.absolute().name for folder in folders]
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
 def _pictures(curves: Mapping[str, Mapping[str, Curve]], summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return a picture of the loss and one of each metric that is some run's best, by name."""
+    """Return pictures of the loss and of every run's best metric, by name."""
     best = [str((summary.get("best") or {}).get("metric")) for summary in summaries.values()]
     found = {}
     for name in dict.fromkeys(["val/loss", *best]):
@@ -63,7 +63,7 @@ def _pictures(curves: Mapping[str, Mapping[str, Curve]], summaries: Mapping[str,
 
 
 def _table(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, list[tuple[str, bool]]]:
-    """Return by what is compared, of each run a text and whether it is the best."""
+    """Return one row per compared value: its text in each run, and whether it is the best."""
     metrics = dict.fromkeys(name for summary in summaries.values() for name in summary.get("metrics") or {})
     order = [n for split in ("test/", "val/") for n in metrics if n.startswith(split) and not is_of_a_class(n)]
     lines: list[tuple[str, str, str | None]] = [(name, name, _better(name)) for name in order]
@@ -73,7 +73,7 @@ def _table(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, list[tuple[s
         values = [_value(summary, key) for summary in summaries.values()]
         known = [value for value in values if value is not None]
         best = None
-        # A metric of several tasks is not the same thing.
+        # A metric means something else in another task.
         tasks = {summary.get("task") for summary in summaries.values() if _value(summary, key) is not None}
         if better is not None and known and min(known) < max(known) and (key in COSTS or len(tasks) == 1):
             best = max(known) if better == "higher" else min(known)
@@ -90,7 +90,7 @@ def _value(summary: Mapping[str, Any], key: str) -> float | None:
 
 
 def _better(metric: str) -> str | None:
-    """Return which way is up, for a metric of which that is known."""
+    """Return whether a higher or a lower value of a metric is better, or None if unknown."""
     tail = metric.rpartition("/")[2]
     own = {task.best_metric.rpartition("/")[2]: task.best_is_highest for task in parts().tasks.values()}
     if tail in HIGHER or own.get(tail) is True:
@@ -99,7 +99,7 @@ def _better(metric: str) -> str | None:
 
 
 def _differing(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Return what each run has of the options that not all have alike, by option; '-' where a run has no such one."""
+    """Return one row per option that differs between runs: its value in each run, '-' for none."""
     keys = dict.fromkeys(key for own in settings.values() for key in own)
     values = {key: [str(own[key]) if key in own else "-" for own in settings.values()] for key in keys}
     return {key: texts for key, texts in values.items() if len(set(texts)) > 1}

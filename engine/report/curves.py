@@ -1,4 +1,4 @@
-"""The course of a run: its numbers over the epochs, from metrics.csv, and one sentence on what they show."""
+"""A run's curves: its numbers over the epochs, from metrics.csv, and a verdict on under- and overfitting."""
 
 import csv
 import io
@@ -14,21 +14,21 @@ from engine.inputs.reading import MIB, read_text
 
 Curve = list[tuple[float, float]]  # (epochs trained, value), in that order
 
-MIN_EPOCHS = 4  # with fewer there is no course to speak of
-RISE = 0.03  # of the loss: more than validation wobbles from epoch to epoch
+MIN_EPOCHS = 4  # fewer show no trend
+RISE = 0.03  # relative change of the loss; validation varies less than this from epoch to epoch
 FALL = 0.01
 CLOSE = 0.1
-MAX_DRAWN = 1e100  # a number that can still be drawn
-LARGEST = 512 * MIB  # of a metrics.csv
-# What validation's loss is compared with, the first that there is: against a discriminator, the loss of training is a
-# sum over two networks, and that of validation the reconstruction alone.
+MAX_DRAWN = 1e100  # larger numbers cannot be drawn
+LARGEST = 512 * MIB  # of a metrics.csv, in bytes
+# The training curves to compare with validation's loss; the first available one counts. With a discriminator,
+# train/loss sums over two networks, but val/loss is the reconstruction loss alone.
 TRAIN_LOSS = ("train/reconstruction", "train/loss")
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
-    """Return each column of a run's metrics.csv over the epochs, without what is no finite number; {} without a file.
+    """Return each column of a run's metrics.csv over the epochs, finite numbers only; {} without a file.
 
-    A value that was logged within an epoch stands where its step is. What a power cut left of a line is passed over.
+    Values logged within an epoch are placed by their step. Broken lines, as after a power cut, are skipped.
 
     Raises:
         RunError: the file cannot be read as a table.
@@ -40,17 +40,17 @@ def read_curves(path: Path) -> dict[str, Curve]:
         return {}
     except (OSError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise RunError(f"{path} cannot be read ({reason}); delete it to do without") from error
+        raise RunError(f"{path} cannot be read ({reason}); delete it to go on without it") from error
     rows.sort(key=lambda row: int(row["step"]))
     ends = [row for row in rows if any(row.get(name) for name in TRAIN_LOSS) and _is_count(row.get("epoch"))]
-    if not ends:  # no epoch was ended
+    if not ends:  # no epoch is complete
         return {}
     steps, epochs = [0], [0]
     for row in ends:
         if int(row["epoch"]) >= epochs[-1] and int(row["step"]) >= steps[-1]:
             steps.append(int(row["step"]) + 1)
             epochs.append(int(row["epoch"]) + 1)
-    # An epoch under way goes on as the one before.
+    # An incomplete epoch is assumed to have as many steps as the one before.
     steps.append(2 * steps[-1] - steps[-2])
     epochs.append(2 * epochs[-1] - epochs[-2])
     curves: dict[str, Curve] = {}
@@ -76,30 +76,29 @@ def _number(text: object) -> float | None:
 
 
 def train_loss(curves: Mapping[str, Curve]) -> Curve:
-    """Return the curve of training that the validation's loss is compared with."""
+    """Return the training curve to compare with validation's loss."""
     return next((curves[name] for name in TRAIN_LOSS if name in curves), [])
 
 
 def verdict(train: Curve, val: Curve) -> str:
-    """Return one sentence on under- or overfitting, from the losses of training and validation over the epochs.
+    """Return one sentence on under- or overfitting, from the curves of training and validation loss.
 
-    Of an epoch its last validation counts; 'the end' is the mean of the last fifth of the epochs, two at least. In this
-    order, with v for the loss of validation and t for that of training:
+    Each epoch's last validation counts. 'End' is the mean over the last fifth of the epochs, at least two. The first
+    rule that applies wins, with validation loss v and training loss t:
 
-    1. fewer than MIN_EPOCHS epochs with both: too few to say;
-    2. v is at the end more than RISE above its lowest, two epochs or more after it, while t is lower than it was then:
-       overfitting, since the epoch of the lowest;
-    3. the lowest v is that of the last epoch, and more than FALL below the v of a quarter of the epochs before:
-       still improving;
-    4. v is at the end at most CLOSE above t: close;
-    5. else: a gap that has not grown into a loss of validation.
+    1. fewer than MIN_EPOCHS epochs have both: too few to tell;
+    2. v's minimum is two or more epochs back, v's end is more than RISE above it, and t's end is below t at that epoch:
+       overfitting since that epoch;
+    3. v's minimum is in the last epoch, and more than FALL below v a quarter of all epochs earlier: still improving;
+    4. v's end is at most CLOSE above t's end: close;
+    5. otherwise: a gap, but v does not rise.
     """
     pairs = _pairs(train, val)
     if not val:
-        return "Nothing was validated, so nothing can be said about over- or underfitting."
+        return "Nothing was validated, so over- or underfitting cannot be judged."
     if len(pairs) < MIN_EPOCHS:
         many = f"{len(pairs)} epoch{'s' * (len(pairs) != 1)}"
-        return f"Too few epochs to say whether it over- or underfits: {many} with both losses, {MIN_EPOCHS} needed."
+        return f"Too few epochs to judge over- or underfitting: {many} with both losses, {MIN_EPOCHS} needed."
     epochs, t, v = ([pair[i] for pair in pairs] for i in range(3))
     end = max(2, len(pairs) // 5)
     t_end, v_end = _mean(t[-end:]), _mean(v[-end:])
@@ -123,13 +122,13 @@ def verdict(train: Curve, val: Curve) -> str:
             "no overfitting; a larger network or another learning rate may still gain."
         )
     return (
-        f"Validation loss has settled at {v_end:.4g}, above training's {t_end:.4g}, without turning upward: what is "
-        "learnt fits the training images better than others; more images, augmentation or regularisation may help."
+        f"Validation loss has settled at {v_end:.4g}, above training's {t_end:.4g}, without turning upward: the model "
+        "fits the training images better than others; more images, augmentation or regularisation may help."
     )
 
 
 def _pairs(train: Curve, val: Curve) -> list[tuple[int, float, float]]:
-    """Return (epoch, training, validation) of the epochs that have both."""
+    """Return (epoch, training loss, validation loss) of every epoch with both."""
     last = {math.ceil(round(where, 6)): value for where, value in val}
     return [(round(where), value, last[round(where)]) for where, value in train if round(where) in last]
 

@@ -1,4 +1,4 @@
-"""The pictures of a report, plots/*.png, and the numbers that go with them, plots/figures.json."""
+"""A report's pictures, plots/*.png, and their numbers, plots/figures.json."""
 
 import json
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ from engine.resume.checkpoint_file import write_text
 FOLDER = "plots"
 NUMBERS = "figures.json"
 MAX_CONFUSED = 10  # pairs of classes in the table
-COLUMNS = 4  # of mistakes
-# The pictures that there can be, in the order of the page.
+COLUMNS = 4  # of the picture of mistakes
+# All possible pictures, in the page's order.
 NAMES = ("loss", "metric", "learning_rate", "samples", "confusion", "mistakes")
 
 
 def write_curves(folder: Path, curves: Mapping[str, Curve], best: Mapping[str, Any]) -> None:
-    """Draw the curves of a run; `folder` is its own, `best` what summary.json says of the best weights.
+    """Draw a run's curves; `folder` is the run's, `best` that entry of summary.json.
 
     Raises:
         OSError: the folder cannot be written.
@@ -43,7 +43,7 @@ def write_curves(folder: Path, curves: Mapping[str, Curve], best: Mapping[str, A
 
 
 def write_measurement(folder: Path, measurement: Measurement) -> None:
-    """Draw what a measurement showed, in place of what an earlier one did; `folder` is the run's.
+    """Draw a measurement, replacing the pictures of an earlier one; `folder` is the run's.
 
     Raises:
         OSError: the folder cannot be written.
@@ -74,7 +74,7 @@ def write_measurement(folder: Path, measurement: Measurement) -> None:
 
 
 def pictures(folder: Path) -> dict[str, Path]:
-    """Return the pictures that there are of a run, by name."""
+    """Return the paths of a run's existing pictures, by name."""
     paths = {name: folder / FOLDER / f"{name}.png" for name in NAMES}
     return {name: path for name, path in paths.items() if path.is_file()}
 

@@ -1,4 +1,4 @@
-"""The report of a run made again, or a page that compares runs: what scripts/report.py does."""
+"""scripts/report.py: writes a run's report again, or a page that compares runs."""
 
 from pathlib import Path
 
@@ -12,15 +12,15 @@ from engine.resume.checkpoint_file import write_text
 from engine.terminal import say
 
 NAME = "comparison.html"
-START = 1000  # bytes of a page within which it names its maker
-FILES = ("summary.json", "metrics.csv")  # either makes a folder that of a run
+START = 1000  # bytes at a page's start that hold its MAKER tag
+FILES = ("summary.json", "metrics.csv")  # a run's folder has at least one
 
 
 def main(arguments: list[str]) -> None:
-    """Write the report of one run, or compare several; print where.
+    """Write the report of one run, or a comparison of several; print the page's path.
 
     Raises:
-        UsageError: the command line makes no sense, or a folder is not that of a run.
+        UsageError: the command line is invalid, or a folder is not a run's.
         RunError: the page cannot be written.
     """
     given = report_arguments(arguments)
@@ -29,10 +29,10 @@ def main(arguments: list[str]) -> None:
         try:
             found, is_folder = any((folder / name).exists() for name in FILES), folder.is_dir()
         except OSError as error:
-            raise UsageError(f"{brief(str(folder))} is no run's folder: {error.strerror}") from error
+            raise UsageError(f"{brief(str(folder))} is not a run's folder: {error.strerror}") from error
         if not found:
-            what = "is no run's folder" if is_folder else "is no folder"
-            raise UsageError(f"{folder} {what}: expected one that holds {' or '.join(FILES)}, such as checkpoints/NAME")
+            what = "is not a run's folder" if is_folder else "is not a folder"
+            raise UsageError(f"{folder} {what}: expected one with {' or '.join(FILES)}, such as checkpoints/NAME")
     if len(folders) == 1 and given.output is not None:
         raise UsageError("--output is for a comparison of runs; one run's report is report.html in its folder")
     try:
@@ -48,9 +48,9 @@ def main(arguments: list[str]) -> None:
 
 
 def _check_ours(path: Path) -> None:
-    """Refuse to replace a file that is no comparison of runs."""
+    """Refuse to overwrite a file that is not a comparison of runs."""
     if path.exists():
         with open(path, "rb") as file:
             start = file.read(START)
         if MAKER.format(template=TEMPLATE).encode() not in start:
-            raise UsageError(f"--output {path} is there already, and no comparison of runs: choose another name")
+            raise UsageError(f"--output {path} exists and is not a comparison of runs: choose another name")

@@ -1,4 +1,4 @@
-"""The page of a run, report.html: one file that loads nothing, made from what the run's folder holds."""
+"""The page of a run, report.html: one self-contained file, made from the run's folder."""
 
 import base64
 import functools
@@ -27,10 +27,10 @@ from engine.training.assemble import best_precision
 from engine.training.progress import is_of_a_class, percent_or_number
 
 NAME = "report.html"
-# A page loads nothing and runs nothing, whatever text is in it. Its maker is how a page of ours is told from another.
+# A page loads and runs nothing, whatever text it contains. MAKER distinguishes our pages from other files.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 MAKER = '<meta name="generator" content="project, {template}">'
-MANY_ROWS = 40  # of a table: more are folded away
+MANY_ROWS = 40  # longer tables are folded
 
 
 def write_page(folder: Path, curves: Mapping[str, Curve]) -> Path:
@@ -45,7 +45,7 @@ def write_page(folder: Path, curves: Mapping[str, Curve]) -> Path:
 
 
 def render(template: str, **content: Any) -> str:
-    """Fill in one of the templates beside this file; whatever text comes in is escaped."""
+    """Fill in one of the templates beside this file; all text is escaped."""
     head = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n{MAKER.format(template=template)}'
     return _environment().get_template(template).render(content, head=markupsafe.Markup(head))
 
@@ -64,14 +64,14 @@ def _environment() -> jinja2.Environment:
 
 
 def _shown(value: Any) -> Any:
-    """Return what is shown of a value: of text no characters that turn the text after them around."""
-    if type(value) is str:  # what is of a subclass is ours, and has lines
+    """Return a value as shown on the page: text without control characters, which could reverse its direction."""
+    if type(value) is str:  # a subclass is our own markup, which keeps its line breaks
         return printable(value)
     return "-" if value is None else value
 
 
 def embedded(content: bytes) -> str:
-    """Return a PNG as the address of an image that holds it."""
+    """Return a PNG as a data URL."""
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
@@ -89,7 +89,7 @@ def _content(folder: Path, curves: Mapping[str, Curve]) -> dict[str, Any]:
         "best": _best(best),
         "has_weights": (folder / "best.ckpt").is_file(),
         "cards": [(name, shown(name, value)) for name, value in metrics.items() if _is_of_the_test(name)],
-        "facts": facts(summary),
+        "costs": costs(summary),
         "verdict": verdict(train_loss(curves), curves.get("val/loss", [])),
         "pictures": {name: embedded(path.read_bytes()) for name, path in figures.pictures(folder).items()},
         "numbers": {"measured": "", "classes": [], "confused": [], "mistakes": [], **numbers},
@@ -113,12 +113,12 @@ def _is_of_the_test(name: str) -> bool:
 
 
 def shown(name: str, value: float | None) -> str:
-    """Write a metric as a person reads it; '-' where there is none."""
+    """Format a metric for display; '-' for None."""
     return "-" if value is None else percent_or_number(name, value)
 
 
-def facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what a run took: time, speed, memory; what is not known is left out."""
+def costs(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the rows on a run's costs: time, speed, memory, ...; unknown ones are left out."""
     seconds = summary.get("seconds") or {}
     rows = [(f"time: {name}", f"{amount(value, 1)} s") for name, value in seconds.items()]
     for key, name, unit in (
@@ -134,7 +134,7 @@ def facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Return the configuration of a run by dotted option, without secrets; {} where there is none.
+    """Return a run's configuration by dotted option, without secrets; {} if it has none.
 
     Raises:
         UsageError: the file cannot be read.
@@ -145,9 +145,9 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def defaults_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the defaults of a configuration's options, given the names in it; {} where there are none such.
+    """Return the default of each option for the names in a configuration; {} if a name is unknown.
 
-    The names themselves are compared with the task's own.
+    The defaults of the names themselves are the task's.
     """
     names = {f"{section}.name": settings.get(f"{section}.name") for section in SECTIONS}
     try:

@@ -1,6 +1,6 @@
-"""Drawing a report's figures, each a PNG as bytes, by matplotlib without its global state.
+"""Draws a report's figures with matplotlib, without its global state; each is the bytes of a PNG.
 
-Importing this takes half a second: whoever draws does so when training is over.
+Importing this takes half a second, so import it only when training is over.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ from engine.inputs.drawing import COLOURS
 from engine.report.curves import Curve, train_loss
 from engine.training.progress import is_share
 
-logging.getLogger("matplotlib").setLevel(logging.ERROR)  # what it says of its cache is nothing to a run
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # its messages about its cache do not concern a run
 
-BLUE, ORANGE = "#0072b2", "#d55e00"  # of COLOURS, two that show on white
+BLUE, ORANGE = "#0072b2", "#d55e00"  # two of COLOURS that are visible on white
 LINES = {"training": (BLUE, "-"), "validation": (ORANGE, "--")}
 CYCLE = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in [COLOURS[i] for i in (4, 5, 2, 6, 0, 1)]]
 DASHES = ["-", "--", ":", "-."]
 SIZE = (6.0, 3.7)  # inches
-DOTS = 130  # an inch
+DOTS = 130  # per inch
 STYLE: Any = {
     "font.size": 12,
     "axes.spines.top": False,
@@ -37,21 +37,21 @@ STYLE: Any = {
     "axes.grid": True,
     "grid.alpha": 0.3,
     "lines.linewidth": 2,
-    "text.parse_math": False,  # a name with a $ in it is a name
+    "text.parse_math": False,  # a $ in a name is no formula
     "legend.frameon": False,
 }
-FEW, MANY = 20, 60  # classes up to which a matrix shows numbers, and names
+FEW, MANY = 20, 60  # largest numbers of classes for which a matrix shows numbers, and names
 UNITS = {"psnr": "dB"}
-LONGEST = 18  # letters of a name
+LONGEST = 18  # letters of a name in a matrix
 
 
 def losses(curves: Mapping[str, Curve], best_epoch: int | None) -> bytes | None:
-    """Draw training's loss beside validation's over the epochs."""
+    """Draw the losses of training and validation over the epochs."""
     return _curves({"training": train_loss(curves), "validation": curves.get("val/loss", [])}, "loss", best_epoch)
 
 
 def metric(curves: Mapping[str, Curve], name: str, best_epoch: int | None) -> bytes | None:
-    """Draw the metric by which the best weights are chosen, `name`, beside that of training where it was measured."""
+    """Draw the metric `name`, which selects the best weights, and its training curve if it was measured."""
     tail = name.rpartition("/")[2]
     lines = {"training": curves.get(f"train/{tail}", []), "validation": curves.get(name, [])}
     return _curves(lines, tail, best_epoch)
@@ -64,7 +64,7 @@ def learning_rate(curves: Mapping[str, Curve]) -> bytes | None:
 
 
 def compared(lines: Mapping[str, tuple[Curve, Curve]], name: str) -> bytes | None:
-    """Draw a metric of several runs: of each the curve of validation, and that of training, thin, if there is one."""
+    """Draw a metric of several runs: each run's validation curve, and as a thin line its training curve, if any."""
     drawn = [run for run, (val, _) in lines.items() if val]
     if not drawn:
         return None
@@ -73,19 +73,21 @@ def compared(lines: Mapping[str, tuple[Curve, Curve]], name: str) -> bytes | Non
         figure, axes = _axes(legend_lines=math.ceil(len(drawn) / columns))
         for i, (run, (val, train)) in enumerate(lines.items()):
             colour, dashes = CYCLE[i % len(CYCLE)], DASHES[i // len(CYCLE) % len(DASHES)]
-            # A name that starts with _ would be left out of the legend.
+            # With a space in front, because the legend omits names that start with _.
             thick = {"label": f" {_short(run, 50)}", "marker": _marker(val)}
             for curve, style in ((train, {"linewidth": 1, "alpha": 0.6}), (val, thick)):
                 if val and curve:
                     x, y = zip(*curve, strict=True)
                     axes.plot(x, np.array(y) * _scale(name), dashes, color=colour, **style)
         _label(axes, name)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize=10)  # where it hides no curve
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize=10
+        )  # above the plot, to hide no curve
         return _png(figure)
 
 
 def _curves(lines: Mapping[str, Curve], name: str, best_epoch: int | None) -> bytes | None:
-    """Draw curves over the epochs, and where the best weights are; None where there is nothing to draw."""
+    """Draw curves over the epochs, with the epoch of the best weights; None if there is nothing to draw."""
     lines = {label: curve for label, curve in lines.items() if curve}
     if not lines:
         return None
@@ -104,7 +106,7 @@ def _curves(lines: Mapping[str, Curve], name: str, best_epoch: int | None) -> by
 
 
 def confusion(counts: np.ndarray, names: Sequence[str]) -> bytes:
-    """Draw counts (K, K) of each true class (rows) that was given which class (columns), coloured by shares of rows."""
+    """Draw a confusion matrix of counts (K, K), rows true and columns predicted, coloured by share of row."""
     number = len(names)
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     side = min(11.0, max(4.2, 1.6 + 0.52 * number if number <= FEW else 1.6 + 0.2 * number))
@@ -112,7 +114,7 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> bytes:
         figure = Figure((side + 0.8, side), dpi=DOTS, layout="constrained")
         axes = figure.add_subplot()
         axes.grid(False)
-        # Few are wrong as a rule: their colours are drawn apart.
+        # Most shares off the diagonal are small, so a power scale spreads their colours.
         image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
         bar = figure.colorbar(image, ax=axes, shrink=0.8, ticks=[0, 0.01, 0.1, 0.25, 0.5, 1])
         bar.ax.set_yticklabels(["0 %", "1 %", "10 %", "25 %", "50 %", "100 %"])
@@ -167,7 +169,7 @@ def _short(name: str, longest: int) -> str:
 
 @contextlib.contextmanager
 def _style() -> Iterator[None]:
-    """Within, our settings hold, and matplotlib's warnings, of letters that its font lacks say, are not said."""
+    """Use our settings in this context, without matplotlib's warnings, as about letters missing in its font."""
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

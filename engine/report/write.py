@@ -1,4 +1,4 @@
-"""Writing a run's report, whole: when it ends, or again later from what its folder holds."""
+"""Writes a run's whole report: when the run ends, or again later from its folder."""
 
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from engine.report.page import write_page
 
 
 def write_report(folder: Path, measurement: Measurement | None = None, tracker: Tracker | None = None) -> Path:
-    """Write plots/ and report.html of the run in `folder`, show the same to a tracker, and return the page's path.
+    """Write plots/ and report.html of the run in `folder`, send them to a tracker, and return the page's path.
 
-    Without a measurement, what plots/ holds of an earlier one stays.
+    Without a measurement, plots/ keeps the pictures of an earlier one.
 
     Raises:
         OSError: the folder cannot be written.

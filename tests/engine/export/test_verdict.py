@@ -20,8 +20,8 @@ FLAT = falling(1.0, 0.5, 20)
 @pytest.mark.parametrize(
     ("train", "val", "words"),
     [
-        ([1, 0.5, 0.4], [1, 0.6, 0.5], "Too few epochs to say whether it over- or underfits: 3 epochs"),
-        ([1], [1], "Too few epochs to say whether it over- or underfits: 1 epoch "),
+        ([1, 0.5, 0.4], [1, 0.6, 0.5], "Too few epochs to judge over- or underfitting: 3 epochs"),
+        ([1], [1], "Too few epochs to judge over- or underfitting: 1 epoch "),
         ([1, 0.9, 0.8, 0.7], [], "Nothing was validated"),
         ([1 - 0.05 * i for i in range(10)], [1.1 - 0.05 * i for i in range(10)], "Still improving at the end"),
         (

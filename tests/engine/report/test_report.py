@@ -79,7 +79,7 @@ def test_every_task_has_one_that_loads_nothing(workplace, name):
         assert metric in text
     for heading in ("Course", "Predictions beside the truth", "Speed and memory", "Configuration", "Environment"):
         assert f"<h2>{heading}</h2>" in text
-    assert "Too few epochs to say" in text and "backbone.widths" in text and summary["versions"]["torch"] in text
+    assert "Too few epochs to judge" in text and "backbone.widths" in text and summary["versions"]["torch"] in text
     drawn = plots(workplace, "a")
     assert {"loss.png", "metric.png", "learning_rate.png", "samples.png"} <= drawn
     for file in drawn - {"figures.json"}:
@@ -178,8 +178,8 @@ def fail(*arguments, **options):
     ("owner", "method", "note"),
     [
         ("engine.report.write.figures.write_curves", None, "note: no report (no such luck)"),
-        (LitClassifier, "pictures", "note: not all of what the network answers is shown (no such luck)"),
-        (LitClassifier, "confusion", "note: not all of what the network answers is shown (no such luck)"),
+        (LitClassifier, "pictures", "note: some answers of the network are not shown (no such luck)"),
+        (LitClassifier, "confusion", "note: some answers of the network are not shown (no such luck)"),
     ],
 )
 def test_an_error_in_it_is_one_line_and_the_run_is_none_the_worse(monkeypatch, capsys, owner, method, note):
@@ -213,9 +213,9 @@ def test_a_run_that_fails_or_is_stopped_has_one_of_what_there_is(capsys):
 
 def test_a_resumed_run_has_it_anew_with_the_whole_course(workplace, capsys):
     run("--name", "a", "--max_epochs", 2)
-    assert "Too few epochs to say whether it over- or underfits: 2 epochs" in page("a")
+    assert "Too few epochs to judge over- or underfitting: 2 epochs" in page("a")
     train.main(["--ckpt_path", "last", "--max_epochs", "3"])
-    assert "Too few epochs to say whether it over- or underfits: 3 epochs" in page("a")
+    assert "Too few epochs to judge over- or underfitting: 3 epochs" in page("a")
     assert "report         checkpoints/a/report.html" in capsys.readouterr().out
 
 
@@ -272,14 +272,14 @@ def test_runs_are_compared(workplace, capsys):
 
 
 def test_a_folder_that_is_no_run_is_one_line(workplace):
-    with pytest.raises(UsageError, match=r"^data is no run's folder: expected one that holds summary.json or metrics"):
+    with pytest.raises(UsageError, match=r"^data is not a run's folder: expected one with summary.json or metrics"):
         report.main(["data"])
-    with pytest.raises(UsageError, match=r"^nowhere is no folder"):
+    with pytest.raises(UsageError, match=r"^nowhere is not a folder"):
         report.main(["nowhere", "data"])
     with pytest.raises(UsageError, match="--output is for a comparison"):
         (workplace / "metrics.csv").touch()
         report.main([".", "--output", "x.html"])
-    with pytest.raises(UsageError, match="^'nnn.* is no run's folder: File name too long$"):
+    with pytest.raises(UsageError, match="^'nnn.* is not a run's folder: File name too long$"):
         report.main(["n" * 300])
 
 
@@ -290,8 +290,8 @@ def test_a_folder_that_is_no_run_is_one_line(workplace):
         ("checkpoints/a/best.ckpt", "--output checkpoints/a/best.ckpt: expected a name that ends in .html"),
         ("folder.html", "--output folder.html is a folder, not a file"),
         ("x" * 300 + ".html", "File name too long"),
-        ("mine.html", "--output mine.html is there already, and no comparison of runs: choose another name"),
-        ("a/report.html", "--output a/report.html is there already, and no comparison of runs: choose another name"),
+        ("mine.html", "--output mine.html exists and is not a comparison of runs: choose another name"),
+        ("a/report.html", "--output a/report.html exists and is not a comparison of runs: choose another name"),
     ],
 )
 def test_a_comparison_replaces_nothing_but_a_comparison(workplace, output, message):
