@@ -1,10 +1,10 @@
-"""Errors that a person can mend, each with its exit status."""
+"""Errors the user can fix, each with its exit status."""
 
 import os
 import signal
 import traceback
 
-# What torchrun, SLURM or Lightning say of this process and the others, as whole numbers.
+# Variables of torchrun, SLURM and Lightning about a run's processes; all are whole numbers.
 COUNTS = (
     *("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"),
     *("MASTER_PORT", "TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"),
@@ -22,13 +22,13 @@ class RunError(Exception):
 
 
 class UsageError(RunError):
-    """What was asked for makes no sense; nothing was started. Exit status 2."""
+    """The command line or the configuration is invalid; nothing was started. Exit status 2."""
 
     status = 2
 
 
 class Stopped(BaseException):
-    """A signal asked the run to end, and its state is saved; exit status 128 + the signal's number."""
+    """A signal stopped the run, whose state is saved; exit status 128 + the signal's number."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
@@ -37,7 +37,7 @@ class Stopped(BaseException):
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's message in one line; of one that a loading process passed on, what it was there."""
+    """Return an error's message in one line; for an error passed on by a DataLoader worker, the original message."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
@@ -47,32 +47,32 @@ def one_line(error: BaseException) -> str:
 
 
 def raised_by(package: str, error: BaseException) -> bool:
-    """Whether a package's own code raised an error, and not code that it called."""
+    """Whether a package's own code raised an error, rather than code that it called."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and f"{os.sep}{package}{os.sep}" in frames[-1].filename
 
 
 def cause_in_machine(error: Exception) -> str | None:
-    """Return what the machine lacked, and a remedy, if that is behind an error; else None."""
+    """Return the machine's failure that caused an error, such as full memory, and a remedy; else None."""
     text = one_line(error)
     signs = ("DefaultCPUAllocator", "Storage size calculation overflowed", "out of memory")
     if isinstance(error, MemoryError) or any(sign in text for sign in signs):
         return f"out of memory ({text[:200]}): use smaller images, batches or networks"
     if text.startswith("DataLoader timed out"):
         return (
-            f"a process that loads batches hangs ({text}): use --data.num_workers 0, or a longer --timeout_minutes if "
+            f"a worker that loads batches hangs ({text}): use --data.num_workers 0, or a longer --timeout_minutes if "
             "batches may take that long"
         )
     if text.startswith("DataLoader worker") or isinstance(error, (ConnectionError, EOFError)):
         return (
-            f"a process that loads batches failed ({text[:200]}): it was killed, or memory or shared memory is full; "
+            f"a worker that loads batches failed ({text[:200]}): it was killed, or memory or shared memory is full; "
             "use --data.num_workers 0, or give a container more shared memory (docker run --shm-size 2g)"
         )
     return None
 
 
 def check_environment() -> None:
-    """Refuse variables about this run's processes that make no sense; torch and Lightning would fail on them later.
+    """Refuse invalid environment variables about a run's processes, on which torch and Lightning would fail later.
 
     Raises:
         UsageError: names the variable.

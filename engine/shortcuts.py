@@ -1,8 +1,8 @@
-"""Shortcuts for speed: settings of the process, and private parts of libraries, that no result depends on.
+"""Shortcuts for speed: process settings and private parts of libraries that no result depends on.
 
-All are off with PROJECT_PLAIN=1 in the environment, which shows whether one of them is behind a fault. Each says
-what it relies on and what it gains; tests/engine/test_shortcuts.py has a test of each. Nothing of torch is imported
-here, because some of this has to be settled before that.
+PROJECT_PLAIN=1 in the environment turns all of them off, to find out whether one causes a fault. Each says what it
+relies on and what it gains; tests/engine/test_shortcuts.py has a test of each. This module does not import torch at
+the top, because some shortcuts must come before that import.
 """
 
 import atexit
@@ -22,10 +22,10 @@ from collections.abc import Iterator
 
 from engine.machine import available_cores
 
-# glibc's numbers for what mallopt sets.
+# glibc's numbers of two mallopt parameters.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-SPIN_SECONDS = 50e-6  # about as long as falling asleep and waking up takes
-# A function of C that pauses as often as its argument says: endbr64; pause; dec edi; jnz to the pause; ret.
+SPIN_SECONDS = 50e-6  # about the time that a thread takes to fall asleep and wake up
+# Machine code of a C function that pauses as often as its argument says: endbr64; pause; dec edi; jnz to pause; ret.
 PAUSES = {"x86_64": bytes.fromhex("f30f1efa f390 ffcf 75fa c3")}
 
 CONNECT_SECONDS = 3  # for a hub of weights to answer
@@ -43,30 +43,29 @@ def settle() -> None:
 
 
 def share_cores() -> None:
-    """Have threads that wait for each other soon fall asleep, before torch is imported; a person's own settings stay.
+    """Make waiting threads fall asleep soon; call it before torch is imported. The user's own settings are kept.
 
-    By default they spin for milliseconds, which on a busy machine, or in a container with a quota, takes the cores from
-    the very threads that are waited for.
-    Relies on GOMP_SPINCOUNT, a variable of GNU's OpenMP.
+    By default they spin for milliseconds. On a busy machine, or in a container with a quota, that takes cores from the
+    very threads they wait for. Relies on GOMP_SPINCOUNT, a variable of GNU's OpenMP.
     """
     if not plain() and not any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")):
         os.environ["GOMP_SPINCOUNT"] = str(spins())
 
 
 def spins() -> int:
-    """Return how many times GNU's OpenMP has to pause for SPIN_SECONDS: it counts, and processors differ tenfold."""
+    """Return the number of pauses in SPIN_SECONDS: OpenMP counts pauses, whose length differs tenfold by processor."""
     return min(10_000, max(100, round(SPIN_SECONDS / pause_seconds())))
 
 
 @functools.cache
 def pause_seconds(count: int = 200, tries: int = 5) -> float:
-    """Return how long one pause takes: measured on x86, where processors differ, or if that cannot be done assumed."""
+    """Return the duration of one pause: measured on x86, where processors differ, otherwise assumed."""
     code = PAUSES.get(platform.machine()) if sys.platform == "linux" else None
     if code is None:
-        return 5e-9  # there it is a turn of a loop
+        return 5e-9  # elsewhere a pause is one turn of a loop
     try:
         page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-    except OSError:  # a hardened system runs no code that was written just now
+    except OSError:  # hardened systems do not run code from writable memory
         return 5e-8
     page.write(code)
     pause = ctypes.CFUNCTYPE(None, ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))
@@ -79,10 +78,10 @@ def pause_seconds(count: int = 200, tries: int = 5) -> float:
 
 
 def keep_memory() -> None:
-    """Have the C library keep freed memory for the next step, where it is glibc and nobody has set it otherwise.
+    """Make glibc keep freed memory for the next step, unless the user has set its options.
 
     By default it returns large blocks to the system and fetches them again, page by page, at each step: a step of 500
-    images then took 58 to 67 ms instead of 26. Relies on glibc's `mallopt`, called by ctypes.
+    images then took 58 to 67 ms instead of 26. Relies on glibc's `mallopt`, called through ctypes.
     """
     if (
         plain()
@@ -97,15 +96,15 @@ def keep_memory() -> None:
 
 
 def settle_threads(processes: int) -> None:
-    """Share the cores out among a run's processes on this machine; a person's OMP_NUM_THREADS stays.
+    """Divide the cores among a run's processes on this machine; the user's OMP_NUM_THREADS is kept.
 
-    torch counts the machine's cores, also where a container's quota allows fewer.
+    torch counts the machine's cores even if a container's quota allows fewer.
     """
     import torch
 
     if plain() or "OMP_NUM_THREADS" in os.environ:
         return
-    if "SLURM_PROCID" in os.environ:  # srun has given each process cores of its own
+    if "SLURM_PROCID" in os.environ:  # srun has given each process its own cores
         processes = 1
     threads = max(1, available_cores() // processes)
     torch.set_num_threads(min(threads, torch.get_num_threads()))
@@ -114,10 +113,10 @@ def settle_threads(processes: int) -> None:
 
 
 def end_process(status: int) -> None:
-    """End this process with a status, at once if no thread is left that Python would wait for.
+    """End this process with a status, at once unless Python would wait for a thread.
 
-    What is registered with `atexit` is called, by the private `atexit._run_exitfuncs`. Python would then take apart,
-    piece by piece, what torch and Lightning have built: 1.8 s (a run of two seconds took 9.1 s instead of 7.3 s,
+    Functions registered with `atexit` are called, by the private `atexit._run_exitfuncs`. Python would then dismantle
+    torch's and Lightning's objects one by one, which takes 1.8 s (a run of two seconds took 9.1 s instead of 7.3 s,
     medians of five each, on two shared cores).
     """
     if not plain() and all(thread.daemon or thread is threading.main_thread() for thread in threading.enumerate()):
@@ -131,16 +130,16 @@ def end_process(status: int) -> None:
 
 @contextlib.contextmanager
 def without_hub_retries() -> Iterator[None]:
-    """Within, a hub of weights that cannot be reached is not asked again and again, for most of a minute.
+    """Avoid retries, which take most of a minute, if the hub of weights cannot be reached.
 
-    Relies on `huggingface_hub.constants.HF_HUB_OFFLINE`, which is read at each request; its variable of that name in
-    the environment is read once, at import.
+    Relies on `huggingface_hub.constants.HF_HUB_OFFLINE`, which is read at each request; the environment variable of
+    that name is read only once, at import.
     """
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
     if not plain() and not can_be_reached(constants.ENDPOINT):
-        constants.HF_HUB_OFFLINE = True  # what is in the cache is found all the same
+        constants.HF_HUB_OFFLINE = True  # cached weights are still found
         logging.getLogger("timm").setLevel(logging.ERROR)
     try:
         yield
@@ -149,9 +148,9 @@ def without_hub_retries() -> Iterator[None]:
 
 
 def can_be_reached(address: str) -> bool:
-    """Return whether something answers at an address, within CONNECT_SECONDS."""
+    """Return whether a server accepts connections at an address, within CONNECT_SECONDS."""
     if any(name.lower() in ("https_proxy", "all_proxy") for name in os.environ):
-        return True  # the proxy knows, and we do not
+        return True  # only the proxy can tell
     parts = urllib.parse.urlsplit(address)
     try:
         with socket.create_connection((parts.hostname or "", parts.port or 443), timeout=CONNECT_SECONDS):

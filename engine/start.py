@@ -1,4 +1,4 @@
-"""How a script starts and ends: the machine settled before torch is imported, one line for what a user can mend."""
+"""Starts and ends a script: settles the machine before torch is imported, and prints a user's error as one line."""
 
 import os
 import runpy
@@ -27,20 +27,20 @@ def run_command(main: Command, of_several: bool = False) -> None:
     """Run a script's `main` on the command line's arguments, and end the process with its status.
 
     Args:
-        main: what the script does; it imports torch, which this function does not, within itself.
-        of_several: whether the script can be one of several processes, which torchrun, SLURM or Lightning started.
+        main: does the script's work. It imports torch itself, so that --help needs no torch.
+        of_several: whether the script can be one of several processes, started by torchrun, SLURM or Lightning.
     """
     end_process(run(main, of_several))
 
 
 def run(main: Command, of_several: bool = False) -> int:
-    """Run `main` on the command line's arguments; print what a person can mend, and return the status."""
+    """Run `main` on the command line's arguments; print an error the user can fix, and return the exit status."""
     settle()  # before anything imports torch
     make_usable()
     try:
         if of_several:
             check_environment()
-        else:  # any other process would say nothing
+        else:  # with another rank than 0 this process would print nothing
             for name in RANKS:
                 os.environ.pop(name, None)
         main(sys.argv[1:])
@@ -54,10 +54,10 @@ def run(main: Command, of_several: bool = False) -> int:
         complain("interrupted")
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has gone, `| head` say: no message, and none at exit either
+        sys.stderr.close()  # the reader of our output, such as `| head`, has gone: no message, also none at exit
         return 1
     except OSError as error:
-        if error.errno is None:  # raised in somebody's code, not by the system
+        if error.errno is None:  # raised by code, not by the system
             raise
         return _report(error, 1, one_line(error))
     except (MemoryError, RuntimeError) as error:
@@ -70,7 +70,7 @@ def run(main: Command, of_several: bool = False) -> int:
 
 def _report(error: Exception, status: int, *lines: object) -> int:
     """Print an error the user can fix, one line per argument; return the exit status."""
-    if os.environ.get("PROJECT_TRACEBACK"):  # for whoever looks for a fault in the code, not in its use
+    if os.environ.get("PROJECT_TRACEBACK"):  # to find a bug in the code
         traceback.print_exception(error)
     for i, line in enumerate(lines):
         complain(line if i else f"error: {line}")

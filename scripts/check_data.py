@@ -1,4 +1,4 @@
-"""Look through a folder of images before training on it: what it holds, and what is wrong with it.
+"""Check a folder of images before training on it: list its contents and its errors.
 
 python scripts/check_data.py PATH
 """

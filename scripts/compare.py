@@ -1,4 +1,4 @@
-"""Say whether two checkpoints are equal to the last bit.
+"""Tell whether two checkpoints are equal bit for bit.
 
 python scripts/compare.py checkpoints/full/last.ckpt checkpoints/cut/last.ckpt
 """

@@ -1,4 +1,4 @@
-"""A page in the browser to try a checkpoint on: draw a digit, or drop in an image.
+"""Try a checkpoint in the browser: draw a digit, or drop in an image.
 
 python scripts/demo.py checkpoints/NAME/best.ckpt
 """

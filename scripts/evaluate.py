@@ -1,4 +1,4 @@
-"""Measure a checkpoint again, from the file alone.
+"""Evaluate a checkpoint again, from the file alone.
 
 python scripts/evaluate.py checkpoints/NAME/best.ckpt
 """

@@ -1,4 +1,4 @@
-"""Say what images show, from a checkpoint alone.
+"""Print predictions for images, from a checkpoint alone.
 
 python scripts/predict.py checkpoints/NAME/best.ckpt IMAGE_OR_FOLDER ... --output out.csv
 """

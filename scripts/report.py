@@ -1,4 +1,4 @@
-"""Make the report of a run again from its folder, or compare several runs on one page; a second or two.
+"""Write a run's report again from its folder, or compare several runs on one page, in a second or two.
 
 python scripts/report.py checkpoints/quick
 python scripts/report.py checkpoints/quick checkpoints/full --output comparison.html

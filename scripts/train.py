@@ -9,21 +9,21 @@ from engine.start import run_command
 
 
 def main(arguments: list[str]) -> None:
-    if answered(arguments, "project"):  # --help, or a flag that there is not
+    if answered(arguments, "project"):  # --help, or a misspelt flag
         return
     import lightning.pytorch as pl
 
-    import project.callbacks  # and with it the project's own parts, which the engine builds
+    import project.callbacks  # importing the project also hands its parts to the engine
     from engine.config import command_line
     from engine.training import runs
 
-    asked = command_line.parse(arguments)  # a flag wins over a --config file, and that over the run being resumed
+    asked = command_line.parse(arguments)  # flags override --config files, and these the resumed run
     if asked is None:  # --help, --print_config, or a run that is finished
         return
-    data, task = runs.build(asked)  # of project/data and project/tasks
+    data, task = runs.build(asked)  # classes of project/data and project/tasks
     with runs.opened(asked, data, task) as run:  # its folder, metrics.csv, Weights & Biases, signals, and a report
         trainer = pl.Trainer(
-            **run.trainer_options,  # those of the command line: --accelerator, --precision, --max_epochs, ...
+            **run.trainer_options,  # from the command line: --accelerator, --precision, --max_epochs, ...
             logger=run.loggers or False,
             plugins=run.plugins,
             callbacks=[*run.callbacks, *project.callbacks.own(asked.config)],

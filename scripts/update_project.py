@@ -1,9 +1,9 @@
-"""Bring a project that was made from the template up to a newer one: its changes are merged, yours stay.
+"""Update a project made from the template to a newer template: its changes are merged, yours stay.
 
 python scripts/update_project.py --template ../template
 python scripts/update_project.py --template ../template --tasks classify,segment
 
-The branch `template` gets what the newer template makes of your answers (.template.yaml), and is merged into yours.
+The newer template renders your answers (.template.yaml) to the branch `template`, which is merged into yours.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from engine.terminal import say
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ".template.yaml"
 BRANCH = "template"
-MADE = "This is what the template makes; it is not squashed or rebased."  # in each commit of the branch
+MADE = "This is what the template makes; it is not squashed or rebased."  # marks each commit of the branch
 
 
 def git(*arguments: str, where: Path = ROOT, check: bool = True) -> str:
-    """Return what git prints; '' if it fails and that is no error.
+    """Return git's output; '' if it fails and `check` is false.
 
     Raises:
         UsageError: git is not installed.
@@ -37,7 +37,7 @@ def git(*arguments: str, where: Path = ROOT, check: bool = True) -> str:
             ["git", *arguments], cwd=where, env=variables, capture_output=True, text=True, check=False
         )
     except FileNotFoundError as error:
-        raise UsageError("git is not installed, or not on PATH: install it, as updates are merged") from error
+        raise UsageError("git is not installed, or not on PATH: install it, because updates are merged") from error
     if done.returncode and check:
         raise RunError(f"git {arguments[0]} failed: {(done.stderr or done.stdout).strip().splitlines()[0]}")
     return "" if done.returncode else done.stdout.strip()
@@ -45,7 +45,7 @@ def git(*arguments: str, where: Path = ROOT, check: bool = True) -> str:
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="update_project.py", description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--template", required=True, help="a checkout of the newer template, or its address for git")
+    parser.add_argument("--template", required=True, help="folder of the newer template, or its git URL")
     asked, changed_answers = parser.parse_known_args(arguments)
     check_project()
     old = tip_of_branch()
@@ -73,21 +73,19 @@ def check_project() -> None:
     if not (ROOT / RECORD).exists():
         raise UsageError(f"there is no {RECORD} here, which says what to update: this was not made by new_project.py")
     if not git("rev-parse", "--git-dir", check=False):
-        raise UsageError(f"{ROOT} is no checkout of git, and an update is merged: git init, and commit what there is")
+        raise UsageError(f"{ROOT} is not a git repository, and updates are merged: git init, and commit all files")
     changes = git("status", "--porcelain", "--untracked-files=no").splitlines()
     if changes:
-        raise UsageError(
-            f"there are changes that are not committed ({changes[0].split()[-1]} first): commit them first"
-        )
+        raise UsageError(f"there are uncommitted changes ({changes[0].split()[-1]} first): commit them")
     if git("branch", "--show-current") == BRANCH:
-        raise UsageError(f"the branch {BRANCH} is for what the template makes: switch to your own, git switch main")
+        raise UsageError(f"the branch {BRANCH} belongs to the template: switch to your own, git switch main")
 
 
 def tip_of_branch() -> str:
-    """Return the last commit that the template made; the branch is made again if it is gone.
+    """Return the template's last commit; restore the branch if it is gone.
 
     Raises:
-        UsageError: no commit of the history is the template's.
+        UsageError: no commit in the history is the template's.
     """
     tip = git("rev-parse", "--verify", "-q", BRANCH, check=False)
     if not tip:
@@ -98,27 +96,27 @@ def tip_of_branch() -> str:
                 f"the branch {BRANCH} is gone, and so are its commits: git fetch it from where it was kept"
             )
         git("branch", BRANCH, tip)
-        say(f"the branch {BRANCH} was gone, and is made again at {tip[:12]}")
+        say(f"the branch {BRANCH} was gone, and is restored at {tip[:12]}")
     return tip
 
 
 def checkout(template: str, box: Path) -> Path:
-    """Return the folder of a template, cloned if it is an address.
+    """Return the folder of a template, cloned if `template` is a URL.
 
     Raises:
-        UsageError: there is no template there.
+        UsageError: it is not a template.
     """
     folder = Path(template).expanduser().resolve()
     if not folder.is_dir():
         folder = box / "template"
         git("clone", "-q", "--depth", "1", template, str(folder), where=box)
     if not (folder / "scripts" / "new_project.py").exists():
-        raise UsageError(f"--template {template}: no template is there, as it has no scripts/new_project.py")
+        raise UsageError(f"--template {template} is not a template: it has no scripts/new_project.py")
     return folder
 
 
 def commit(rendered: Path, old: str, tree: Path) -> str:
-    """Commit what was rendered on the branch, and return the commit; nothing of the user's own tree is touched."""
+    """Commit the rendered files on the branch, and return the commit; the user's working tree is not touched."""
     git("worktree", "add", "-q", "--detach", str(tree), old)
     try:
         for path in tree.iterdir():
@@ -138,13 +136,13 @@ def commit(rendered: Path, old: str, tree: Path) -> str:
 
 
 def author() -> list[str]:
-    """Return options of git that name an author, if the user has set none."""
+    """Return git options that name an author if the user has set none."""
     known = git("var", "GIT_COMMITTER_IDENT", check=False)
     return [] if known else ["-c", "user.name=template", "-c", "user.email=template@localhost"]
 
 
 def say_edits(old: str) -> None:
-    """Name the files of the engine that the user edited: they are merged, and not replaced."""
+    """Print which files of the engine the user has edited; they are merged, not replaced."""
     edited = git("diff", "--name-only", old, "HEAD", "--", "engine").splitlines()
     if edited:
         more = f" and {len(edited) - 5} more" if len(edited) > 5 else ""
@@ -155,10 +153,10 @@ def merge(new: str) -> None:
     """Merge the template's commit into the user's branch.
 
     Raises:
-        RunError: both changed the same lines; the conflicts are in the files, as git leaves them.
+        RunError: both changed the same lines; the files hold git's conflict markers.
     """
     if git("merge-base", "--is-ancestor", new, "HEAD", check=False) or git("merge-base", new, "HEAD") == new:
-        say(f"{git('branch', '--show-current')} has it all already")
+        say(f"{git('branch', '--show-current')} is up to date")
         return
     try:
         git(*author(), "merge", "--no-edit", BRANCH)
@@ -167,7 +165,7 @@ def merge(new: str) -> None:
         if not both:
             raise
         raise RunError(
-            f"you and the template changed the same lines of {', '.join(both)}: mend them there (git status), then git "
+            f"you and the template changed the same lines of {', '.join(both)}: fix them there (git status), then git "
             "commit; or git merge --abort"
         ) from error
     say(f"merged    {git('diff', '--shortstat', 'HEAD~1', 'HEAD')}")

@@ -220,12 +220,12 @@ def test_lines_changed_by_both_are_conflicts_of_git_and_a_lost_branch_is_made_ag
 
 
 def test_updates_that_cannot_be_are_refused(template, project, tmp_path):
-    assert "no template is there" in run(project, "update_project", "--template", tmp_path).stderr
+    assert "is not a template: it has no scripts" in run(project, "update_project", "--template", tmp_path).stderr
     assert "there is no .template.yaml here" in run(template, "update_project", "--template", template).stderr
     git(project, "switch", "-q", "template")
     assert "switch to your own" in run(project, "update_project", "--template", template).stderr
     git(project, "switch", "-q", "main")
     (project / "README.md").write_text("changed")
     done = run(project, "update_project", "--template", template)
-    assert done.returncode == 2 and "changes that are not committed (README.md first)" in done.stderr
+    assert done.returncode == 2 and "uncommitted changes (README.md first)" in done.stderr
     assert new_project.ROOT == ROOT

@@ -51,9 +51,9 @@ def load(what, timeout=60.0):
 @pytest.mark.parametrize(
     ("what", "timeout", "message"),
     [
-        ("is killed", 60.0, "a process that loads batches failed .*use --data.num_workers 0.*"),
-        ("cannot be handed over", 60.0, "a process that loads batches failed .*use --data.num_workers 0.*"),
-        ("hangs", 1.0, "a process that loads batches hangs .*use --data.num_workers 0.*"),
+        ("is killed", 60.0, "a worker that loads batches failed .*use --data.num_workers 0.*"),
+        ("cannot be handed over", 60.0, "a worker that loads batches failed .*use --data.num_workers 0.*"),
+        ("hangs", 1.0, "a worker that loads batches hangs .*use --data.num_workers 0.*"),
     ],
 )
 def test_a_loading_process_that_fails_ends_the_loading_in_one_line(what, timeout, message):
