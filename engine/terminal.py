@@ -68,7 +68,7 @@ def quieten() -> None:
         ".*does not have many workers.*",  # the images are in memory
         ".*dataloader is not resumable.*",  # it is: the data module keeps the position
         ".*smaller than the logging interval.*",
-        ".*It is recommended to use `self.log\\('(train|val|test)/.*",  # a task's metrics are over all processes already
+        ".*It is recommended to use `self.log\\('(train|val|test)/.*",  # metrics are over all processes already
         "You defined a `validation_step` but have no `val_dataloader`.*",  # asked for with --data.val_size 0
         ".*is not supported by the model summary.*",
     ):

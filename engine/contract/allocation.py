@@ -1,4 +1,4 @@
-"""A limit on the memory of a network while it is built: a few numbers, in a file or a flag, can make it any size."""
+"""Limits a network's memory while it is built: a few numbers in a file or a flag can demand any size."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,16 +9,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.contract.errors import UserError
 
-SIZE = "size"  # PyTorch's name for the first argument of functions that make a tensor of a given shape
+SIZE = "size"  # torch's name for the first argument of functions that create a tensor of a given shape
 
 
 class AllocationLimit(TorchDispatchMode):
-    """Within, tensors of given shapes take `limit` bytes together at most; one that would take more is not made.
+    """Refuses to create a tensor in its context once all tensors created there would exceed `limit` bytes.
 
     Relies on torch's `TorchDispatchMode`, and on `_schema` to name an operation's first argument.
 
     Raises:
-        UserError: says `message`, with the bytes needed so far in GiB for `{needed}`.
+        UserError: `message`, with the memory needed so far, in GiB, in place of `{needed}`.
     """
 
     def __init__(self, limit: int, message: str) -> None:

@@ -1,4 +1,4 @@
-"""What a task answers: tensors to export, and made of these alone plain values, rows of a table and pictures.
+"""A task's answers: tensors to export, and plain values, table rows and pictures made from these tensors alone.
 
 N images, C channels, (H, W) size in pixels, K classes.
 """
@@ -13,65 +13,65 @@ from engine.contract.mistakes import Mistake
 
 
 class Answers:
-    """The half of a task that is asked after training; `Task`, the other half, trains and measures.
+    """The half of a task that predicts after training; `Task`, the other half, trains and evaluates.
 
     predict.py, export.py, demo.py and a run's report call these methods.
     """
 
-    names_are: ClassVar[str] = "Classes"  # what class_names are the names of
+    names_are: ClassVar[str] = "Classes"  # the meaning of class_names, as a heading
     columns: ClassVar[Mapping[str, str]]  # of the table of predictions: 'text', 'percent' or 'pixels', by name
-    takes_any_size: ClassVar[bool] = False  # whether it takes whole images, and not letterboxed ones
-    # The largest share of images for which an exported file may answer something else, because rounding decides there.
+    takes_any_size: ClassVar[bool] = False  # whether it predicts at native size instead of letterboxed
+    # The largest share of images whose answer may differ in an exported file because of rounding.
     rounding_share: ClassVar[float] = 0.0
-    # Hyperparameters that may be set when it is asked, numbers between (min, max): they are flags of predict.py,
-    # evaluate.py and demo.py, described by the docstring of the task, and sliders of the page.
+    # Hyperparameters that may be changed when predicting, with their open range (min, max). They are flags of
+    # predict.py, evaluate.py and demo.py, described by the task's docstring, and sliders of the demo's page.
     asked: ClassVar[Mapping[str, tuple[float, float]]] = {}
     hparams: Any
 
     def outputs(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the network's final outputs, tensors (N, ...) by name. They become a graph in an exported file.
+        """Return the network's final outputs, tensors (N, ...) by name; an exported file holds this method as a graph.
 
-        `probabilities` have their classes in dimension 1. No shape may depend on the values of a tensor, and no value
-        may be read as a number.
+        `probabilities` have their classes in dimension 1. So that the method can be traced, no shape may depend on a
+        tensor's values, and no value may be converted to a Python number.
 
         Args:
-            images: normalised (N, C, h, w), letterboxed to the task's `image_size`; whole, if it takes any size.
+            images: normalised (N, C, h, w), letterboxed to the task's `image_size`; native size if `takes_any_size`.
         """
         raise NotImplementedError
 
     def ask_with(self, option: str, value: float, is_program: bool = False) -> None:
-        """Set one of the options of `asked` for what follows.
+        """Set one of the options in `asked` for all later predictions.
 
         Args:
             option: its name.
-            value: its value.
-            is_program: whether outputs come from an exported file, for which the network's options are fixed.
+            value: its new value.
+            is_program: whether outputs come from an exported file, whose options are fixed.
 
         Raises:
-            UserError: the value cannot be had.
+            UserError: the value is out of range, or the option is fixed.
         """
         low, high = self.asked[option]
         if not low < value < high:
             raise UserError(f"{option} is a number in ({low:g}, {high:g}), got {value}")
         if is_program:
-            raise UserError(f"{option} is fixed in an exported file: ask the checkpoint")
+            raise UserError(f"{option} is fixed in an exported file: use the checkpoint")
         self.hparams[option] = value
 
-    # Exported files call the next five without a network: they may use the task's `hparams`, and nothing else of it.
+    # Exported files call the next five methods without a network: they may use `self.hparams`, but no weights.
 
     def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
-        """Return a dictionary of plain values for each image.
+        """Return an answer for each image: a dictionary of plain values.
 
-        Besides, it may have a `mask` (H, W) of class numbers or an `image` (K, H, W), both uint8.
+        It may also hold a `mask` (H, W) of class numbers or an `image` (K, H, W), both uint8.
 
         Args:
-            outputs: what `outputs` returned for N images.
-            sizes: (H, W) of each in its file; positions in an answer are in pixels of that.
+            outputs: the result of `outputs` for N images.
+            sizes: (H, W) of each image in its file; an answer's positions are in these pixels.
         """
         raise NotImplementedError
 
     def rows(self, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return an answer as rows of a table with at least the task's `columns`."""
+        """Return an answer as table rows, with at least the task's `columns`."""
         raise NotImplementedError
 
     def draw(self, image: Tensor, answer: Mapping[str, Any]) -> Tensor:
@@ -79,28 +79,28 @@ class Answers:
         raise NotImplementedError
 
     def in_order_of(self, outputs: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return outputs in the order of others for the same images, where rounding may have changed it."""
+        """Return outputs in the order of `others` (outputs for the same images), if rounding can change the order."""
         return outputs
 
     def legend(self) -> dict[str, tuple[int, int, int]]:
-        """Return the meaning of the colours in pictures, if it is not written there."""
+        """Return the colours in pictures by their meaning, if the pictures do not show it."""
         return {}
 
     # A run's report calls these after a validation or test; each is optional.
 
     def pictures(self, images: Tensor, targets: Any) -> dict[str, Tensor]:
-        """Return pictures of a batch to show side by side, truth and answer for one: uint8 (N, 3, h, w) by title.
+        """Return pictures of a batch to show side by side, such as truth and answer: uint8 (N, 3, h, w) by title.
 
         Args:
             images: normalised (N, C, H, W).
-            targets: those of the batch.
+            targets: the batch's targets.
         """
         return {}
 
     def confusion(self) -> Tensor | None:
-        """Return how often each true class (row) was taken for each class (column): counts (K, K)."""
+        """Return the confusion matrix: counts (K, K), true classes in rows, predicted in columns; None without one."""
         return None
 
     def worst_mistakes(self) -> list[Mistake]:
-        """Return the worst mistakes among the images just measured, the worst first."""
+        """Return the worst mistakes of the last validation or test, the worst first."""
         return []

@@ -1,4 +1,4 @@
-"""Means over the images of a training epoch, whose sums a checkpoint in the middle of that epoch keeps."""
+"""Means over the images of a training epoch; a checkpoint within the epoch keeps their sums."""
 
 from typing import Any
 
@@ -7,27 +7,27 @@ from torch import Tensor
 
 
 class EpochMeans:
-    """Sums of what was logged in this epoch, by name, on the device: no step waits for them.
+    """Sums of this epoch's logged values, by name, kept on the device so that no step waits for them.
 
-    Lightning's own means begin anew when a run is resumed; these do not.
+    Lightning's own means start over when a run is resumed; these do not.
     """
 
     def __init__(self) -> None:
-        self.options: dict[str, dict[str, Any]] = {}  # how each is logged: prog_bar, logger
+        self.options: dict[str, dict[str, Any]] = {}  # options of `log`, by name: prog_bar, logger
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, float] = {}
 
     def add(self, name: str, value: Any, count: int) -> None:
-        """Add the mean of a batch of `count` images."""
+        """Add a batch's mean over `count` images."""
         total = torch.as_tensor(value).detach().float().reshape(()) * count
-        if name in self._sums:  # those of a checkpoint may lie on another device
+        if name in self._sums:  # a checkpoint's sums may be on another device
             self._sums[name] = self._sums[name].to(total.device) + total
             self._counts[name] += count
         else:
             self._sums[name], self._counts[name] = total, count
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Start a new epoch."""
         self._sums, self._counts = {}, {}
 
     @property
@@ -42,7 +42,7 @@ class EpochMeans:
         return torch.stack([sums, sums.new_tensor(list(self._counts.values()))], dim=1)
 
     def restore(self, names: list[str], totals: Tensor | None) -> None:
-        """Go on from what `names` and `totals` were."""
+        """Continue from saved `names` and `totals`."""
         sums, counts = ([], []) if totals is None else (totals[:, 0].unbind(), totals[:, 1].tolist())
         self._sums = dict(zip(names, sums, strict=False))
         self._counts = dict(zip(names, counts, strict=False))

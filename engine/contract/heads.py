@@ -1,4 +1,4 @@
-"""What a head is, and the three kinds that the tasks take: a task names the class as its `head_kind`.
+"""The contract of heads, and the three kinds that tasks use: a task's `head_kind` is one of these classes.
 
 N images, K outputs, M boxes, (H, W) size in pixels.
 """
@@ -14,14 +14,14 @@ from engine.contract.errors import UserError
 
 
 class Head(nn.Module):
-    """Turns a backbone's maps into the task's output, asking only for their channels and strides."""
+    """Turns a backbone's maps into the task's output, knowing only their channels and strides."""
 
     def forward(self, features: Sequence[Tensor], image_size: tuple[int, int]) -> Any:
         """Return raw outputs for the maps, fine to coarse, of images of `image_size` = (H, W) pixels."""
         raise NotImplementedError
 
     def decode(self, raw: Any) -> Any:
-        """Return what a person asks for, given raw outputs."""
+        """Turn raw outputs into the answer, such as classes or boxes."""
         raise NotImplementedError
 
 
@@ -29,44 +29,44 @@ class ClassHead(Head):
     """A head whose raw output is logits (N, K)."""
 
     def decode(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the likeliest class (N,) int64 and the probabilities (N, K), which sum to 1, for logits (N, K)."""
+        """Turn logits (N, K) into the likeliest class (N,) int64 and the probabilities (N, K), which sum to 1."""
         probabilities = raw.float().softmax(dim=1)
         return probabilities.argmax(dim=1), probabilities
 
 
 class MapHead(Head):
-    """A head whose raw output is a map (N, K, H, W) of the image's size: scores of each pixel, or an image."""
+    """A head whose raw output is a map (N, K, H, W) of the image's size: logits of each pixel, or an image."""
 
     def decode(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the likeliest class of each pixel (N, H, W) int64 and its probability (N, H, W), for logits."""
+        """Turn logits into the likeliest class of each pixel (N, H, W) int64 and its probability (N, H, W)."""
         probability, classes = raw.float().softmax(dim=1).max(dim=1)
         return classes, probability
 
 
 class BoxHead(Head):
-    """A head that finds objects. Its raw output is its own affair, and so is what it learns from."""
+    """A head that detects objects; it defines its own raw output and loss."""
 
     def loss(
         self, raw: Any, targets: list[dict[str, Tensor]], class_weights: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Return the parts of the loss by name, each a scalar, to be added up.
+        """Return the terms of the loss by name, each a scalar; the loss is their sum.
 
         Args:
-            raw: what `forward` returned for N images.
+            raw: the result of `forward` for N images.
             targets: for each image `boxes` (M, 4) xyxy in pixels and `labels` (M,) int64; M may be 0.
-            class_weights: (K,) how much each class counts where classes are told apart; None for all alike.
+            class_weights: (K,) weight of each class in the classification term; None for equal weights.
         """
         raise NotImplementedError
 
     def decode(self, raw: Any, score_threshold: float = 0.3) -> dict[str, Tensor]:
         """Return `boxes` (N, M, 4) xyxy in pixels, `scores` (N, M) in [0, 1] and `labels` (N, M) int64.
 
-        M is the same for all images, whatever they show: the likeliest objects come first, and rows that are left over
-        have a score of 0. Where it is to be exported, no shape may depend on what is in a tensor.
+        M is the same for all images: the likeliest objects come first, and unused rows have a score of 0. To be
+        exportable, no shape may depend on a tensor's values.
 
         Args:
-            raw: what `forward` returned.
-            score_threshold: objects less certain than that are left out.
+            raw: the result of `forward`.
+            score_threshold: objects with lower scores are left out.
         """
         raise NotImplementedError
 
@@ -78,7 +78,7 @@ def check_grid(maps: Sequence[Tensor], strides: Sequence[int], image_size: tuple
         UserError: a map has another size than ceil(H / stride), ceil(W / stride).
     """
     if torch.compiler.is_exporting():
-        return  # sizes may be unknown then, and were looked at before
+        return  # sizes may be unknown then, and were checked before
     for feature, stride in zip(maps, strides, strict=True):
         height, width = (math.ceil(side / stride) for side in image_size)
         if feature.shape[-2:] != (height, width):

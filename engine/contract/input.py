@@ -1,4 +1,4 @@
-"""What an input is: how a user's file becomes what a network is fed, and back."""
+"""The contract of inputs: how a user's file becomes a network's input, and a picture again."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,129 +12,129 @@ from engine.inputs.folder import Findings
 
 
 class Item(NamedTuple):
-    """A user's file, read."""
+    """The content of a user's file."""
 
     raw: Tensor  # without a batch dimension
-    original: Any  # what has to be known of the file to answer in its terms: the (H, W) of an image
+    original: Any  # what an answer needs to know about the file, such as an image's (H, W)
 
 
 class Graph(NamedTuple):
-    """What an exported file says of its input."""
+    """The description of an exported file's input."""
 
     name: str  # of the graph's input
     axes: tuple[str, ...]  # a name for each dimension of a raw batch
-    about: Mapping[str, Any]  # what whoever feeds it has to know, by the name under which it stands in the file
+    about: Mapping[str, Any]  # what callers have to know, by its name in the file's metadata
 
 
 class Input:
-    """How a file becomes a raw tensor, raw tensors a batch, and a batch what the first layer takes.
+    """Turns a file into a raw tensor, raw tensors into a batch, and a batch into the first layer's input.
 
     A subclass is a frozen dataclass of plain values. Its fields are hyperparameters of a task under the same names, so
-    that a checkpoint holds its own preparation. Raw is what data modules keep and exported graphs take; `prepare` is
-    part of such a graph. `str` says what one is like. Images are the input that there is, see
+    a checkpoint holds its own preparation. Data modules store raw tensors and exported graphs take them; `prepare` is
+    part of such a graph. `str` describes one input. The template's only input is
     `engine.inputs.image_input.ImageInput`.
     """
 
-    word: ClassVar[str]  # what a person calls many of them, such as 'images'
+    word: ClassVar[str]  # the inputs' name in the plural, such as 'images'
     form: ClassVar[str] = (
-        "images"  # what a prepared batch is: 'images' are floats (N, C, H, W); backbones name what they take
+        "images"  # of a prepared batch, compared with `Backbone.takes`: 'images' are (N, C, H, W) floats
     )
-    larger: ClassVar[str]  # the flag that makes one larger, for a network that finds them too small
-    # What predict.py says of an input that is odd, and of several of them, by the name of the column in its tables.
+    larger: ClassVar[str]  # the flag that makes inputs larger, named if they are too small for a network
+    # Remarks of predict.py on one odd input, and on several, by column of its tables.
     hints: ClassVar[Mapping[str, tuple[str, str]]] = {}
-    memory_format: ClassVar[torch.memory_format] = torch.preserve_format  # that convolutions on it run fastest in
+    memory_format: ClassVar[torch.memory_format] = torch.preserve_format  # the fastest one for convolutions
 
     @classmethod
     def of(cls, hparams: Mapping[str, Any]) -> Self:
-        """Return the input that hyperparameters describe."""
+        """Return the input that a task's hyperparameters describe."""
         return cls(**{field: hparams[field] for field in cls.fields()})
 
     @classmethod
     def fields(cls) -> tuple[str, ...]:
-        """Return the names of the hyperparameters that describe it."""
+        """Return the names of the hyperparameters that describe an input."""
         return tuple(field.name for field in dataclasses.fields(cls))  # type: ignore[arg-type]
 
     def values(self) -> dict[str, Any]:
-        """Return the hyperparameters that describe it, as plain values."""
+        """Return the hyperparameters that describe this input, as plain values."""
         values = {name: getattr(self, name) for name in self.fields()}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def for_backbone(self) -> dict[str, Any]:
-        """Return what a backbone may have to know, by the name of its parameter."""
+        """Return values for a backbone's constructor, by parameter."""
         raise NotImplementedError
 
     def for_own_data(self) -> dict[str, Any]:
-        """Return the options, by name, under which a folder of somebody's own is read as this input."""
+        """Return the data options that read a user's folder as this input."""
         raise NotImplementedError
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one raw input, of the size that is trained on."""
+        """The shape of one raw input at training size."""
         raise NotImplementedError
 
     # ---- from a file to a batch ----
 
     def find(self, paths: Iterable[str], findings: Findings | None = None) -> list[Path]:
-        """Return the files named, and those in the folders named; `findings` gets what was left out.
+        """Return the files among `paths`, and the files in its folders; `findings` collects skipped ones.
 
         Raises:
-            FileNotFoundError: a path does not exist, or a folder holds nothing of this kind.
+            FileNotFoundError: a path does not exist, or a folder holds no such files.
             UserError: a folder cannot be read.
         """
         raise NotImplementedError
 
     def read(self, path: Path, whole: bool = False, invert: bool = False) -> Item:
-        """Read a file: made the size that was trained on, or `whole`; with its values turned round if `invert`.
+        """Read a file at training size, or at its own if `whole`; with inverted values if `invert`.
 
         Raises:
-            UserError: it cannot be read; names it.
+            UserError: names a file that cannot be read.
         """
         raise NotImplementedError
 
     def remarks(self, raw: Tensor) -> dict[str, bool]:
-        """Return what may be odd about a raw input and whether it is, under the names of `hints`."""
+        """Return whether each remark of `hints` applies to a raw input."""
         return {}
 
     def may_join(self, batch: Sequence[Item], item: Item, batch_size: int) -> bool:
-        """Whether a batch may take one more item, for a network that has memory for `batch_size` of usual size."""
+        """Whether a batch may take one more item, if memory suffices for `batch_size` items of training size."""
         raise NotImplementedError
 
     def stack(self, raws: Sequence[Tensor]) -> Tensor:
-        """Return one batch of raw inputs."""
+        """Stack raw inputs into a batch."""
         return torch.stack(list(raws))
 
     # ---- from a batch to the first layer, and back to a person ----
 
     def prepare(self, raw: Tensor) -> Tensor:
-        """Turn a raw batch into what the first layer takes, on its device."""
+        """Turn a raw batch into the first layer's input, on the batch's device."""
         raise NotImplementedError
 
     def seen(self, prepared: Tensor) -> Tensor:
-        """Return a prepared batch as a person sees it: pictures (N, 3, h, w) of uint8, on the CPU."""
+        """Return a prepared batch as pictures for display: uint8 (N, 3, h, w), on the CPU."""
         raise NotImplementedError
 
     def picture(self, path: Path) -> Tensor:
-        """Return a file as a person sees it, in its own size: uint8 (3, h, w)."""
+        """Return a file as a picture for display, in its own size: uint8 (3, h, w)."""
         raise NotImplementedError
 
     # ---- without a file ----
 
     def example(self, num: int, generator: torch.Generator | None = None) -> Tensor:
-        """Return a raw batch of random values: to try a network, to export and to measure it."""
+        """Return a raw batch of random values, to try, export and benchmark a network."""
         raise NotImplementedError
 
     def other_size(self, raw: Tensor) -> Tensor:
-        """Return a raw batch cut to another size, for a network that takes any."""
+        """Return a raw batch cropped to another size, for a network that takes any size."""
         raise NotImplementedError
 
     def padded(self, raw: Tensor, multiple: int) -> Tensor:
-        """Return a raw batch whose free sizes were made multiples of that."""
+        """Return a raw batch padded so that its free sizes are multiples of `multiple`."""
         raise NotImplementedError
 
     def cut_back(self, values: Tensor, raw: Tensor) -> Tensor:
-        """Return what was made of `padded(raw)` without what was added."""
+        """Return outputs for `padded(raw)`, cropped to the size of `raw`."""
         raise NotImplementedError
 
     def graph(self, multiple: int | None) -> Graph:
-        """Return what an exported file says of its input, whose free sizes are multiples of that, if they are free."""
+        """Return the description of an exported file's input, whose free sizes are multiples of `multiple`, if any."""
         raise NotImplementedError

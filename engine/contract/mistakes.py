@@ -1,5 +1,5 @@
-"""What a classifier confuses: how often which class was taken for which, how far its probabilities can be believed,
-and the images it was surest and wrong about.
+"""A classifier's mistakes: its confusion matrix, the calibration of its probabilities, and the images on which it was
+wrong with the highest probability.
 
 N images, C channels, (H, W) size in pixels, K classes, M images kept, B bins of probabilities.
 """
@@ -17,7 +17,7 @@ BINS = 15  # of equal width, for the calibration error
 
 
 class Mistake(NamedTuple):
-    """An image that was given a wrong class: uint8 (3, H, W), the names of two classes, and how sure it was."""
+    """A misclassified image, its true and predicted class by name, and the probability of the predicted one."""
 
     image: Tensor
     true: str
@@ -26,7 +26,7 @@ class Mistake(NamedTuple):
 
 
 def caption(true: str, predicted: str, probability: float) -> str:
-    """Return what is written under an image: its class, the one it was given, and how sure the network was."""
+    """Return an image's caption: its true class, its predicted class and that one's probability."""
     return f"{true} -> {predicted}, {100 * probability:.0f} %"
 
 
@@ -39,9 +39,9 @@ class ClassScores(NamedTuple):
 
 
 def class_scores(counts: Tensor) -> ClassScores:
-    """Return the scores of each class, from counts (K, K) of true classes (rows) given which class (columns).
+    """Return the scores of each class from a confusion matrix (K, K), true classes in rows, predicted in columns.
 
-    A class that occurs and is never predicted has precision 0; one that is predicted and does not occur, recall 0.
+    A class that occurs but is never predicted has precision 0; a class predicted but absent has recall 0.
     """
     counts = counts.cpu().double()
     right, true, predicted = counts.diagonal(), counts.sum(dim=1), counts.sum(dim=0)
@@ -57,9 +57,9 @@ def bin_of(probabilities: Tensor) -> Tensor:
 
 
 def calibration_error(bins: Tensor) -> float:
-    """Return the expected calibration error, in 0..1: how far probability and accuracy of a bin are apart, on average.
+    """Return the expected calibration error, in 0..1: the mean gap between a bin's accuracy and its probability.
 
-    The `bins` (B, 3) have the number of images, of right answers among them, and the sum of their probabilities.
+    `bins` (B, 3) holds the number of images, the number of right answers, and the sum of probabilities of each bin.
     Source: Guo et al. 2017, arXiv:1706.04599, equation 3.
     """
     images, right, probability = bins.cpu().double().unbind(dim=1)
@@ -67,10 +67,10 @@ def calibration_error(bins: Tensor) -> float:
 
 
 class Mistakes(Metric):
-    """Counts of each true class (rows) that was given which class (columns), the calibration, and the worst mistakes.
+    """The confusion matrix (true classes in rows, predicted in columns), the calibration, and the worst mistakes.
 
-    Its memory does not grow with the number of images, and no batch waits for its device. Of more than MAX_CLASSES
-    classes there are no counts.
+    Its memory does not grow with the number of images, and no batch waits for the device. With more than MAX_CLASSES
+    classes there is no confusion matrix.
 
     Args:
         num_classes: K.
@@ -79,9 +79,9 @@ class Mistakes(Metric):
 
     full_state_update = False
     counts: Tensor  # (K * K,)
-    bins: Tensor  # (B, 3): images, right ones, and the sum of their probabilities
-    surest: Tensor  # (M,) probability of the wrong class, -1 for a place that is free
-    classes: Tensor  # (M, 2): the true one and the one predicted
+    bins: Tensor  # (B, 3): numbers of images and of right answers, and the sum of probabilities
+    surest: Tensor  # (M,) probability of the wrong class, -1 for an unused place
+    classes: Tensor  # (M, 2), true and predicted
     images: Tensor  # (M, C, H, W)
 
     def __init__(self, num_classes: int, shape: Sequence[int]) -> None:
@@ -95,10 +95,10 @@ class Mistakes(Metric):
         self.add_state("images", torch.zeros(KEPT, *shape), dist_reduce_fx="cat")
 
     def update(self, logits: Tensor, labels: Tensor, images: Tensor) -> None:
-        """Take a batch: logits (N, K), classes (N,), and the images (N, C, H, W) as they are to be kept."""
+        """Take a batch: logits (N, K), labels (N,), and images (N, C, H, W) in the form to keep."""
         probabilities, predicted = logits.float().softmax(dim=1).max(dim=1)
         if len(self.counts):
-            # Not bincount: on a GPU that waits for the largest number.
+            # Not bincount: on a GPU it waits to learn the largest number.
             one = torch.ones_like(labels, dtype=self.counts.dtype)
             self.counts.index_add_(0, labels * self.num_classes + predicted, one)
         of_each = torch.stack([torch.ones_like(probabilities), predicted == labels, probabilities], dim=1)
@@ -112,12 +112,12 @@ class Mistakes(Metric):
         self.surest, self.classes, self.images = surest[chosen], classes[chosen], kept[chosen]
 
     def compute(self) -> tuple[Tensor | None, list[tuple[Tensor, int, int, float]], Tensor]:
-        """Return the counts (K, K); image, true class, class predicted and its probability, the surest first; the bins.
+        """Return the confusion matrix (K, K), (image, true, predicted, probability) per mistake, and the bins (B, 3).
 
-        The bins (B, 3) are those of `calibration_error`.
+        Mistakes come surest first; `calibration_error` describes the bins.
         """
         counts = self.counts.view(self.num_classes, self.num_classes) if len(self.counts) else None
-        # Joined over processes, each is stacked: (P, M, ...).
+        # Gathered from P processes, each state is stacked: (P, M, ...).
         surest, classes, images = self.surest.flatten(), self.classes.view(-1, 2), self.images.flatten(0, -4)
         order = surest.argsort(descending=True)[:KEPT].tolist()
         sure, pairs = surest.tolist(), classes.tolist()

@@ -1,4 +1,4 @@
-"""The parts that a project is made of, by name: it hands its own over once, and the engine builds them from here."""
+"""A project's parts by name: the project hands its registries over once, and the engine builds parts from them."""
 
 import contextlib
 import contextvars
@@ -24,11 +24,11 @@ class Parts:
     """A project's registries: dictionaries from a name to what builds the part."""
 
     backbones: Mapping[str, Callable[..., Any]]
-    find_backbone: Callable[[str], Callable[..., Any]]  # of a name that may not be in `backbones`
+    find_backbone: Callable[[str], Callable[..., Any]]  # also for names that are not in `backbones`
     heads: Mapping[str, type["Head"]]
     tasks: Mapping[str, type["Task"]]
     data: Mapping[str, Callable[..., Any]]
-    own_data: Sequence[Any]  # data modules for a folder; the first whose `reads(path)` is true is taken
+    own_data: Sequence[Any]  # data modules for a folder; the first whose `reads(path)` is true wins
     defaults: Path  # the folder of TASK.yaml, the default options of each task
     augmentations: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)  # of a sample
     optimisers: Mapping[str, Callable[..., Any]] = field(default_factory=lambda: _optim().OPTIMISERS)
@@ -36,7 +36,7 @@ class Parts:
 
 
 def _optim() -> Any:
-    from engine.contract import optim  # it imports torch, without which outlines of parts are read
+    from engine.contract import optim  # imported here because it imports torch, which outlines of parts avoid
 
     return optim
 
@@ -53,7 +53,7 @@ def parts() -> Parts:
     """Return the project's parts.
 
     Raises:
-        RuntimeError: none were handed over.
+        RuntimeError: no project has handed over its parts.
     """
     if not _handed:
         raise RuntimeError("the engine has no parts yet: import the package that hands over its own first")
@@ -67,7 +67,7 @@ _fetching = contextvars.ContextVar("fetching", default=True)
 
 @contextlib.contextmanager
 def weights_not_fetched() -> Iterator[None]:
-    """Within, backbones do not fetch pretrained weights: those of a checkpoint are about to be loaded."""
+    """Keep backbones from downloading pretrained weights, because a checkpoint's weights will be loaded."""
     token = _fetching.set(False)
     try:
         yield
@@ -76,26 +76,26 @@ def weights_not_fetched() -> Iterator[None]:
 
 
 def backbone_options(freeze: bool | int = False) -> None:
-    """What is asked of every backbone, besides its own options.
+    """Check the options that every backbone has besides its own.
 
     Args:
-        freeze: keep its weights, and the statistics of its normalisations: true, or the number of epochs to begin with.
+        freeze: keep its weights and normalisation statistics: true for all epochs, or a number for the first epochs.
 
     Raises:
-        UserError: a number of epochs below 0.
+        UserError: the number of epochs is below 0.
     """
     if freeze < 0:
         raise UserError(f"freeze is true, false or a number of epochs, 0 or more, got {freeze}")
 
 
 def build_backbone(name: str, input: "Input", **options: Any) -> "Backbone":
-    """Build a backbone by name for an input, of which it is told what its constructor names.
+    """Build a backbone by name; its constructor receives those values of the input that it has parameters for.
 
-    Options that every backbone has (`backbone_options`) are checked; whoever trains it obeys them.
+    Options that every backbone has (`backbone_options`) are only checked here; the task applies them.
 
     Raises:
-        UserError: no such backbone, one for another input, or an option or value that it does not take.
-        OSError: its pretrained weights cannot be had.
+        UserError: no such backbone, a backbone for another input, or an option or value that it does not take.
+        OSError: its pretrained weights cannot be downloaded or read.
     """
     builder = parts().find_backbone(name)
     known = input.for_backbone()
@@ -105,7 +105,7 @@ def build_backbone(name: str, input: "Input", **options: Any) -> "Backbone":
     backbone_options(**shared)
     takes = getattr(getattr(builder, "func", builder), "takes", "images")
     if takes != input.form:
-        raise UserError(f"backbone {name} takes {takes}, and {input.word} come as {input.form}: choose another")
+        raise UserError(f"backbone {name} takes {takes}, but {input.word} come as {input.form}: choose another")
     if not _fetching.get():
         options.pop("pretrained", None)
     options |= {key: value for key, value in known.items() if key in options_of(builder)}
@@ -125,10 +125,10 @@ def build_head(name: str, channels: Sequence[int], strides: Sequence[int], num_o
 
 
 def check_head_kind(name: str, needed: type["Head"], task: str) -> None:
-    """Refuse a head that is not of the kind that a task needs: `ClassHead`, `MapHead`, `BoxHead` or another.
+    """Refuse a head that is not of the kind a task needs: `ClassHead`, `MapHead`, `BoxHead` or another.
 
     Raises:
-        UserError: no such head, or one of another kind; names those that would do.
+        UserError: no such head, or a head of another kind; lists the heads that fit.
     """
     heads = parts().heads
     head = look_up("head", name, heads)
@@ -144,11 +144,11 @@ def check_head_kind(name: str, needed: type["Head"], task: str) -> None:
 
 
 def load_task(path: Any, map_location: Any = "cpu") -> "Task":
-    """Rebuild whatever task a checkpoint file holds, ready for use.
+    """Rebuild the task in a checkpoint file, ready for use.
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: the file is not a whole checkpoint of one of our tasks.
+        UserError: the file is not an intact checkpoint of one of the project's tasks.
     """
     from engine.resume.checkpoint_file import read_checkpoint
 
@@ -156,7 +156,11 @@ def load_task(path: Any, map_location: Any = "cpu") -> "Task":
 
 
 def task_of(checkpoint: Mapping[str, Any], map_location: Any = "cpu") -> "Task":
-    """Rebuild whatever task a checkpoint holds that has been read; raises what `load_task` does."""
+    """Rebuild the task in a loaded checkpoint.
+
+    Raises:
+        UserError: it is not a checkpoint of one of the project's tasks.
+    """
     return look_up("task", checkpoint["task"], parts().tasks).from_checkpoint(checkpoint, map_location)
 
 
@@ -164,7 +168,7 @@ def task_of(checkpoint: Mapping[str, Any], map_location: Any = "cpu") -> "Task":
 
 
 def is_path(name: str) -> bool:
-    """Whether a name means a folder of somebody's own, and not one of our data modules."""
+    """Whether a name is a folder's path, not the name of a data module."""
     return (
         bool(name)
         and name not in parts().data
@@ -173,12 +177,12 @@ def is_path(name: str) -> bool:
 
 
 def own_data(path: Path) -> Any:
-    """Return the data module that reads a folder of somebody's own."""
+    """Return the class of the data module that reads a user's folder."""
     return next(module for module in parts().own_data if module.reads(path))
 
 
 def find_data(name: str) -> Callable[..., "DataModule"]:
-    """Return the constructor of a data module: one of ours by name, or that of folders for a path.
+    """Return the constructor of a data module, by the module's name or for a folder's path.
 
     Raises:
         UserError: there is no such data module.
@@ -192,12 +196,12 @@ def find_data(name: str) -> Callable[..., "DataModule"]:
 
 
 def build_data(name: str, task: str, seed: int, known: Any = None, **options: Any) -> "DataModule":
-    """Build a data module by name, or for a path, whose batches are those of `task`: classify, segment, ...
+    """Build a data module by name or for a folder's path, with batches for `task`: classify, segment, ...
 
-    `seed` determines the order of training and its augmentation. `known` is what a checkpoint says of its files.
+    `seed` determines the order of training and its augmentation. `known` are the files recorded in a checkpoint.
 
     Raises:
-        UserError: no such data module, or folder, or not for this task; or an option or value that it does not take.
+        UserError: no such data module or folder, data for another task, or an option or value that it does not take.
     """
     builder = find_data(name)
     check_options(f"data {name}", options, builder, ("task", "seed", "path", "known"))

@@ -1,4 +1,4 @@
-"""Look things up by name, and build them from plain values, with errors that say what would have been right."""
+"""Looks parts up by name and checks their options, with errors that name the closest valid choice."""
 
 import contextlib
 import difflib
@@ -12,11 +12,11 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 from engine.contract.errors import UserError
 
 T = TypeVar("T")
-LONGEST_NAME = 200  # characters that are compared with what there is
+LONGEST_NAME = 200  # characters of a name that are compared with known names
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """Return '; did you mean X?' for the nearest of the known names, or an empty string when none is near."""
+    """Return '; did you mean X?' for the closest known name, or '' if none is close."""
     near = difflib.get_close_matches(name[:LONGEST_NAME], list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else ""
 
@@ -25,7 +25,7 @@ def look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
     """Return `known[name]`.
 
     Raises:
-        UserError: no such name; lists the valid ones and the closest.
+        UserError: unknown name; lists the valid names, and the closest one.
     """
     if not isinstance(name, str) or name not in known:
         near = closest(name, known) if isinstance(name, str) else ""
@@ -34,20 +34,20 @@ def look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
 
 
 def printable(text: object) -> str:
-    """Return text, such as the name of a file, as one line without control characters."""
+    """Return text, such as a file name, as one line without control characters."""
     return "".join(c if c.isprintable() else "?" for c in str(text))
 
 
 def is_count(value: Any) -> bool:
-    """Return whether a value read from a file is a count: a whole number from 0 to below 2^62."""
+    """Return whether a value from a file is a count: a whole number in [0, 2^62)."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62
 
 
 def brief(value: object, limit: int = 80) -> str:
-    """Return the representation of a value, cut off after `limit` characters."""
+    """Return a value's repr, cut off after `limit` characters."""
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits, a list in lists without end
+    except (ValueError, RecursionError):  # an integer of thousands of digits, an endlessly nested list
         return f"a very long {type(value).__name__}"
     return text if len(text) <= limit else f"{text[:limit]}..."
 
@@ -55,7 +55,7 @@ def brief(value: object, limit: int = 80) -> str:
 def options_of(builder: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """Return the named parameters of a class or function, in order, without `self`.
 
-    A class that takes `**kwargs`, and hands them to its parent, has the parent's as well.
+    A class with `**kwargs` is taken to pass them on to its parent, so it has the parent's parameters, too.
     """
     parameters = inspect.signature(builder).parameters
     own = {name: p for name, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
@@ -67,10 +67,10 @@ def options_of(builder: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 def check_options(
     what: str, options: Mapping[str, Any], builder: Callable[..., Any], internal: Iterable[str] = ()
 ) -> None:
-    """Refuse values of a wrong type, and options that `builder` does not take or are `internal` (its callers set them).
+    """Refuse options that `builder` does not take, options in `internal` (set by callers), and values of a wrong type.
 
     Raises:
-        UserError: names the first such option, and the closest valid one or the expected type.
+        UserError: names the first wrong option, and the closest valid option or the expected type.
     """
     valid = {name: parameter for name, parameter in options_of(builder).items() if name not in internal}
     for option, value in options.items():
@@ -94,16 +94,16 @@ def as_type(
     limit: int = 2**63,
     readings: Callable[[str], Iterable[Any]] = lambda text: (),
 ) -> Any:
-    """Return a plain value as the type annotated, as far as plain values go: a whole number as a float, for one.
+    """Return a plain value converted to the annotated type, for example a whole number to a float.
 
     Args:
         value: the value.
         annotation: the type.
-        limit: whole numbers are below it.
-        readings: what else a text can mean; by default it is a text.
+        limit: whole numbers must be below it in size.
+        readings: yields other values that a text can mean; by default none.
 
     Raises:
-        ValueError: it is of another type.
+        ValueError: the value has another type.
     """
     again = functools.partial(as_type, limit=limit, readings=readings)
     kind, inner = get_origin(annotation), get_args(annotation)
@@ -134,5 +134,5 @@ def as_type(
         if isinstance(value, NoneType if annotation is None else annotation):
             return value
     else:
-        return value  # a type of somebody's own
+        return value  # an owner's type, which is not checked
     raise ValueError(f"not {annotation}: {brief(value)}")

@@ -1,9 +1,9 @@
-"""Options that have another name than they had: the former names are taken until the next version."""
+"""Renamed options: former names are accepted until the next version."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# Present by former name: options of a run with their section, flags of predict.py without.
+# From former to present name: options of a run with their section, flags of predict.py without.
 RENAMED = {
     "task.least_score": "task.score_threshold",
     "head.most": "head.max_detections",
@@ -16,12 +16,12 @@ RENAMED = {
 
 
 def present_names(options: Mapping[str, Any], known: Iterable[str], section: str = "") -> dict[str, Any]:
-    """Return options under their present names; one of `known`, an owner's own part's say, is no former name.
+    """Return options under their present names; a name in `known`, for example of an owner's part, is kept.
 
     Args:
         options: values by name.
-        known: the names that are taken now.
-        section: where the names of both are without it, such as task or head.
+        known: the present names.
+        section: the section, such as task or head, if names are given without it.
     """
     known = set(known)
     prefix = f"{section}." if section else ""

@@ -1,4 +1,4 @@
-"""Samples that are read one at a time, from files or from nothing, varied for training and put into batches.
+"""Samples that are read or generated one at a time, augmented for training and put into batches.
 
 C channels, (H, W) size of a batch's images in pixels.
 """
@@ -17,38 +17,38 @@ from engine.data.sampler import mix
 Size = tuple[int, int]  # (H, W) in pixels
 Sample = tuple[tv_tensors.Image, Any]
 Augment = Callable[[Callable[[int], Sample], int, int], Sample]  # see SampleStore
-Index = int | tuple[int, int]  # of a sample; or the epoch, for which it is varied, and that
+Index = int | tuple[int, int]  # a sample's index, or (epoch, index) of a sample to augment
 
 
 class SampleSource(Protocol):
-    """Where samples come from: what is slow to get, and may be kept, apart from what is made of it.
+    """A source of samples: `read` does the slow part, which may be cached, and `sample` the rest.
 
-    A sample is an image (C, H, W) of uint8 and a target, in the types of torchvision's tv_tensors, which say to
-    transforms how each is to be dealt with: `Image`, `Mask` (H, W), and for objects a mapping of `boxes`
-    (`BoundingBoxes`, (M, 4) xyxy pixels) and `labels` (M,).
+    A sample is an image (C, H, W) of uint8 and a target. Their types are torchvision's tv_tensors, which tell
+    transforms how to treat each: `Image`, `Mask` (H, W), and for objects a mapping of `boxes` (`BoundingBoxes`, (M, 4)
+    xyxy pixels) and `labels` (M,).
     """
 
     def __len__(self) -> int: ...
 
     def specs(self, size: Size) -> list[Spec]:
-        """Return shape and type of each tensor that `read` returns."""
+        """Return the shape and type of each tensor that `read` returns."""
 
     def read(self, index: int, size: Size) -> Planes:
-        """Return what there is of a sample, fitted into `size`: the same each time."""
+        """Return a sample's tensors, letterboxed to `size`, the same at each call."""
 
     def sample(self, index: int, planes: Planes, size: Size) -> Sample:
-        """Return the sample that was read."""
+        """Return the sample made of the tensors that `read` returned."""
 
 
 class SampleStore(Dataset[Any]):
-    """Batches of a source's samples, varied by (seed, epoch, index) alone: whatever reads them, in whatever order.
+    """Batches of a source's samples; augmentation depends on (seed, epoch, index) alone, not on the reading process.
 
     Args:
-        source: where samples come from.
-        size: (H, W) that samples are read at.
-        cache: keeps what was read, or None.
-        augment: makes a training sample of those that it asks for, drawing from torch's global random numbers; takes a
-            function that returns a sample, the index wanted, and the epoch.
+        source: the source of samples.
+        size: (H, W) of the samples.
+        cache: keeps the tensors that were read; None for no cache.
+        augment: returns a training sample, given a function from index to sample, the index and the epoch. It draws
+            from torch's global random generator.
         seed: determines, with epoch and index, what `augment` draws.
     """
 
@@ -68,7 +68,7 @@ class SampleStore(Dataset[Any]):
 
     @property
     def labels(self) -> Tensor | None:
-        """The class of each sample (N,) int64, if the source knows it without reading: `labels`."""
+        """The class of each sample (N,) int64, if the source has `labels`; else None."""
         return getattr(self.source, "labels", None)
 
     def __len__(self) -> int:
@@ -79,7 +79,7 @@ class SampleStore(Dataset[Any]):
             return self.read(index)
         epoch, index = index
         assert self.augment is not None
-        # Only the CPU's numbers: those of a GPU belong to the network.
+        # Only the CPU's generator: a GPU's belongs to the network.
         before = torch.default_generator.get_state()
         torch.default_generator.manual_seed(mix(self.seed, epoch, index))
         try:
@@ -93,7 +93,7 @@ class SampleStore(Dataset[Any]):
         return torch.stack([image.as_subclass(Tensor) for image in images]), together(targets)
 
     def read(self, index: int) -> Sample:
-        """Return a sample as it is, not varied."""
+        """Return a sample without augmentation."""
         planes: Planes | None = self.cache.get(index) if self.cache is not None else None
         if planes is None:
             planes = self.source.read(index, self.size)
@@ -103,7 +103,7 @@ class SampleStore(Dataset[Any]):
 
 
 def together(targets: Sequence[Any]) -> Any:
-    """Put targets into a batch: numbers, masks and images are stacked, in their own type; objects become a list."""
+    """Collate targets: numbers, masks and images are stacked, objects become a list of dictionaries."""
     first = targets[0]
     if isinstance(first, dict):
         return [{key: value.as_subclass(Tensor) for key, value in target.items()} for target in targets]

@@ -16,9 +16,9 @@ Batch = tuple[Tensor, Tensor]
 
 
 class ImageStore(Dataset[Batch]):
-    """uint8 images (N, C, H, W) with a target each, indexed a batch at a time.
+    """uint8 images (N, C, H, W) with one target each, indexed a batch at a time.
 
-    One indexing operation a batch, instead of one Python call an image, is what makes a small network's epoch fast.
+    One indexing operation per batch, instead of one Python call per image, makes a small network's epoch fast.
 
     Args:
         images: (N, C, H, W) uint8.
@@ -27,7 +27,7 @@ class ImageStore(Dataset[Batch]):
 
     def __init__(self, images: Tensor, targets: Tensor) -> None:
         if len(images) != len(targets):
-            raise UserError(f"{len(images)} images but {len(targets)} targets: there must be one target an image")
+            raise UserError(f"{len(images)} images but {len(targets)} targets: there must be one target per image")
         if images.dtype != torch.uint8 or images.ndim != 4:
             raise UserError(f"images must be uint8 (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
         self.images = images
@@ -49,15 +49,15 @@ class ImageStore(Dataset[Batch]):
         return self.images[index], self.targets[index]
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """Return a whole batch (N, C, H, W), (N, ...); PyTorch's loader calls this when it is there."""
+        """Return a whole batch (N, C, H, W), (N, ...); PyTorch's loader prefers this method."""
         chosen = torch.tensor(indices)
         return self.images.index_select(0, chosen), self.targets.index_select(0, chosen)
 
     def subset(self, indices: Tensor) -> "ImageStore":
-        """Return a store of the images at `indices` (int64), as a copy."""
+        """Return a new store with copies of the images at `indices` (int64)."""
         return ImageStore(self.images[indices], self.targets[indices])
 
 
 def collate(batch: Any) -> Batch:
-    """Hand a batch on as it is: the store has already put it together."""
+    """Return a batch unchanged: the store has already collated it."""
     return batch

@@ -204,5 +204,5 @@ def test_what_follows_from_the_data_is_no_option(workplace):
 
 def test_a_backbone_that_takes_something_else_is_refused(workplace, monkeypatch):
     monkeypatch.setattr(SignalInput, "form", "symbols")
-    with pytest.raises(UsageError, match="backbone cnn takes images, and signals come as symbols: choose another"):
+    with pytest.raises(UsageError, match="backbone cnn takes images, but signals come as symbols: choose another"):
         run()
