@@ -1,4 +1,4 @@
-"""How much each class counts in a loss, where some are rarer than others. K is a number of classes."""
+"""Weights of classes in a loss, for data in which some classes are rare. K is the number of classes."""
 
 import functools
 import math
@@ -17,10 +17,10 @@ ClassWeights = (
 
 
 def check_class_weights(weights: ClassWeights, class_names: Sequence[str]) -> None:
-    """Refuse weights that the classes cannot have.
+    """Refuse weights that do not fit the classes.
 
     Raises:
-        UserError: says what was expected.
+        UserError: names what was expected.
     """
     if weights is None or weights == BALANCED:
         return
@@ -34,14 +34,14 @@ def check_class_weights(weights: ClassWeights, class_names: Sequence[str]) -> No
 
 
 def balanced(counts: Tensor, class_names: Sequence[str]) -> list[float]:
-    """Return weights (K,) by which each class counts as much as any other, and 1 on average over all that was counted.
+    """Return weights (K,) that give each class the same total weight; their mean over everything counted is 1.
 
     Args:
-        counts: (K,) how often each class is there.
-        class_names: their names.
+        counts: (K,) how often each class occurs.
+        class_names: the names of the classes.
 
     Raises:
-        UserError: one is not there at all.
+        UserError: a class does not occur.
     """
     for name, count in zip(class_names, counts.tolist(), strict=True):
         if not count:
@@ -54,5 +54,5 @@ def balanced(counts: Tensor, class_names: Sequence[str]) -> list[float]:
 @functools.cache
 @torch.inference_mode(False)
 def as_tensor(weights: tuple[float, ...], device: torch.device) -> Tensor:
-    """Return weights (K,), kept for each device: sending them for each batch would make it wait."""
+    """Return weights as a tensor (K,), cached per device: copying them for each batch would make the batch wait."""
     return torch.tensor(weights, dtype=torch.float32, device=device)

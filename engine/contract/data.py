@@ -1,4 +1,4 @@
-"""What every data module here shares: loaders in a known order, preparation on the device, a position to resume from.
+"""The base of all data modules: loaders in a known order, preparation on the device, a position to resume from.
 
 N images, C channels, (H, W) size in pixels.
 """
@@ -24,12 +24,12 @@ from engine.inputs.letterbox import IGNORE as IGNORE
 from engine.machine import available_cores
 from engine.resume.lightning_internals import batches_begun, batches_begun_in_all, epochs_begun_and_ended
 
-COUNTED = 1000  # samples, at most, that are read to count classes
+COUNTED = 1000  # largest number of samples read to count classes
 Batch = tuple[Tensor, Any]
 
 
 def part_of(num_images: int, train_size: float) -> int:
-    """Return how many of the images for training `train_size` keeps: a share in (0, 1], or above 1 their number.
+    """Return how many training images `train_size` keeps: it is a share in (0, 1], or a number above 1.
 
     Raises:
         UserError: it keeps none, or more than there are.
@@ -37,7 +37,7 @@ def part_of(num_images: int, train_size: float) -> int:
     kept = round(num_images * train_size) if train_size <= 1 else int(train_size)
     if not 1 <= kept <= num_images or (train_size > 1 and kept != train_size):
         raise UserError(
-            f"train_size is a share, up to 1, or a number of the {num_images:,} images for training, got {train_size:g}"
+            f"train_size is a share, up to 1, or a number of the {num_images:,} training images, got {train_size:g}"
         )
     return kept
 
@@ -45,20 +45,23 @@ def part_of(num_images: int, train_size: float) -> int:
 class DataModule(pl.LightningDataModule):
     """Batches `(inputs, targets)` for training, validation and test, the same ones after a resume.
 
-    Once constructed, a subclass publishes `tasks`, `input` and `class_names`, and `has_training`, `has_validation` or
-    `has_test` where that is not so. It fills `stores` (by stage: 'train', 'val', 'test') in `setup`, and may override
-    `augment`, which varies a whole raw batch on its device; a `SampleStore` varies its samples one by one.
+    After construction, a subclass has `tasks`, `input` and `class_names`, and sets `has_training`, `has_validation` or
+    `has_test` to false if it lacks that split. It fills `stores` (keys 'train', 'val', 'test') in `setup`, and may
+    override `augment`, which augments a whole raw batch on its device; a `SampleStore` augments samples one by one.
 
-    `tasks` says what its batches are for, and so what targets are:
+    `tasks` names the tasks that its batches are for, which determine the targets:
         classify: classes (N,) int64.
-        segment: masks (N, H, W) int64 of classes, 255 for pixels that do not count.
+        segment: masks (N, H, W) int64 of classes, 255 for pixels to ignore.
         detect: for each image a mapping of `boxes` (M, 4) xyxy in pixels and `labels` (M,) int64; M may be 0.
-        translate: images (N, K, H, W) of K channels, which `class_names` names; normalised only to 0..1.
+        translate: images (N, K, H, W) in [0, 1] with K channels, which `class_names` names.
 
     Args:
-        batch_size: images a batch and process.
-        num_workers: processes that load batches, 0 for none: data in memory is served faster without.
+        batch_size: images per batch and process.
+        num_workers: processes that load batches, 0 for none; for data in memory 0 is faster.
         seed: determines the order of training and its augmentation.
+
+    Raises:
+        UserError: `batch_size` or `num_workers` is out of range.
     """
 
     tasks: tuple[str, ...]
@@ -80,23 +83,26 @@ class DataModule(pl.LightningDataModule):
         self.seed = seed
         self.notes: list[str] = []  # remarks on the data that a run prints
         self.stores: dict[str, Any] = {}  # an ImageStore or a SampleStore each
-        self.mixup = self.cutmix = 0.0  # of a training batch: see engine.data.mixing
-        self.balance = False  # whether training sees each class as often as any other
-        self.timeout_seconds = 0.0  # that a loading process may take for a batch; 0 for any time
+        self.mixup = self.cutmix = 0.0  # mixes training batches: see engine.data.mixing
+        self.balance = False  # whether training draws every class equally often
+        self.timeout_seconds = 0.0  # longest time that a worker may take for a batch; 0 for no limit
         self._resume_epoch = 0
         self._resume_batches = 0
 
     @property
     def input(self) -> Input:
-        """What its batches are prepared with."""
+        """The input whose `prepare` prepares the batches."""
         raise NotImplementedError
 
     def facts(self) -> dict[str, Any]:
-        """Return what a task may have to know of the data, by the name of its parameter."""
+        """Return the data's values for a task's constructor, by parameter."""
         return {"class_names": self.class_names, **self.input.values()}
 
     def class_counts(self) -> Tensor:
-        """Return how often each class is there to train on (K,): images, objects, or pixels of some of the masks."""
+        """Return how often each class occurs in the training data (K,).
+
+        Images count if labels are known without reading; else the objects or pixels of at most COUNTED samples.
+        """
         store = self.stores["train"]
         counts = torch.zeros(len(self.class_names), dtype=torch.int64)
         if store.labels is not None:
@@ -108,41 +114,41 @@ class DataModule(pl.LightningDataModule):
         return counts
 
     def describe(self) -> str:
-        """Return a line on what there is to train on."""
+        """Return a line with the data's name and the size of each split."""
         sizes = ", ".join(f"{len(self.stores[stage]):,} {stage}" for stage in self.stores)
         return f"{type(self).__name__.removesuffix('DataModule')}: {sizes or 'not read yet'}"
 
     def augment(self, raw: Tensor, generator: torch.Generator) -> Tensor:
-        """Return a varied version of a raw training batch (N, ...), drawing from `generator` (on the CPU) alone."""
+        """Return an augmented raw training batch (N, ...), drawing only from `generator` (on the CPU)."""
         return raw
 
     def prepare(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
-        """Return a raw batch prepared for a network, varied as in training if there is a generator to draw from."""
+        """Return a raw batch prepared for a network; with a generator, augmented as in training."""
         raw, targets = batch
         prepared = self.input.prepare(raw if generator is None else self.augment(raw, generator))
         if generator is not None and (self.mixup or self.cutmix):
             prepared, targets = mixed(prepared, targets, len(self.class_names), self.mixup, self.cutmix, generator)
-        if isinstance(targets, Tensor) and targets.dtype == torch.uint8:  # smaller until here
+        if isinstance(targets, Tensor) and targets.dtype == torch.uint8:  # uint8 was smaller to transfer
             is_mask = targets.ndim == 3
             targets = targets.long() if is_mask else targets.float() / 255
         return prepared, targets
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Vary (training only) and prepare a raw batch that has reached its device."""
+        """Augment (in training only) and prepare a raw batch on its device."""
         generator = None
         if self.trainer is not None and self.trainer.training:
-            # A stream of its own for each step and process: a resumed run draws what an uninterrupted one drew.
+            # Each step and process has its own random stream, so a resumed run draws the same numbers.
             step = batches_begun_in_all(self.trainer)
             generator = torch.Generator().manual_seed(mix(self.seed, step, self.trainer.global_rank))
         prepared, targets = self.prepare(batch, generator)
-        # In --precision 64, bf16-true and the like the network has another type than float32.
+        # In --precision 64, bf16-true and the like the network's dtype is not float32.
         return prepared if self.trainer is None else self.trainer.precision_plugin.convert_input(prepared), targets
 
     def train_dataloader(self) -> DataLoader[Batch]:
         sampler = self._sampler(
             "train", shuffle=self.trainer is None or not getattr(self.trainer, "overfit_batches", 0)
         )
-        # Workers fetch ahead before Lightning announces the epoch, so the sampler has to know it from the start.
+        # Workers prefetch before Lightning announces the epoch, so the sampler must know it from the start.
         sampler.set_epoch(self._resume_epoch)
         sampler.skip_once(self._resume_batches)
         return self._loader("train", sampler)
@@ -181,19 +187,19 @@ class DataModule(pl.LightningDataModule):
         )
 
     def smallest_batch(self, world_size: int) -> int:
-        """Return how many images the smallest training batch of a process has."""
+        """Return the number of images in the smallest training batch of a process."""
         return self._sampler_of(world_size).smallest_batch
 
     def _sampler_of(self, world_size: int) -> EpochBatchSampler:
         return EpochBatchSampler(len(self.stores["train"]), self.batch_size, world_size=world_size)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where training stands: the epoch to continue in, and how many of its batches were taken."""
+        """Return the training's position: the epoch to continue in, and the number of its batches already used."""
         assert self.trainer is not None
         begun, done = epochs_begun_and_ended(self.trainer)
         taken = batches_begun(self.trainer)
         of = self.trainer.num_training_batches
-        ended = done == begun or taken >= of  # an epoch's last batch can be any, by max_steps
+        ended = done == begun or taken >= of  # max_steps can end an epoch at any batch
         where = {"epoch": begun, "batches": 0} if ended else {"epoch": begun - 1, "batches": taken}
         images = len(self.stores["train"])
         return {**where, "of": of, "images": images, "processes": self.trainer.world_size}
@@ -203,15 +209,15 @@ class DataModule(pl.LightningDataModule):
         self._resume_batches = state_dict["batches"]
 
     def check_position(self, state_dict: dict[str, Any], world_size: int, limit: float | None) -> None:
-        """Refuse a saved position within an epoch that would now have another number of batches.
+        """Refuse a saved position within an epoch that now has another number of images or batches.
 
         Args:
             state_dict: a saved position.
-            world_size: how many processes share the data.
+            world_size: number of processes that share the data.
             limit: Lightning's limit_train_batches.
 
         Raises:
-            UserError: the numbers differ: a step has other images, by another batch size or number of processes.
+            UserError: the position is invalid, or the numbers differ.
         """
         for name in ("epoch", "batches", "of"):
             if not is_count(state_dict.get(name)):
@@ -222,20 +228,20 @@ class DataModule(pl.LightningDataModule):
         if state_dict["batches"] and images != state_dict.get("images", images):
             raise UserError(
                 f"the run stopped within an epoch of {state_dict['images']:,} training images, and there are now "
-                f"{images:,}: resume with the images it had"
+                f"{images:,}: resume with the same images"
             )
         if state_dict["batches"] and now != state_dict["of"]:
             raise UserError(
                 f"the run stopped after {state_dict['batches']} of an epoch's {state_dict['of']} batches, and an epoch "
-                f"now has {now}: resume with as many images per step, --data.batch_size times processes, as it had"
+                f"now has {now}: resume with the same number of images per step, --data.batch_size times processes"
             )
 
 
 class ImageDataModule(DataModule):
     """Batches of normalised images (N, C, H, W): see `DataModule`.
 
-    Once constructed, a subclass publishes `tasks`, `in_channels`, `image_size`, `class_names`, `mean` and `std`; and,
-    for translation, `upscale`: how many times its side the source was enlarged by repeating pixels, if it was.
+    After construction, a subclass has `tasks`, `in_channels`, `image_size`, `class_names`, `mean` and `std`; and, for
+    translation, `upscale`: the factor by which sources were enlarged by repeating pixels, 1 if they were not.
     """
 
     in_channels: int

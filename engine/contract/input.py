@@ -36,9 +36,8 @@ class Input:
     """
 
     word: ClassVar[str]  # the inputs' name in the plural, such as 'images'
-    form: ClassVar[str] = (
-        "images"  # of a prepared batch, compared with `Backbone.takes`: 'images' are (N, C, H, W) floats
-    )
+    # The form of a prepared batch, which must be the backbone's `takes`: 'images' are floats (N, C, H, W).
+    form: ClassVar[str] = "images"
     larger: ClassVar[str]  # the flag that makes inputs larger, named if they are too small for a network
     # Remarks of predict.py on one odd input, and on several, by column of its tables.
     hints: ClassVar[Mapping[str, tuple[str, str]]] = {}

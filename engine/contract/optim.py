@@ -17,12 +17,12 @@ Groups = Iterable[dict[str, Any]]
 
 
 def adamw(groups: Groups, lr: float = 0.01, beta1: float = 0.9, beta2: float = 0.999) -> Optimizer:
-    """Adam with weight decay apart from the gradient. Source: Loshchilov and Hutter 2019, arXiv:1711.05101.
+    """Adam with decoupled weight decay. Source: Loshchilov and Hutter 2019, arXiv:1711.05101.
 
     Args:
         lr: learning rate, above 0.
-        beta1: how much of the gradient's running mean is kept each step.
-        beta2: how much of the squared gradient's running mean is kept each step.
+        beta1: share of the gradient's running mean kept at each step.
+        beta2: share of the squared gradient's running mean kept at each step.
     """
     return AdamW(groups, lr=lr, betas=(beta1, beta2))
 
@@ -32,8 +32,8 @@ def adam(groups: Groups, lr: float = 0.001, beta1: float = 0.9, beta2: float = 0
 
     Args:
         lr: learning rate, above 0.
-        beta1: how much of the gradient's running mean is kept each step.
-        beta2: how much of the squared gradient's running mean is kept each step.
+        beta1: share of the gradient's running mean kept at each step.
+        beta2: share of the squared gradient's running mean kept at each step.
     """
     return Adam(groups, lr=lr, betas=(beta1, beta2))
 
@@ -43,25 +43,25 @@ def sgd(groups: Groups, lr: float = 0.1, momentum: float = 0.9, nesterov: bool =
 
     Args:
         lr: learning rate, above 0.
-        momentum: how much of the last step is kept, 0 for plain gradient descent.
-        nesterov: look ahead along the momentum.
+        momentum: share of the last step that is kept, 0 for plain gradient descent.
+        nesterov: use Nesterov momentum.
     """
     return SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov)
 
 
 def rmsprop(groups: Groups, lr: float = 0.001, momentum: float = 0.0) -> Optimizer:
-    """Gradient descent scaled by the gradient's running size.
+    """Gradient descent divided by the gradient's running root mean square.
 
     Args:
         lr: learning rate, above 0.
-        momentum: how much of the last step is kept.
+        momentum: share of the last step that is kept.
     """
     return RMSprop(groups, lr=lr, momentum=momentum)
 
 
 OPTIMISERS: dict[str, Callable[..., Optimizer]] = {"adamw": adamw, "adam": adam, "sgd": sgd, "rmsprop": rmsprop}
-FUSED = ("adamw", "adam", "sgd")  # those that PyTorch has a fused step for ...
-FUSED_ON = ("cpu", "cuda", "mps")  # ... and where
+FUSED = ("adamw", "adam", "sgd")  # optimisers with a fused step in PyTorch ...
+FUSED_ON = ("cpu", "cuda", "mps")  # ... on these devices
 
 
 def training_options(
@@ -72,7 +72,7 @@ def training_options(
     backbone_lr_scale: float = 1.0,
     layer_decay: float = 1.0,
 ) -> dict[str, Any]:
-    """What is asked of every optimiser; returns the checked values.
+    """Check the options that every optimiser has, and return their values.
 
     Args:
         weight_decay: decay of convolution and linear weights; norms and biases have none.
@@ -81,8 +81,11 @@ def training_options(
         ema: decay of an exponential moving average of the weights, in [0, 1); the averaged weights are then the ones
             validated and kept. 0 for none.
         backbone_lr_scale: the backbone's learning rate as a multiple of the head's, above 0.
-        layer_decay: the learning rate of each of the backbone's layers as a multiple of that of the layer after it, in
-            (0, 1]; the head has the whole rate.
+        layer_decay: the learning rate of each of the backbone's layers as a multiple of the next layer's, in (0, 1];
+            the head has the full rate.
+
+    Raises:
+        UserError: a value is out of range.
     """
     if not (weight_decay >= 0 and math.isfinite(weight_decay)):
         raise UserError(f"weight_decay is 0 or more, got {weight_decay}")
@@ -107,9 +110,10 @@ def training_options(
 
 
 def layers(module: nn.Module) -> list[list[nn.Parameter]]:
-    """Return the weights of a network by layer, from the input on; a layer begins with a part that has a matrix.
+    """Return a network's weights by layer, starting at the input; each layer begins with a module that has a matrix.
 
-    Parts within parts that stand in a row count one by one. Weights outside of all parts belong to the first layer.
+    Modules in a container (Sequential, ModuleList, ModuleDict) count one by one. The network's own weights belong to
+    the first layer.
     """
     found: list[list[nn.Parameter]] = [list(module.parameters(recurse=False))]
     parts = [part for part in module.children() if any(True for _ in part.parameters())]
@@ -125,7 +129,7 @@ def layers(module: nn.Module) -> list[list[nn.Parameter]]:
 
 
 def rate_scales(module: nn.Module, backbone_lr_scale: float, layer_decay: float) -> dict[nn.Parameter, float]:
-    """Return the learning rate of each of the backbone's weights as a multiple of the head's, where it is another."""
+    """Return the learning rates of the backbone's weights as multiples of the head's, {} if all are the same."""
     backbone = getattr(module, "backbone", None)
     if backbone is None or backbone_lr_scale == layer_decay == 1:
         return {}
@@ -148,22 +152,22 @@ def build_optimiser(module: nn.Module, name: str = "adamw", **options: Any) -> t
     if lr is not None and not (lr > 0 and math.isfinite(lr)):
         raise UserError(f"lr, the learning rate, is a finite number above 0, got {lr}")
     parameters = [p for p in module.parameters() if p.requires_grad]
-    # One call a step instead of several a weight, where there is one. Asked for a group at a time because the optimiser
-    # as a whole would then also undo fp16's scaling, which rules out clipping.
+    # A fused step is one call instead of several per weight. It is set per group because an optimiser created with
+    # `fused` would also undo fp16's scaling, which rules out gradient clipping.
     fused = {"fused": True} if name in FUSED and all(p.device.type in FUSED_ON for p in parameters) else {}
     own_rates = rate_scales(module, training["backbone_lr_scale"], training["layer_decay"])
     groups: list[dict[str, Any]] = []
     scales: list[float] = []
     for scale in sorted({own_rates.get(p, 1.0) for p in parameters}, reverse=True):
         alike = [p for p in parameters if own_rates.get(p, 1.0) == scale]
-        # Vectors are biases and the scales of normalisations: pulling those towards 0 does harm.
+        # Vectors are biases and scales of normalisations, which weight decay would harm.
         for is_matrix, decay in ((True, training["weight_decay"]), (False, 0.0)):
             if params := [p for p in alike if (p.ndim > 1) == is_matrix]:
                 groups.append({"params": params, "weight_decay": decay, **fused})
                 scales.append(scale)
     try:
         optimiser = builder(groups, **options)
-    except ValueError as error:  # PyTorch's own, about a value that it cannot take
+    except ValueError as error:  # PyTorch's own, about an invalid value
         raise UserError(f"optimiser {name}: {error}") from error
     for group, scale in zip(optimiser.param_groups, scales, strict=True):
         group["lr"] *= scale
@@ -172,21 +176,21 @@ def build_optimiser(module: nn.Module, name: str = "adamw", **options: Any) -> t
 
 @dataclass(frozen=True)
 class Course:
-    """The share of a run that is done, by optimiser steps: a straight line from the start, or a resume, to the end."""
+    """The finished share of a run by optimiser steps: a straight line from the start, or a resume, to the end."""
 
     until: int  # optimiser steps at the run's end
     since: int = 0  # optimiser steps at the line's start ...
-    share: float = 0.0  # ... and the share that was done there
+    share: float = 0.0  # ... and the finished share there
 
     def share_at(self, step: int) -> float:
-        """Return the share done after `step` optimiser steps, 0 to 1."""
+        """Return the finished share after `step` optimiser steps, in [0, 1]."""
         return self.share + (1 - self.share) * (step - self.since) / max(1, self.until - self.since)
 
 
 class Scheduled(LRScheduler):
-    """Sets each learning rate to a multiple of its top value, by the optimiser steps taken.
+    """Sets each learning rate to a multiple of its top value, by the number of optimiser steps.
 
-    Groups that are added later, as Lightning's BackboneFinetuning does, keep the rate that they are given.
+    Groups added later, as by Lightning's BackboneFinetuning, keep their own rate.
     """
 
     def __init__(self, optimizer: Optimizer, factor: Callable[[int], float]) -> None:
@@ -204,10 +208,10 @@ class Scheduled(LRScheduler):
 
 
 def rate_factor(schedule: Schedule, warmup: float, progress: float) -> float:
-    """Return the share of the top learning rate, in [0, 1], at `progress`, the share of the run done, in [0, 1].
+    """Return the learning rate as a share of the top rate, in [0, 1], at `progress`, the finished share of the run.
 
     The rate rises from 1/25 along a half cosine during `warmup`, then stays (constant) or falls to 0 along another
-    half cosine. Past the last step it stays where it ended. Source: Smith and Topin 2017, arXiv:1708.07120.
+    half cosine. After the last step it no longer changes. Source: Smith and Topin 2017, arXiv:1708.07120.
     """
     start = 0.04
     if progress < warmup:

@@ -1,7 +1,7 @@
-"""The order of training, as a pure function of (seed, epoch), whatever the number of processes.
+"""The order of training as a pure function of (seed, epoch), for any number of processes.
 
-Because nothing is drawn while training goes on, an order can be found again at any point: that is what lets a run
-continue in the middle of an epoch with exactly the batches it had not seen.
+Because nothing is drawn while training, an order can be found again at any point. So a run can resume in the middle of
+an epoch with exactly the batches that it had not seen.
 """
 
 import math
@@ -18,20 +18,23 @@ from engine.contract.errors import UserError
 class EpochBatchSampler(Sampler[list[Any]]):
     """Batches of indices for one of `world_size` processes; every index is used once per epoch, without weights.
 
-    Batches differ by at most one index in size, so there is no tiny last batch, nothing is dropped or repeated, and
-    every process takes the same number of steps. The indices of a step, those of all processes together, depend on
-    how many steps the epoch has, and not on how many processes share them.
+    Batch sizes differ by at most one, so there is no tiny last batch, nothing is dropped or repeated, and every process
+    takes the same number of steps. The indices of a step, over all processes, depend on the number of steps in the
+    epoch, not on the number of processes.
 
     Args:
         num_samples: size of the data set.
         batch_size: largest batch of one process.
-        shuffle: a new order each epoch; otherwise the natural one.
-        seed: with the epoch, determines the order.
-        rank: which of the processes this is, from 0.
-        world_size: how many processes share the data.
-        name_epoch: yield pairs (epoch, index) instead of indices, for a data set that varies its samples by both.
-        weights: (num_samples,) how likely each index is: an epoch then has as many, drawn anew for each, so that some
-            come several times and others not. Only with `shuffle`.
+        shuffle: a new order each epoch; otherwise the natural order.
+        seed: determines the order, together with the epoch.
+        rank: number of this process, from 0.
+        world_size: number of processes that share the data.
+        name_epoch: yield pairs (epoch, index) instead of indices, for a data set whose augmentation depends on both.
+        weights: (num_samples,) relative probability of each index: each epoch then draws `num_samples` indices with
+            replacement, so some repeat and others are missing. Only with `shuffle`.
+
+    Raises:
+        UserError: `batch_size` is below 1, or there are more processes than samples.
     """
 
     def __init__(
@@ -48,7 +51,7 @@ class EpochBatchSampler(Sampler[list[Any]]):
         if batch_size < 1:
             raise UserError(f"batch_size must be 1 or more, got {batch_size}")
         if num_samples < world_size:
-            raise UserError(f"{num_samples} images cannot be shared by {world_size} processes: use fewer processes")
+            raise UserError(f"{num_samples} images cannot be split among {world_size} processes: use fewer processes")
         self.num_samples = num_samples
         self.shuffle = shuffle
         self.seed = seed
@@ -56,7 +59,7 @@ class EpochBatchSampler(Sampler[list[Any]]):
         self.world_size = world_size
         self.name_epoch = name_epoch
         self.weights = weights
-        # At least one index for each process in each step: the last condition matters for tiny data sets only.
+        # At least one index per process and step; the second bound matters only for tiny data sets.
         self.num_batches = min(math.ceil(num_samples / (batch_size * world_size)), num_samples // world_size)
         self.smallest_batch = num_samples // (self.num_batches * world_size)
         self.epoch = 0
@@ -64,19 +67,19 @@ class EpochBatchSampler(Sampler[list[Any]]):
 
     @property
     def sampler(self) -> "EpochBatchSampler":
-        """Itself: Lightning announces the epoch to `loader.batch_sampler.sampler`."""
+        """This object: Lightning announces the epoch to `loader.batch_sampler.sampler`."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the iterations that follow."""
+        """Choose the epoch, and so the order, of the next iterations."""
         self.epoch = epoch
 
     def skip_once(self, batches: int) -> None:
-        """Leave out the first `batches` batches of the next iteration: they were trained on before a resume."""
+        """Skip the first `batches` batches of the next iteration, which were trained on before a resume."""
         self._skip = batches
 
     def __len__(self) -> int:
-        """Batches in a whole epoch, whatever the next iteration skips."""
+        """Number of batches in a whole epoch, whatever the next iteration skips."""
         return self.num_batches
 
     def __iter__(self) -> Iterator[list[Any]]:
@@ -84,7 +87,7 @@ class EpochBatchSampler(Sampler[list[Any]]):
             generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
             if self.weights is None:
                 order = torch.randperm(self.num_samples, generator=generator)
-            else:  # by inverting the distribution: torch.multinomial takes no more than 2^24 weights
+            else:  # by inverting the distribution, because torch.multinomial takes at most 2^24 weights
                 shares = self.weights.cumsum(0)
                 drawn = torch.rand(self.num_samples, generator=generator, dtype=torch.float64) * shares[-1]
                 order = torch.searchsorted(shares, drawn, right=True).clamp(max=self.num_samples - 1)
@@ -97,7 +100,7 @@ class EpochBatchSampler(Sampler[list[Any]]):
 
 
 def mix(*numbers: int) -> int:
-    """Make one 63-bit seed of several numbers, so that near ones give unrelated random streams.
+    """Mix numbers into one 63-bit seed, so that similar numbers give unrelated random streams.
 
     Source: the finaliser of SplitMix64, Steele et al. 2014, doi:10.1145/2714064.2660195.
     """

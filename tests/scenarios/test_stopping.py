@@ -84,7 +84,7 @@ def test_another_metric_tells_the_best():
         (["--monitor", "loss"], "--monitor loss: expected a metric of the validation, such as val/loss"),
         (["--early_stop", "0"], "--early_stop is above 0, got 0"),
         (["--keep_every", "-1"], "--keep_every is above 0, got -1"),
-        (["--task", "translate", "--task.adversary", "hinge", "--early_stop", "2"], "so give --monitor METRIC as well"),
+        (["--task", "translate", "--task.adversary", "hinge", "--early_stop", "2"], "; give --monitor METRIC as well"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(flags, message):

@@ -215,7 +215,7 @@ def test_lines_changed_by_both_are_conflicts_of_git_and_a_lost_branch_is_made_ag
     commit(newer, "newer")
     done = run(project, "update_project", "--template", newer)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert "the branch template was gone" in done.stdout and "cellcount/callbacks.py: mend them" in done.stderr
+    assert "the branch template was gone" in done.stdout and "cellcount/callbacks.py: fix them" in done.stderr
     assert "<<<<<<<" in (project / "cellcount" / "callbacks.py").read_text()
 
 

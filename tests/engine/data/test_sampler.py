@@ -60,7 +60,7 @@ def test_skipping_leaves_out_the_first_batches_once():
 def test_wrong_sizes_are_refused():
     with pytest.raises(ValueError, match="batch_size must be 1 or more, got 0"):
         EpochBatchSampler(10, 0)
-    with pytest.raises(ValueError, match="2 images cannot be shared by 3 processes"):
+    with pytest.raises(ValueError, match="2 images cannot be split among 3 processes"):
         EpochBatchSampler(2, 1, world_size=3)
 
 

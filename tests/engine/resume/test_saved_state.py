@@ -89,7 +89,7 @@ def test_a_configuration_that_is_none_is_refused(saved, config):
         (put({}, *STATE[:3]), "its optimizer_states are empty after 10 steps"),
         (put([], "optimizer_states", 0, "param_groups"), r"param_groups is \[\]"),
         (put(lambda ids: ids[1:], "optimizer_states", 0, "param_groups", 0, "params"), "param_groups.0.params is"),
-        (put({}, "optimizer_states", 0, "state", 99), "of a parameter 99"),
+        (put({}, "optimizer_states", 0, "state", 99), "optimizer_states have parameter 99"),
         (put(None, *STATE), "state.0 is None"),
         (drop(*STATE, "exp_avg"), "state.0 is"),
         (put(torch.zeros(3), *STATE, "exp_avg"), r"state.0.exp_avg is \(3,\)"),  # which ended the whole process
