@@ -22,14 +22,18 @@ EXPORT_FORMATS = ("onnx", "torch", "safetensors")
 IMAGES = 1000  # on which export.py compares the file with its checkpoint
 TOLERANCE = 1e-4  # largest difference allowed in that comparison
 EVALUATE_HELP = """usage: {command} CKPT [--split test|val] [--data PATH] [--data.OPTION VALUE ...]
-                   [--accelerator TEXT] [--precision TEXT]
+                   [--bootstrap INT] [--accelerator TEXT] [--precision TEXT]
 
 Evaluate a checkpoint on the test images of its own training data, or on the
 validation images if there is no test split. --data.root names the folder if the
 data has moved; nothing is downloaded without --data.download true. --data names
 other data with the same classes: a folder's test images, else its validation images.
 A folder without splits is evaluated whole, or with --split val on the images that
-training would hold out."""
+training would hold out.
+
+--bootstrap INT: draw the images again so many times, 1000 for one, and print the
+interval that 95 % of the measures lie in, where one is a mean over images."""
+MIN_RESAMPLES = 100  # fewer leave the ends of an interval to chance
 EVALUATE_TRAINER = ("accelerator", "devices", "precision", "limit_test_batches")
 
 
@@ -100,6 +104,11 @@ def evaluate_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> tuple[
     split = line.flags.get("split")
     if split not in (None, "test", "val"):
         raise UsageError(f"--split is test or val, got {split!r}")
+    if "bootstrap" in line.flags:
+        given = str(line.flags["bootstrap"])
+        if not given.isdecimal() or int(given) < MIN_RESAMPLES:
+            raise UsageError(f"--bootstrap is how often images are drawn again, {MIN_RESAMPLES} or more, got {given}")
+        line.flags["bootstrap"] = int(given)
     asked = {}
     for flag in options.keys() & line.flags.keys():
         try:
@@ -107,7 +116,7 @@ def evaluate_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> tuple[
         except (TypeError, ValueError) as error:
             raise UsageError(f"--{flag} is a number, got {text!r}") from error
     for flag in line.flags:
-        if not flag.startswith("data.") and flag not in (*EVALUATE_TRAINER, "split"):
+        if not flag.startswith("data.") and flag not in (*EVALUATE_TRAINER, "split", "bootstrap"):
             raise UsageError(f"evaluate.py takes no --{flag}: the checkpoint holds its own training options")
     return line, asked
 

@@ -66,6 +66,12 @@ def calibration_error(bins: Tensor) -> float:
     return float((right - probability).abs().sum() / images.sum())
 
 
+def macro(counts: Tensor) -> dict[str, float]:
+    """Return `f1`, `precision` and `recall`, means over the classes that occur or are predicted, from counts (K, K)."""
+    scores = class_scores(counts)
+    return {name: float(getattr(scores, name).nanmean()) for name in ("f1", "precision", "recall")}
+
+
 class Mistakes(Metric):
     """The confusion matrix (true classes in rows, predicted in columns), the calibration, and the worst mistakes.
 

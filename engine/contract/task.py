@@ -107,6 +107,7 @@ class Task(Answers, pl.LightningModule):
         super().__init__()
         self.images_seen = 0  # trained on by this process, for its speed
         self.images_measured = 0  # in the last validation or test; while it is under way, those of this process
+        self.each: list[Tensor] | None = None  # rows (N, ...) for `measured_with`, where they are asked for
         self._batch_size = 0  # images of the newest training batch
         self._means = EpochMeans()
         self._accumulated = 0  # batches whose gradients were added up since the last step
@@ -364,8 +365,22 @@ class Task(Answers, pl.LightningModule):
         for name, total, count in zip(self._means.names, *totals.unbind(dim=1), strict=True):
             self.log(name, total / count, **self._means.options.get(name, {}))
 
+    def measured_with(self, each: Tensor, times: Tensor) -> dict[str, float]:
+        """Return what would be measured if each image were there so many times, by name as logged, without val/.
+
+        Only measures that are means over images, or follow from sums over them; the default is none. For these
+        `validation_step` appends a row per image to `self.each`, if that is a list. `evaluate.py --bootstrap` asks.
+
+        Args:
+            each: the rows (N, ...), on the CPU.
+            times: float64 (N,).
+        """
+        return {}
+
     def on_validation_start(self) -> None:
         self.images_measured = 0
+        if self.each is not None:
+            self.each = []
 
     def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.images_measured += len(batch[0])

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch import Tensor
 
 from engine.config.arguments import evaluate_arguments
 from engine.config.config import recorded, resolve
@@ -17,6 +19,7 @@ from engine.contract.task import Task
 from engine.errors import RunError, UsageError, one_line, raised_by
 from engine.files.folders import FolderDataModule
 from engine.files.known_files import Known, changes
+from engine.inference.bootstrap import intervals
 from engine.inference.predict import ask_with
 from engine.report.classes import by_class, counted
 from engine.resume.checkpoint_file import read_checkpoint
@@ -40,7 +43,7 @@ def main(arguments: list[str]) -> None:
     """
     quieten()
     line, asked = evaluate_arguments(arguments, parts().tasks)
-    split = line.flags.pop("split", None)
+    split, resamples = line.flags.pop("split", None), line.flags.pop("bootstrap", 0)
     path = line.positional[0]
     try:
         checkpoint = read_checkpoint(path)
@@ -74,6 +77,9 @@ def main(arguments: list[str]) -> None:
             use_distributed_sampler=False,
         )
         check_rank(trainer.global_rank)
+        if resamples and trainer.world_size > 1:
+            raise UserError("--bootstrap needs all images in one process: leave --devices out")
+        task.each = [] if resamples else None
         leave_signals_to_us(trainer)
         measure = trainer.test if split == "test" else trainer.validate
         with StopSignals().caught():  # by itself Lightning ends with status 1
@@ -93,15 +99,25 @@ def main(arguments: list[str]) -> None:
     if task.images_measured < num:
         seen += f" of {num:,}"
     say(f"{path}: {config['task']['name']}, {config['data']['name']}, {seen} {name} {task.input.word}")
-    rows = measured_rows({name: value for name, value in metrics.items() if not is_of_a_class(name)})
+    overall = {name: value for name, value in metrics.items() if not is_of_a_class(name)}
+    ends = {} if not task.each else intervals_of(task, torch.cat(task.each).cpu(), split, resamples, config["seed"])
+    rows = measured_rows(overall, ends)
     width = max(12, *(len(metric) + 1 for metric, _ in rows))
     for metric, text in rows:
         say(f"{metric:<{width}}{text}")
+    if resamples and (without := [name for name in overall if name not in ends]):
+        say(f"no interval for {', '.join(without)}: not made of what is measured image by image")
     counts = task.confusion()
     names = [str(name) for name in task.hparams["class_names"]]
     table = by_class(metrics, [] if counts is None else counted(counts, names))
     for row in aligned([table["columns"], *table["rows"]]) if table["rows"] else ():
         say(row)
+
+
+def intervals_of(task: Task, each: Tensor, split: str, resamples: int, seed: int) -> dict[str, tuple[float, float]]:
+    """Return the interval of each measure that can be resampled, by its name as logged."""
+    found = intervals(lambda times: task.measured_with(each, times), len(each), resamples, seed)
+    return {f"{split}/{name}": ends for name, ends in found.items()}
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

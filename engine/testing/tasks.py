@@ -88,6 +88,19 @@ def measures_start_anew_each_time(name: str, **options: Any) -> None:
     assert first == second
 
 
+def what_each_image_contributes_adds_up_to_what_is_measured(name: str, **options: Any) -> None:
+    task = build_small(name, **options)
+    task.each = []
+    measured = quiet().test(task, batches(name), verbose=False)[0]
+    if task.each:
+        rows = torch.cat(task.each)
+        assert len(rows) == 8
+        found = task.measured_with(rows, torch.ones(8, dtype=torch.float64))
+        assert found and all(
+            abs(value - measured[f"test/{key}"]) < 1e-4 * max(1, value) for key, value in found.items()
+        )
+
+
 def hyperparameters_are_plain_values(name: str, **options: Any) -> None:
     def is_plain(value: Any) -> bool:
         if isinstance(value, dict):
@@ -179,6 +192,7 @@ TASK_CHECKS: list[Callable[..., None]] = [
     it_trains_validates_and_tests,
     gradients_of_too_few_batches_for_a_step_are_divided_by_their_number,
     measures_start_anew_each_time,
+    what_each_image_contributes_adds_up_to_what_is_measured,
     hyperparameters_are_plain_values,
     it_says_which_measure_is_best_and_which_way_is_up,
     a_checkpoint_rebuilds_it_alone,

@@ -37,8 +37,14 @@ def percent_or_number(name: str, value: float) -> str:
     return f"{value:.4g}"
 
 
-def measured_rows(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
+def measured_rows(
+    metrics: Mapping[str, float], intervals: Mapping[str, tuple[float, float]] | None = None
+) -> list[tuple[str, str]]:
     """Return metrics with their values formatted for display; test/source_psnr is shown beside test/psnr."""
+    texts = {name: percent_or_number(name, value) for name, value in metrics.items()}
+    for name, ends in (intervals or {}).items():
+        low, high = (percent_or_number(name, end).removesuffix(" %") for end in ends)
+        texts[name] += f" ({low} to {high})"
     beside: dict[str, list[str]] = {name: [] for name in metrics}
     for name, value in metrics.items():
         split, _, measure = name.rpartition("/")
@@ -46,10 +52,7 @@ def measured_rows(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
         if prefix and f"{split}/{measure}" in beside and not is_of_a_class(name):
             beside[f"{split}/{measure}"].append(f"{prefix} {percent_or_number(f'{split}/{measure}', value)}")
             del beside[name]
-    return [
-        (name, percent_or_number(name, metrics[name]) + (f"   ({', '.join(others)})" if others else ""))
-        for name, others in beside.items()
-    ]
+    return [(name, texts[name] + (f"   ({', '.join(others)})" if others else "")) for name, others in beside.items()]
 
 
 class Bar(BarFromOne):

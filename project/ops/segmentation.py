@@ -3,6 +3,7 @@
 N images, K classes, (H, W) size in pixels. A mask holds the class of each pixel, or `IGNORE`.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -38,3 +39,18 @@ def iou_of_counts(counts: Tensor) -> Tensor:
     """
     both = counts.diagonal().double()
     return both / (counts.sum(dim=0) + counts.sum(dim=1) - both)
+
+
+def pixels_by_class(predicted: Tensor, masks: Tensor, num_classes: int) -> Tensor:
+    """Return pixels of each class in each image (N, 3, K), int64: those that are right, there, and predicted.
+
+    Both maps are (N, H, W) int64 in 0 .. K - 1; a pixel that is IGNORE in `masks` does not count.
+    """
+    return torch.stack(
+        [
+            torch.stack([pixels.bincount(minlength=num_classes) for pixels in (true[found == true], true, found)])
+            for true, found in (
+                (mask[mask != IGNORE], own[mask != IGNORE]) for mask, own in zip(masks, predicted, strict=True)
+            )
+        ]
+    )

@@ -6,6 +6,7 @@ N images, C channels, (H, W) size in pixels, K classes.
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torchmetrics import MeanMetric
@@ -14,7 +15,17 @@ from torchmetrics.classification import MulticlassAccuracy
 from engine.contract.class_weights import ClassWeights
 from engine.contract.errors import UserError
 from engine.contract.heads import ClassHead
-from engine.contract.mistakes import Mistake, Mistakes, calibration_error, caption, class_scores
+from engine.contract.mistakes import (
+    BINS,
+    MAX_CLASSES,
+    Mistake,
+    Mistakes,
+    bin_of,
+    calibration_error,
+    caption,
+    class_scores,
+    macro,
+)
 from engine.contract.task import Task
 from engine.inputs.drawing import captioned, draw_caption
 from project.ops.cross_entropy import cross_entropy
@@ -114,6 +125,9 @@ class LitClassifier(Task):
         self.accuracy.update(logits, labels)
         self.loss.update(self.criterion(logits, labels).expand(len(labels)))
         self.mistakes.update(logits, labels, images)
+        if self.each is not None:
+            probabilities, predicted = logits.float().softmax(dim=1).max(dim=1)
+            self.each.append(torch.stack([labels, predicted, probabilities], dim=1))
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict({"val/acc": self.accuracy, "val/loss": self.loss})
@@ -129,10 +143,23 @@ class LitClassifier(Task):
         measured = {"ece": calibration_error(bins)}
         if counts is None:  # too many classes
             return measured
-        scores = class_scores(counts)
-        means = {name: float(getattr(scores, name).nanmean()) for name in ("f1", "precision", "recall")}
-        each = zip(self.hparams["class_names"], scores.f1.tolist(), strict=True)
-        return {**means, **measured, **{f"f1/{name}": value for name, value in each if value == value}}  # not nan
+        each = zip(self.hparams["class_names"], class_scores(counts).f1.tolist(), strict=True)
+        return {
+            **macro(counts),
+            **measured,
+            **{f"f1/{name}": value for name, value in each if value == value},
+        }  # not nan
+
+    def measured_with(self, each: Tensor, times: Tensor) -> dict[str, float]:
+        labels, predicted, probabilities = each.unbind(dim=1)
+        right = (labels == predicted).double()
+        bins = [bin_of(probabilities).bincount(times * part, BINS) for part in (1, right, probabilities)]
+        num = len(self.hparams["class_names"])
+        measured = {"acc": float(times @ right / times.sum()), "ece": calibration_error(torch.stack(bins, dim=1))}
+        if num > MAX_CLASSES:
+            return measured
+        counts = (num * labels + predicted).long().bincount(times, num * num).view(num, num)
+        return {**measured, **macro(counts)}
 
     def outputs(self, images: Tensor) -> dict[str, Tensor]:
         """Return the `probabilities` (N, K) of all classes, which sum to 1."""

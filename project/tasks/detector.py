@@ -18,7 +18,7 @@ from engine.contract.heads import BoxHead
 from engine.contract.task import Task
 from engine.inputs.drawing import as_shown, draw_boxes
 from engine.inputs.letterbox import unletterbox_boxes
-from project.tasks.hits import Hits
+from project.tasks.hits import Hits, hits
 
 UNTRAINED = 0.3  # score threshold until a validation has chosen one
 MIN_MEASURED = 0.01  # score from which on an object counts in average precision, which ranks them all
@@ -122,6 +122,11 @@ class LitDetector(Task):
         found = objects_of(self.head.decode(raw, MIN_MEASURED))
         self.precision_of_boxes.update(found, targets)
         self.hits.update(found, targets)
+        if self.each is not None:
+            for image, target in zip(found, targets, strict=True):
+                believed = image["scores"].cpu() >= self.hparams["score_threshold"]
+                right = hits(image, target) & believed
+                self.each.append(torch.tensor([[right.sum(), believed.sum(), len(target["labels"])]]))
 
     def on_validation_epoch_end(self) -> None:
         if self._chooses_score and self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
@@ -148,6 +153,10 @@ class LitDetector(Task):
         numbers, values = precision["classes"].view(-1).tolist(), precision["map_per_class"].view(-1).tolist()
         names = self.hparams["class_names"]
         return {f"map/{names[k]}": value for k, value in zip(numbers, values, strict=True) if value >= 0}
+
+    def measured_with(self, each: Tensor, times: Tensor) -> dict[str, float]:
+        right, believed, true = (times @ each.double()).tolist()
+        return {"precision": right / max(1.0, believed), "recall": right / true if true else float("nan")}
 
     def _computed(self) -> dict[str, Tensor]:
         if self._precision is None:

@@ -20,7 +20,7 @@ from engine.contract.task import Task
 from engine.inputs.drawing import class_colour, draw_masks
 from engine.inputs.letterbox import IGNORE, unletterbox_map
 from project.ops.cross_entropy import cross_entropy
-from project.ops.segmentation import dice_loss, iou_of_counts
+from project.ops.segmentation import dice_loss, iou_of_counts, pixels_by_class
 
 GROUND = ("ground", "background", "bg", "void", "unlabelled", "unlabeled", "other", "none")
 
@@ -129,6 +129,8 @@ class LitSegmenter(Task):
         logits = self(images)
         self.counts.update(logits.argmax(dim=1), masks)
         self.loss.update(self._loss(logits, masks), len(images))
+        if self.each is not None:
+            self.each.append(pixels_by_class(logits.argmax(dim=1), masks, logits.shape[1]))
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict({f"val/{name}": value for name, value in self.measured().items()})
@@ -149,6 +151,11 @@ class LitSegmenter(Task):
         names = self.hparams["class_names"]
         each = iou_of_counts(self.counts.compute()).tolist()
         return {f"iou/{name}": value for name, value in zip(names, each, strict=True) if value == value}  # not nan
+
+    def measured_with(self, each: Tensor, times: Tensor) -> dict[str, float]:
+        right, true, predicted = (times @ each.double().flatten(1)).view(each.shape[1:])
+        iou = right / (true + predicted - right)
+        return {"miou": float(iou.nanmean()), "acc": float(right.sum() / true.sum().clamp(min=1))}
 
     def outputs(self, images: Tensor) -> dict[str, Tensor]:
         """Return the `probabilities` (N, K, H, W) of all classes at each pixel, which sum to 1."""

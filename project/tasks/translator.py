@@ -202,8 +202,7 @@ class LitTranslator(Task):
         images, targets = batch
         output, source = self.translate(images), self.input.restore(images)
         self.means["loss"].update(self.reconstruction(output, targets, source), len(images))
-        self.means["edges"].update(fidelity.edge_energy(output))
-        self.means["true_edges"].update(fidelity.edge_energy(targets))
+        measured = {"edges": fidelity.edge_energy(output), "true_edges": fidelity.edge_energy(targets)}
         compared = {"": output}
         if self._compares:
             compared["source_"] = fidelity.as_channels(source, targets.shape[1])
@@ -211,7 +210,11 @@ class LitTranslator(Task):
                 compared["bicubic_"] = fidelity.as_channels(fidelity.enlarged(source, factor), targets.shape[1])
         for prefix, image in compared.items():
             for name, measure in MEASURES.items():
-                self.means[f"{prefix}{name}"].update(measure(image, targets))
+                measured[f"{prefix}{name}"] = measure(image, targets)
+        for name, of_each in measured.items():
+            self.means[name].update(of_each)
+        if self.each is not None:
+            self.each.append(torch.stack([measured[name] for name in self.means if name in measured], dim=1))
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict({f"val/{name}": value for name, value in self.measured().items()})
@@ -225,6 +228,12 @@ class LitTranslator(Task):
         }
         sharpness = (self.means["edges"].compute() / self.means["true_edges"].compute()).sqrt()
         return {**values, "sharpness": sharpness}
+
+    def measured_with(self, each: Tensor, times: Tensor) -> dict[str, float]:
+        names = [name for name in self.means if name != "loss" and (self._compares or "source_" not in name)]
+        measured = dict(zip(names, (times @ each.double() / times.sum()).tolist(), strict=True))
+        edges, true_edges = measured.pop("edges"), measured.pop("true_edges")
+        return {**measured, "sharpness": (edges / true_edges) ** 0.5 if true_edges else float("nan")}
 
     def outputs(self, images: Tensor) -> dict[str, Tensor]:
         """Return the `image` (N, K, H, W) in 0..1 that is made of each, of its size."""

@@ -1,7 +1,10 @@
 """What evaluate.py prints of a checkpoint, beside the numbers of its run."""
 
+import re
+
 import pytest
 
+from engine.errors import UsageError
 from engine.inference import evaluate
 from project.data.mnist import MNISTDataModule
 from tests.runs import read_summary, run, workplace_of_a_module
@@ -14,7 +17,7 @@ CKPT = "checkpoints/a/best.ckpt"
 def trained(tmp_path_factory):
     """A checkpoint that is right about a part of the stand-in."""
     with workplace_of_a_module(tmp_path_factory) as folder:
-        run("--name", "a", "--max_epochs", 1)
+        run("--name", "a", "--max_epochs", 1, "--limit_train_batches", 3)
     return folder
 
 
@@ -35,3 +38,28 @@ def test_classes_are_a_table(capsys):
     assert [row[0] for row in table] == list("0123456789") and all(row[1] == "9" for row in table)
     assert [row[-2] for row in table] == [f"{100 * metrics[f'test/f1/{digit}']:.1f}" for digit in range(10)]
     assert len({len(line) for line in lines[place:]}) == 1
+
+
+def test_intervals_stand_beside_the_numbers_and_are_the_same_again(capsys):
+    printed = []
+    for _ in range(2):
+        evaluate.main([CKPT, "--bootstrap", "200"])
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    lines = printed[0].splitlines()
+    for name in ("acc", "f1", "precision", "recall", "ece"):
+        line = next(line for line in lines if line.startswith(f"test/{name} "))
+        low, high = (float(end) for end in re.search(r" % \((.*) to (.*)\)$", line).groups())
+        assert low < high and (name != "acc" or low < float(line.split()[1]) < high)
+    assert "no interval for test/loss: not made of what is measured image by image" in lines
+
+
+@pytest.mark.parametrize("value", ["99", "many", "-1", "1e3", "true"])
+def test_a_number_of_draws_is_refused(value):
+    with pytest.raises(UsageError, match=rf"--bootstrap is .* 100 or more, got {value}"):
+        evaluate.main([CKPT, "--bootstrap", value])
+
+
+def test_several_processes_have_no_intervals():
+    with pytest.raises(UsageError, match="--bootstrap needs all images in one process: leave --devices out"):
+        evaluate.main([CKPT, "--bootstrap", "100", "--devices", "2"])

@@ -196,3 +196,22 @@ def test_an_image_without_objects_has_a_row_too():
 def test_a_score_that_is_none_is_refused():
     with pytest.raises(ValueError, match=r"score_threshold is a score in \(0, 1\), got 1.5"):
         built(score_threshold=1.5)
+
+
+def test_images_counted_several_times_have_precision_and_recall_by_hand(monkeypatch):
+    """One of two objects is found, beside a wrong one and one below the threshold; then an image where nothing is."""
+    task = built(score_threshold=0.5)
+    targets = [objects([0, 0, 10, 10], [20, 20, 30, 30], labels=[0, 1]), objects()]
+    first = found([[0, 0, 10, 10], [50, 0, 60, 10], [20, 20, 30, 30]], [0.9, 0.8, 0.4], [0, 0, 1])
+    second = found([[5, 5, 20, 20], [0, 0, 1, 1], [0, 0, 1, 1]], [0.9, 0.0, 0.0], [0, 0, 0])
+    monkeypatch.setattr(task.head, "decode", lambda raw, min_score: batch(first, second))
+    monkeypatch.setattr(task.head, "loss", lambda *rest: {"all": torch.tensor(0.0)})
+    task.each = []
+    values = quiet().test(task, loader(torch.zeros(2, 1, 64, 64), targets, 1), verbose=False)[0]
+    rows = torch.cat(task.each)
+    assert rows.tolist() == [[1, 2, 2], [0, 1, 0]]
+    assert task.measured_with(rows, torch.tensor([1.0, 1.0]).double()) == pytest.approx(
+        {name: values[f"test/{name}"] for name in ("precision", "recall")}
+    )
+    twice = task.measured_with(rows, torch.tensor([1.0, 2.0]).double())
+    assert twice == pytest.approx({"precision": 1 / 4, "recall": 1 / 2})
