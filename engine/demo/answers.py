@@ -1,4 +1,4 @@
-"""What the page of scripts/demo.py answers: the same as predict.py, in HTML. Nothing of Gradio is imported here."""
+"""The answers of the demo page: predict.py's, as HTML. This file does not import Gradio."""
 
 import base64
 import io
@@ -22,16 +22,16 @@ from engine.inference.predict import NOTHING, Predictions, draw
 from engine.inputs.drawing import to_image
 from engine.inputs.image_files import opened
 
-MAX_SHOWN = 5  # classes of a dropped image
-MIN_SIDE = 400  # pixels of a picture with texts
-WIDEST = 1200  # pixels of a picture on the page; predict.py writes it whole
-MAX_TEXT = 2**20  # characters of a drawing, which takes some thousands
-MAX_SIDE = 1024  # pixels of it
+MAX_SHOWN = 5  # classes listed for an uploaded image
+MIN_SIDE = 400  # pixels to which a small picture with texts is enlarged
+WIDEST = 1200  # pixels of a picture on the page; predict.py writes it in full size
+MAX_TEXT = 2**20  # characters of an encoded drawing; a few thousand are usual
+MAX_SIDE = 1024  # pixels of a drawing
 PNG = "data:image/png;base64,"
 
 
 class Answers:
-    """Looks at a visitor's drawings and image files, one at a time.
+    """Predicts a visitor's drawings and image files, one at a time.
 
     Args:
         task: a task in evaluation mode, on its device.
@@ -41,23 +41,23 @@ class Answers:
         self.task = task
         self.model = of_task(task, str(task.device))
         self.names: list[str] = task.hparams["class_names"]
-        self.lock = threading.Lock()  # visitors are answered by threads, and options belong to the task
+        self.lock = threading.Lock()  # requests run in threads, and options are set on the shared task
 
     def empty(self) -> str:
-        """Return what is shown before there is a drawing."""
+        """Return the HTML shown before anything is drawn."""
         return _bars((name, 0.0) for name in self.names) + note("Draw, and the probabilities appear.")
 
     def of_drawing(self, asked: Mapping[str, Any]) -> str:
-        """Return the probabilities of all classes, in their order, and what the network sees, as HTML.
+        """Return the probabilities of all classes, in their order, and the network's input image, as HTML.
 
         Args:
-            asked: `image`, the address of a PNG (data:image/png;base64,...), light on black; and `centre`, whether it
-                is centred and scaled as MNIST's digits are.
+            asked: `image`, a PNG as data URL (data:image/png;base64,...), light on black; and `centre`, whether to
+                centre and scale it like MNIST's digits.
         """
         try:
             drawing = _decoded(asked["image"])
         except (KeyError, TypeError, ValueError):
-            return note("This is no drawing.")
+            return note("This is not a drawing.")
         size = self.task.input.image_size
         pixels = (like_mnist if asked.get("centre") else scaled)(drawing, size)[None]  # (1, H, W)
         with self.lock, torch.inference_mode():
@@ -70,17 +70,17 @@ class Answers:
     def of_file(
         self, path: Path, name: str, invert: bool = False, letterbox: bool = False, **asked: float
     ) -> tuple[Image.Image | None, str]:
-        """Return a picture of what a file shows, if there is one to show, and the answer or what is wrong, as HTML.
+        """Return the picture of an answer, if the task has one, and the answer or an error message as HTML.
 
         Args:
             path: the file.
-            name: what the visitor knows it by.
-            invert: whether light and dark are swapped first.
-            letterbox: whether an image is scaled to the size trained on, also for a task that takes any.
-            asked: options that the task is asked with.
+            name: its name on the visitor's machine.
+            invert: swap light and dark first.
+            letterbox: scale the image to the training size even if the task takes any size.
+            asked: values for the task's options in `asked`.
         """
         if not path.is_file():
-            return None, note(f"{printable(name)} was deleted after a while: drop it in again.")
+            return None, note(f"{printable(name)} has been deleted from the server: drop it in again.")
         predictions = Predictions(self.model, invert, whole=self.task.takes_any_size and not letterbox)
         try:
             with self.lock:
@@ -92,7 +92,7 @@ class Answers:
         if not found:
             return None, note(" ".join(predictions.unreadable).replace(str(path), printable(name)))
         answer = found[0].answer
-        text = note("It looks inverted, dark on light: try to invert it.") if any(found[0].remarks.values()) else ""
+        text = note("It looks inverted: try to invert it.") if any(found[0].remarks.values()) else ""
         if "probabilities" in answer:
             best = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
             return None, _bars(best[:MAX_SHOWN]) + text
@@ -138,16 +138,17 @@ def note(text: str) -> str:
 
 
 def _decoded(address: Any) -> torch.Tensor:
-    """Return a drawing, uint8 (h, w), from its address.
+    """Decode a drawing, uint8 (h, w), from its data URL.
 
     Raises:
-        UserError: it is none.
+        UserError: it is not a PNG, or too large.
+        ValueError: it is not base64.
     """
     if not isinstance(address, str) or not address.startswith(PNG) or len(address) > MAX_TEXT:
         raise UserError("a drawing is a PNG")
     with opened(io.BytesIO(base64.b64decode(address.removeprefix(PNG), validate=True))) as image:
         if max(image.size) > MAX_SIDE:
-            raise UserError("a drawing is small")
+            raise UserError(f"a drawing has at most {MAX_SIDE} pixels per side")
         return torch.from_numpy(np.array(image.convert("L")))
 
 

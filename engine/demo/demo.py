@@ -1,4 +1,4 @@
-"""A page on this machine to try a checkpoint on: what scripts/demo.py does."""
+"""The work of scripts/demo.py: serve a page on this machine to try a checkpoint."""
 
 import importlib.util
 import os
@@ -26,10 +26,10 @@ from engine.terminal import say
 from engine.training.progress import percent_or_number
 
 EXAMPLES = 5
-MAX_DRAWN = 64  # pixels a side of images small enough to be drawn
-MAX_NAMES = 30  # classes that are named
-PORTS = 100  # tried one after the other
-# Nothing is asked of anybody outside: no statistics, no look for newer versions, no way through a proxy to ourselves.
+MAX_DRAWN = 64  # pixels per side up to which the page has a canvas to draw on
+MAX_NAMES = 30  # classes that are listed
+PORTS = 100  # ports to try, one after another
+# No requests to other machines: no statistics, no version check, no proxy between the browser and this server.
 ALONE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "NO_PROXY": "*", "no_proxy": "*"}
 
 
@@ -37,9 +37,9 @@ def main(arguments: list[str]) -> None:
     """Serve the page until Ctrl-C.
 
     Raises:
-        UsageError: the command line makes no sense, or the checkpoint cannot be read.
+        UsageError: the command line is wrong, or the checkpoint cannot be read.
         RunError: Gradio is not installed, or no port is free.
-        Stopped: a signal asked for the end.
+        Stopped: SIGINT or SIGTERM ended it.
     """
     given = demo_arguments(arguments, parts().tasks)
     check_device(given.device)
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
     ask_with(task, given.asked)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
-    # An upload may still be written while the folder is removed.
+    # An upload may still be in progress while the folder is removed.
     with tempfile.TemporaryDirectory(prefix="demo-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
         page, look = make_page(task, checkpoint, given.checkpoint, folder)
@@ -74,16 +74,16 @@ def _stop(number: int, frame: Any) -> NoReturn:
 
 
 def make_page(task: Task, checkpoint: dict[str, Any], path: str, folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Return the page of a checkpoint, and the arguments of Gradio's that say how it looks.
+    """Return the page of a checkpoint, and Gradio's arguments for its look.
 
     Args:
         task: the checkpoint's task, on its device.
-        checkpoint: what was read from the file.
+        checkpoint: the file's content.
         path: the file.
-        folder: where images lie as long as they are needed.
+        folder: holds uploaded and example images for as long as they are needed.
     """
     os.environ |= {**ALONE, "GRADIO_TEMP_DIR": str(folder), "GRADIO_EXAMPLES_CACHE": str(folder)}
-    # Only now: it reads these as it is imported, and takes seconds.
+    # Imported here because Gradio reads these variables on import, and takes seconds to load.
     from engine.demo.page import build_page, look_of
 
     size = task.input.image_size
@@ -97,7 +97,7 @@ def make_page(task: Task, checkpoint: dict[str, Any], path: str, folder: Path) -
 
 
 def facts(task: Task, checkpoint: Mapping[str, Any], path: str) -> list[str]:
-    """Return lines on what a checkpoint is: its classes; its network, how good it is, and its file."""
+    """Return two lines on a checkpoint: its classes; its network, input, best metric and file."""
     names = task.hparams["class_names"]
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     parts = [f"{task.hparams['backbone']['name']} + {task.hparams['head']['name']}"]
@@ -110,7 +110,7 @@ def facts(task: Task, checkpoint: Mapping[str, Any], path: str) -> list[str]:
 
 
 def example_images(task: Task, checkpoint: dict[str, Any], path: str, folder: Path) -> list[Path]:
-    """Write a few test images of the data that a checkpoint was trained on; none where they are not at hand."""
+    """Write a few test images of the data that a checkpoint was trained on; none if the data are not here."""
     try:
         store, _ = images_at_hand(path, checkpoint, task, {})
         images = store.__getitems__(range(min(EXAMPLES, len(store))))[0]
@@ -123,10 +123,10 @@ def example_images(task: Task, checkpoint: dict[str, Any], path: str, folder: Pa
 
 
 def listen(host: str, first: int, end: int) -> socket.socket:
-    """Listen at the first free port from `first` on, before `end`.
+    """Listen on the first free port from `first` up to `end` - 1.
 
     Raises:
-        RunError: there is none, or the host is not this machine.
+        RunError: no port is free, or the host is not an address of this machine.
     """
     reason = "no port left"
     for port in range(first, min(end, 65536)):
@@ -135,4 +135,4 @@ def listen(host: str, first: int, end: int) -> socket.socket:
             return socket.create_server((host, port), family=family)
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-    raise RunError(f"--host {host} --port: nothing is free there before {end} ({reason})")
+    raise RunError(f"--host {host}: no port from {first} to {end - 1} is free ({reason})")

@@ -1,8 +1,8 @@
-"""What the page of scripts/demo.py answers to, and how long it keeps what is sent to it.
+"""The guard in front of the demo page: which requests are answered, and how long uploads are kept.
 
-Any web page that the user looks at can send requests to this machine, and read the answers if its own name leads here
-(DNS rebinding). So the name that was asked for has to be ours, what another page sends is refused, and only what our
-page needs is answered at all. Nothing of Gradio is imported here.
+Any web page that the user opens can send requests to this machine, and read the answers if its name resolves to this
+address (DNS rebinding). So the host name must be ours, requests from other pages' origins are refused, and only the
+routes that our page needs exist. This file does not import Gradio.
 """
 
 import contextlib
@@ -21,14 +21,14 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 HERE = ("localhost", "127.0.0.1", "::1")
-ALL = ("0.0.0.0", "::", "")  # addresses that let others in
+ALL = ("0.0.0.0", "::", "")  # addresses that other machines can reach
 BIGGEST = 50 * 2**20  # bytes of an image
 MAX_STORED = 10 * BIGGEST  # bytes of all images that are kept
-MAX_ASKED = 2 * 2**20  # bytes of any other request; a drawing has some thousands
-KEPT_SECONDS = 600  # how long a visitor's image stays, to be looked at again with another setting
+MAX_ASKED = 2 * 2**20  # bytes of any other request; a drawing takes a few thousand
+KEPT_SECONDS = 600  # for which an upload is kept, so that other settings can be tried on it
 API = "/gradio_api"
 UPLOAD, JOIN = f"{API}/upload", f"{API}/queue/join"
-# All that the page asks for: Gradio has more, such as fetching files from elsewhere.
+# The routes that the page needs. Gradio has more, such as one that fetches files from other servers.
 ROUTES = {"", "/config", "/theme.css", "/favicon.ico", "/manifest.json", UPLOAD, JOIN}
 ROUTES |= {f"{API}/{name}" for name in ("queue/data", "upload_progress", "component_server", "startup-events")}
 ROUTES |= {f"{API}/{name}" for name in ("info", "app_id", "cancel", "reset", "theme.css")}
@@ -36,13 +36,13 @@ FOLDERS = ("/assets/", "/static/", f"{API}/heartbeat/", f"{API}/file=/")
 
 
 class Guard:
-    """Answers what the page's own browser asks, and refuses everything else.
+    """Passes the page's own requests to the app, and refuses all others.
 
     Args:
         app: the page.
-        host: the address listened at.
-        folder: where uploads lie.
-        inputs: by number of one of the page's functions, how many values it takes.
+        host: the address that the server listens on.
+        folder: holds uploads.
+        inputs: the number of arguments of each of the page's functions, by the function's number.
     """
 
     def __init__(self, app: ASGIApp, host: str, folder: Path, inputs: Mapping[int, int]) -> None:
@@ -53,13 +53,13 @@ class Guard:
             self.hosts.add(socket.gethostname().lower())
         self.folder = folder
         self.inputs = inputs
-        self.under_way = 0  # bytes that are being uploaded
+        self.under_way = 0  # bytes of uploads in progress
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        if scope["type"] != "http":  # the page opens no socket
+        if scope["type"] != "http":  # the page needs no websocket
             return
         headers = Headers(scope=scope)
         path = scope["path"].rstrip("/")
@@ -70,7 +70,7 @@ class Guard:
             body = await Request(scope, receive).body()
             receive = _repeated(body, receive)
             if not self._is_question(body):
-                status, text = 422, "This is no question that the page asks."
+                status, text = 422, "This is not a request of the page."
         if status != 200:
             await PlainTextResponse(text + "\n", status)(scope, receive, send)
             return
@@ -86,11 +86,11 @@ class Guard:
         if not self._is_ours(host):
             return 403, f"This page is not at {host!r}: open it at one of {', '.join(sorted(self.hosts))}."
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            return 403, f"Pages of {origin!r} cannot ask this one."
+            return 403, f"Pages of {origin!r} may not send requests here."
         if path not in ROUTES and not path.startswith(FOLDERS):
             return 404, "There is no such page."
         if "transfer-encoding" in headers:
-            return 411, "A request says how long it is."
+            return 411, "A request needs a Content-Length."
         if size > (BIGGEST if path == UPLOAD else MAX_ASKED):
             return 413, f"This is too large: an image takes up to {BIGGEST // 2**20} MB."
         if path == UPLOAD and stored(self.folder) + self.under_way + size > MAX_STORED:
@@ -105,7 +105,7 @@ class Guard:
         return name in self.hosts or (self.lets_others_in and _is_address(name))
 
     def _is_question(self, body: bytes) -> bool:
-        """Whether a function of the page can take it; Gradio's own answer to another is a traceback."""
+        """Whether it has the number and arguments of a function of the page; Gradio prints a traceback otherwise."""
         try:
             asked = json.loads(body)
             return len(asked["data"]) == self.inputs[asked["fn_index"]] and isinstance(asked["data"], list)
@@ -114,7 +114,7 @@ class Guard:
 
 
 def _is_address(name: str) -> bool:
-    """Whether it is the number of a machine, which leads to no other one."""
+    """Whether a host is a numeric IP address, which DNS rebinding cannot use."""
     for family in (socket.AF_INET, socket.AF_INET6):
         with contextlib.suppress(OSError):
             return bool(socket.inet_pton(family, name))
@@ -122,7 +122,7 @@ def _is_address(name: str) -> bool:
 
 
 def _repeated(body: bytes, receive: Receive) -> Receive:
-    """Return what gives a request's body again, and then what comes next."""
+    """Return a `receive` that repeats a request's body once, then goes on with `receive`."""
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Any:
@@ -132,17 +132,17 @@ def _repeated(body: bytes, receive: Receive) -> Receive:
 
 
 def stored(folder: Path) -> int:
-    """Return how many bytes lie in a folder."""
+    """Return the size of a folder's content in bytes."""
     total = 0
     for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # another thread was quicker to delete it
+        with contextlib.suppress(OSError):  # another thread may have deleted it
             total += path.lstat().st_size
     return total
 
 
 def sweep(folder: Path, kept: Collection[Path], seconds: float) -> None:
-    """Delete what was written longer ago than that, whoever did so and however it is called, except for `kept`."""
-    for path in sorted(folder.rglob("*"), reverse=True):  # a folder after what is in it
+    """Delete every file and empty folder older than `seconds`, except for `kept`."""
+    for path in sorted(folder.rglob("*"), reverse=True):  # a folder after its content
         with contextlib.suppress(OSError):
             if path not in kept and path.lstat().st_mtime < time.time() - seconds:
                 path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -1,6 +1,6 @@
-"""The page of scripts/demo.py: Gradio's components, and a canvas of our own to draw on.
+"""The demo page: Gradio's components, and a canvas of our own to draw on.
 
-Gradio's own sketchpad sends three image files a stroke, which are kept; this one sends a few thousand characters.
+Gradio's sketchpad uploads three image files per stroke and keeps them; ours sends a few thousand characters.
 """
 
 from html import escape
@@ -13,8 +13,8 @@ from PIL import Image
 from engine.contract.errors import UserError
 from engine.demo.answers import Answers, note
 
-CANVAS = 280  # pixels a side; thinner lines than 24 of them would be thinner than MNIST's
-FONTS = ["system-ui", "sans-serif"]  # none that would be fetched from elsewhere
+CANVAS = 280  # pixels per side; with lines of 24 pixels, digits are as bold as MNIST's
+FONTS = ["system-ui", "sans-serif"]  # system fonts, so none is downloaded
 DRAW = """
 const canvas = element.querySelector("canvas"), pen = canvas.getContext("2d");
 const centre = element.querySelector("input"), shown = element.querySelector(".answer"), empty = shown.innerHTML;
@@ -41,7 +41,7 @@ function move(event) {
     last = next;
 }
 
-async function ask() {  // one question at a time, the last one for sure
+async function ask() {  // one request at a time; the last drawing is always sent
     waiting = true;
     if (busy) return;
     busy = true;
@@ -104,12 +104,12 @@ def build_page(
     """Return the page.
 
     Args:
-        answers: what a visitor's images are looked at with.
-        title: of the page.
-        facts: lines on what the checkpoint is.
-        draw: whether there is a canvas besides: for small images of one thing, light on black.
+        answers: predicts a visitor's images.
+        title: the page's title.
+        facts: lines about the checkpoint.
+        draw: whether to add a canvas: for classes of small grey images.
         examples: images to choose from.
-        folder: the one that images are looked for in.
+        folder: the only folder whose files may be predicted.
     """
     with gr.Blocks(title=title, analytics_enabled=False) as page:
         gr.HTML(f"<h1>{escape(title)}</h1>" + "".join(f"<p>{escape(fact)}</p>" for fact in facts))
@@ -125,7 +125,7 @@ def build_page(
 
 
 def _canvas(answers: Answers) -> None:
-    def of_drawing(asked: Any) -> str:  # Gradio marks the function, which a method does not let it do
+    def of_drawing(asked: Any) -> str:  # Gradio sets an attribute on the function, which a method does not allow
         return answers.of_drawing(asked)
 
     height, width = answers.task.input.image_size
@@ -134,7 +134,7 @@ def _canvas(answers: Answers) -> None:
         html_template=f"""<div class="draw"><div><canvas {sides} aria-label="draw here"></canvas><div class="tools">
         <label><input type="checkbox" checked>Centre and scale, as MNIST's digits are</label><button>Clear</button>
         </div></div><div class="answer">${{value}}</div></div>""",
-        value=answers.empty(),  # and not within the template, where a class named ${{...}} would be run
+        value=answers.empty(),  # not in the template, which would run a class name such as ${{...}}
         js_on_load=DRAW,
         server_functions=[of_drawing],
     )
@@ -144,7 +144,7 @@ def _image(answers: Answers, examples: list[Path], folder: Path) -> None:
     hparams, asked = answers.task.hparams, answers.task.asked
     height, width = answers.task.input.image_size
     has_picture = "probability" not in answers.task.columns
-    # The bounds of an option are no values of it.
+    # The bounds of an option are exclusive.
     ranges = {option: (low + (high - low) / 100, high - (high - low) / 100) for option, (low, high) in asked.items()}
     with gr.Row():
         with gr.Column():
@@ -185,18 +185,18 @@ def _image(answers: Answers, examples: list[Path], folder: Path) -> None:
         if file is None:
             return None, ""
         try:
-            # Gradio has not looked at any of these, and whoever sends a request writes what he likes.
+            # Gradio has not checked these values, and a request may contain anything.
             path, name = Path(file["path"]).resolve(), str(file.get("orig_name") or Path(file["path"]).name)
             if not path.is_relative_to(folder):
                 raise UserError("it was not uploaded")
         except (TypeError, KeyError, AttributeError, ValueError, OSError):
-            return None, note("This is no image that was dropped in here.")
+            return None, note("This image was not dropped in here.")
         for (option, (low, high)), value in zip(ranges.items(), values, strict=True):
             if not isinstance(value, int | float) or not low <= value <= high:
                 return None, note(f"The {_label(option).lower()} is a number from {low:g} to {high:g}.")
         return answers.of_file(path, name, invert is True, letterbox is True, **dict(zip(ranges, values, strict=True)))
 
-    # As it was uploaded, and not through PIL first: what is wrong with a file is ours to say, in a line.
+    # Without preprocessing by Gradio, so that a faulty file gets our one-line message.
     gr.on(
         [image.change, invert.input, letterbox.input, *(slider.release for slider in sliders)],
         look,
@@ -214,7 +214,7 @@ def _label(option: str) -> str:
 
 
 def look_of(image_size: list[int]) -> dict[str, Any]:
-    """Return the arguments of `launch` that say how the page looks."""
+    """Return Gradio's arguments for the page's look, as for `launch` or `mount_gradio_app`."""
     return {
         "theme": gr.themes.Default(font=FONTS, font_mono=["ui-monospace", "monospace"]),
         "css": STYLE + (SHARP if max(image_size) <= 128 else ""),

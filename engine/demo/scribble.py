@@ -1,4 +1,4 @@
-"""Drawn digits, brought to what MNIST's are like.
+"""Scaling and centring drawn digits like MNIST's.
 
 (H, W) size in pixels.
 """
@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SHARE = 20 / 28  # of an image's side that its digit's longer side takes
-INK = 32  # brightness from which on a pixel has been drawn on
+SHARE = 20 / 28  # length of a digit's longer side relative to the image's
+INK = 32  # brightness above which a pixel counts as drawn
 
 
 def like_mnist(drawing: Tensor, size: Sequence[int]) -> Tensor:
-    """Scale and move what is drawn as MNIST's digits were: to 20 of 28 pixels, its centre of mass in the middle.
+    """Scale and move a drawing like MNIST's digits: to 20 of 28 pixels, with its centre of mass in the middle.
 
-    Source: LeCun, Cortes and Burges, the MNIST database. What has no ink comes back empty.
+    Source: LeCun, Cortes and Burges, the MNIST database. An empty drawing stays empty.
 
     Args:
         drawing: uint8 (h, w), light on black.
@@ -42,11 +42,11 @@ def like_mnist(drawing: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def scaled(drawing: Tensor, size: Sequence[int]) -> Tensor:
-    """Scale a drawing, uint8 (h, w), to (H, W) = `size`, each pixel the mean of what it covers."""
+    """Scale a drawing, uint8 (h, w), to `size` = (H, W), bilinear with antialiasing."""
     return F.interpolate(drawing[None, None], size=tuple(size), mode="bilinear", antialias=True)[0, 0]
 
 
 def _centre(digit: Tensor, side: int) -> float:
-    """Return the centre of mass along a side, in the numbers of rows or columns."""
+    """Return the centre of mass along a dimension, as a row or column number."""
     mass = digit.sum(dim=1 - side, dtype=torch.float32)
     return float((mass * torch.arange(len(mass))).sum() / mass.sum().clamp(min=1))

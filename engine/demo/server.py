@@ -1,4 +1,4 @@
-"""Serving the page of scripts/demo.py, quietly, until a signal ends it."""
+"""Serving the demo page, without log output, until a signal ends it."""
 
 import socket
 import sys
@@ -16,18 +16,18 @@ from gradio import queueing
 
 from engine.demo.guard import BIGGEST, KEPT_SECONDS, Guard, sweep
 
-SWEEP_SECONDS = 30  # between two looks for what is too old
+SWEEP_SECONDS = 30  # between deletions of old uploads
 
 
 def serve(page: gr.Blocks, listening: socket.socket, host: str, folder: Path, look: Mapping[str, Any]) -> None:
-    """Serve a page until a signal comes, which is then raised again.
+    """Serve a page until a signal arrives, which is then raised again.
 
     Args:
         page: the page.
-        listening: where requests come in.
-        host: the address of that.
-        folder: where uploads lie; what is in it now, stays.
-        look: how the page looks: arguments of Gradio's.
+        listening: the listening socket.
+        host: its address.
+        folder: holds uploads; its present files are kept.
+        look: Gradio's arguments for the page's look.
     """
     queueing.traceback = SimpleNamespace(print_exc=_print_if_ours)  # type: ignore[assignment]
     app = FastAPI(openapi_url=None)
@@ -52,11 +52,11 @@ def serve(page: gr.Blocks, listening: socket.socket, host: str, folder: Path, lo
         uvicorn.Config(
             Guard(app, host, folder, inputs),
             log_config=None,
-            log_level="critical",  # what a stranger sends is not worth a traceback
+            log_level="critical",  # no tracebacks for malformed requests
             ws="none",
             proxy_headers=False,
             server_header=False,
-            timeout_graceful_shutdown=1,  # browsers hold a connection open for as long as they show the page
+            timeout_graceful_shutdown=1,  # browsers keep a connection open while they show the page
         )
     )
     kept = set(folder.rglob("*"))
@@ -74,7 +74,7 @@ def serve(page: gr.Blocks, listening: socket.socket, host: str, folder: Path, lo
 
 
 def _print_if_ours() -> None:
-    """Print the error under way, in Gradio's place, if it went through our code, and not if a request made no sense."""
+    """Print the current error, in place of Gradio, if it passed through our code; not for malformed requests."""
     error = sys.exc_info()[1]
     frames = traceback.extract_tb(error.__traceback__) if error is not None else []
     if any(Path(__file__).parent.parent in Path(frame.filename).parents for frame in frames):

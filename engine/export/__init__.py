@@ -1,4 +1,4 @@
-"""Files that predict without training's surroundings: from a task to a file of one of three formats, and back."""
+"""Exported files, in three formats: written from a task, and read to predict with."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,13 +11,13 @@ from engine.inputs.reading import regular
 
 
 class Format(NamedTuple):
-    """How a file is written and read."""
+    """How files of a format are written and read."""
 
     suffix: str
     write: Write
     read: Read
-    is_program: bool  # whether it is run by another program than the task's own
-    is_data: bool = True  # whether loading it runs nothing, so that files of others may be loaded
+    is_program: bool  # whether the file holds a graph instead of weights for the task's own network
+    is_data: bool = True  # whether loading runs no code, so that files from strangers may be loaded
 
 
 FORMATS: dict[str, Format] = {
@@ -28,7 +28,7 @@ FORMATS: dict[str, Format] = {
 
 
 def is_program(path: Any) -> bool:
-    """Whether a file of this name is run by another program than the task's own; those are at home on the CPU."""
+    """Whether a file of this name holds a graph (ONNX, .pt2), which runs on the CPU by default."""
     kind = _format_of(path)
     return kind is not None and kind.is_program
 
@@ -38,11 +38,11 @@ def _format_of(path: Any) -> Format | None:
 
 
 def load_model(path: Any, device: str = "cpu") -> Model:
-    """Return what an exported file or a checkpoint computes, by the ending of its name.
+    """Load an exported file, or a checkpoint if the name has none of the formats' suffixes.
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: the file is not whole, or not one of ours; or it cannot be run here or on this device.
+        UserError: the file is damaged, was not exported by us, or cannot run on this machine or device.
     """
     kind = _format_of(path)
     if kind is None:

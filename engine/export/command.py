@@ -1,4 +1,4 @@
-"""A checkpoint as a file that other programs can run, compared with the original: what scripts/export.py does."""
+"""The work of scripts/export.py: write a checkpoint as a file for other programs, and compare it with the original."""
 
 import itertools
 from collections.abc import Iterator
@@ -21,16 +21,16 @@ from engine.resume.checkpoint_file import read_checkpoint, written_whole
 from engine.shortcuts import settle_threads
 from engine.terminal import say, script_command
 
-RANDOM = 100  # images, where there are no real ones
+RANDOM = 100  # random images to compare on, if there are no real ones
 BATCH = 50
 
 
 def main(arguments: list[str]) -> None:
-    """Write a file, read it again, and keep it if it says what the checkpoint does.
+    """Write a file, read it back, and keep it if its outputs are the checkpoint's.
 
     Raises:
-        UsageError: the command line makes no sense, the checkpoint cannot be read, or a package is missing.
-        RunError: the file cannot be written, or says something else; nothing is left of it.
+        UsageError: the command line is wrong, or the checkpoint cannot be read.
+        RunError: a package is missing, the file cannot be written, or its outputs differ; nothing is left of it.
     """
     given = export_arguments(arguments)
     if given.images < 2:
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> None:
             with extra_needed():
                 kind.write(task, first[:2], temporary)
                 models = of_task(task, "cpu"), kind.read(temporary, "cpu")
-            others = Comparison(*models, given.tolerance)  # another number of images, and another size
+            others = Comparison(*models, given.tolerance)  # on another batch size, and another image size
             others.add(first[:1])
             if task.takes_any_size:
                 others.add(task.input.other_size(first))
@@ -75,10 +75,10 @@ def main(arguments: list[str]) -> None:
 def _images(
     path: str, checkpoint: dict[str, Any], task: Task, max_images: int, flags: dict[str, Any]
 ) -> Iterator[Tensor]:
-    """Yield raw batches: of the test part of what a checkpoint was trained on, or random ones.
+    """Yield raw batches: test images of the data that a checkpoint was trained on, or random ones.
 
     Raises:
-        UsageError: there is no such data where `flags` say it is.
+        UsageError: `flags` name data that cannot be used.
     """
     try:
         store, which = images_at_hand(path, checkpoint, task, flags)
@@ -91,30 +91,30 @@ def _images(
         return
     number = max(2, min(max_images, len(store)))
     say(f"compared on     {number:,} of {len(store):,} {which} {task.input.word}")
-    chosen = torch.linspace(0, len(store) - 1, number).round().long()  # from all over it, as classes may be in order
+    chosen = torch.linspace(0, len(store) - 1, number).round().long()  # evenly spaced, as classes may be in order
     for batch in chosen.split(BATCH):
         yield store.__getitems__(batch.tolist())[0]
 
 
 class Comparison:
-    """How far an exported file is from its original.
+    """The differences between an exported file's outputs and the original's.
 
     Args:
-        original: what it was made from.
-        exported: what was read from the file.
-        tolerance: largest difference of an output, as a share of its largest value where that is above 1. Whole numbers
-            have to be equal.
+        original: the checkpoint's model.
+        exported: the file's model.
+        tolerance: largest difference of an output, relative to its largest value if that is above 1. Integer outputs
+            must be equal.
     """
 
     def __init__(self, original: Model, exported: Model, tolerance: float) -> None:
         self.original, self.exported, self.tolerance = original, exported, tolerance
-        self.apart: dict[str, list[Tensor]] = {}  # of each image
-        self.values: dict[str, float] = {}  # the largest of an output
-        self.is_whole: dict[str, bool] = {}  # whether it is of whole numbers
+        self.apart: dict[str, list[Tensor]] = {}  # by output: largest difference in each image (N,), per batch
+        self.values: dict[str, float] = {}  # by output: largest absolute value
+        self.is_whole: dict[str, bool] = {}  # by output: whether it holds integers
         self.same = self.decisions = 0
 
     def add(self, images: Tensor) -> None:
-        """Compare on a batch of images (N, C, H, W) of uint8.
+        """Compare on a raw batch, such as images (N, C, H, W) of uint8.
 
         Raises:
             UserError: the outputs have other names or shapes.
@@ -122,7 +122,7 @@ class Comparison:
         mine, theirs = self.original.outputs(images), self.exported.outputs(images)
         shapes = [{name: tuple(value.shape) for name, value in outputs.items()} for outputs in (mine, theirs)]
         if shapes[0] != shapes[1]:
-            raise UserError(f"for {len(images)} images it gives {shapes[1]}, and the checkpoint {shapes[0]}")
+            raise UserError(f"for {len(images)} images it gives {shapes[1]}, but the checkpoint gives {shapes[0]}")
         theirs = dict(self.original.task.in_order_of(theirs, mine))
         for name, value in mine.items():
             apart = (value.double() - theirs[name].double()).abs().flatten(1).amax(dim=1)
@@ -138,10 +138,10 @@ class Comparison:
         return 0.0 if self.is_whole[name] else self.tolerance * max(1.0, self.values[name])
 
     def check(self) -> list[str]:
-        """Return lines on how far the two are apart.
+        """Return a line per output on its largest difference.
 
         Raises:
-            UserError: farther than allowed.
+            UserError: more images differ than the task allows (`rounding_share`).
         """
         apart = {name: torch.cat(values) for name, values in self.apart.items()}
         limits = {name: self._limit(name) for name in apart}
@@ -150,8 +150,8 @@ class Comparison:
         if number > int(self.original.task.rounding_share * total):
             name = list(apart)[int(differs.sum(dim=1).argmax())]
             raise UserError(
-                f"{name} differs from the checkpoint's by up to {apart[name].max():.2g} where {limits[name]:.2g} is "
-                f"allowed, {number:,} of {total:,} images are concerned; --tolerance allows more"
+                f"{name} differs from the checkpoint's by up to {apart[name].max():.2g} ({limits[name]:.2g} is "
+                f"allowed) in {number:,} of {total:,} images; --tolerance allows more"
             )
         agree = ~differs.any(dim=0)
         lines = [
@@ -160,7 +160,7 @@ class Comparison:
             for name, values in apart.items()
         ]
         if number:
-            lines.append(f"rounding        decides in {number:,} of {total:,} images, which differ")
+            lines.append(f"rounding        {number:,} of {total:,} images differ by more, which the task allows")
         if self.decisions:
             what = "images" if self.decisions == total else "pixels"
             lines.append(f"same class      {self.same:,} of {self.decisions:,} {what}")

@@ -1,4 +1,4 @@
-"""What every format has in common: raw images in, named tensors out, and what the file says about itself.
+"""The part common to all formats: raw images in, named tensors out, and the file's description of itself.
 
 N images, C channels, (H, W) size in pixels.
 """
@@ -22,22 +22,22 @@ from engine.contract.task import Task
 from engine.resume.checkpoint_file import first_line
 
 MULTIPLE = "size_multiple"
-VERSION = "1"  # of what is said in a file; a file of another one is refused
-ROUNDING = 1e-3  # by which a probability may leave 0..1
+VERSION = "1"  # of the description in a file; files of other versions are refused
+ROUNDING = 1e-3  # by which a probability may lie outside 0..1
 PROBABILITIES = "probabilities"  # an output of this name has its classes in dimension 1
-MAX_MULTIPLE = 2**15  # of a size
+MAX_MULTIPLE = 2**15  # largest size_multiple accepted from a file
 
 
 class Model(NamedTuple):
-    """A task, and what computes its outputs from a raw batch, such as images of uint8 (N, C, H, W)."""
+    """A task, and the function from a raw batch, such as uint8 images (N, C, H, W), to its outputs."""
 
     task: Task
     outputs: Callable[[Tensor], dict[str, Tensor]]
-    is_program: bool  # whether the task's options went into it for good
+    is_program: bool  # whether it is a graph, in which the task's options are fixed
 
 
 class Write(Protocol):
-    """Writes a file that computes what a task does, to be tried on a raw batch of two or more.
+    """Writes a task to a file; `raw` is a batch of two or more samples to trace it with.
 
     Raises:
         UserError: the network cannot be written in this format.
@@ -47,13 +47,13 @@ class Write(Protocol):
 
 
 class Read(Protocol):
-    """Reads what `Write` wrote; raises what `load_model` does."""
+    """Reads a file written by `Write`; raises the errors of `load_model`."""
 
     def __call__(self, path: Path, device: str) -> Model: ...
 
 
 class Whole(nn.Module):
-    """A task's network with all that comes before and after it: a raw batch to named tensors."""
+    """A task's network with its pre- and postprocessing: from a raw batch to named tensors."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Whole(nn.Module):
 
 
 class About(NamedTuple):
-    """What a file says about itself, as far as it is needed to run it."""
+    """A file's description of itself: the values needed to run it."""
 
     task: type[Task]
     hparams: dict[str, Any]
@@ -73,29 +73,32 @@ class About(NamedTuple):
 
 
 def of_task(task: Task, device: str) -> Model:
-    """Return the model of a task that has its network, on its device."""
+    """Return the model of a task with its network, on `device`."""
     whole = Whole(task)
     return Model(task, lambda raw: whole(raw.to(device)), is_program=False)
 
 
 def of_program(said: About, compute: Callable[[Tensor], dict[str, Tensor]]) -> Model:
-    """Return the model of a graph: its outputs, and a task without a network."""
+    """Return the model of a graph: a task without a network, and `compute` with its outputs checked.
+
+    Outputs raise UserError if probabilities or scores are outside 0..1, or the number of classes is wrong.
+    """
     task, multiple = said.task.without_network(said.hparams), said.multiple
 
     def checked(raw: Tensor) -> dict[str, Tensor]:
         found = compute(raw)
         if PROBABILITIES in found and found[PROBABILITIES].shape[1:2] != (len(task.hparams["class_names"]),):
-            raise UserError(f"{PROBABILITIES} of shape {tuple(found[PROBABILITIES].shape)}")
+            raise UserError(f"{PROBABILITIES} have the shape {tuple(found[PROBABILITIES].shape)}")
         for name in (PROBABILITIES, "scores"):
             if name in found and not bool(((found[name] > -ROUNDING) & (found[name] < 1 + ROUNDING)).all()):
-                raise UserError(f"{name} that are not in 0..1")
+                raise UserError(f"{name} are not in 0..1")
         return found
 
     if not task.takes_any_size:
         return Model(task, checked, is_program=True)
 
     def outputs(raw: Tensor) -> dict[str, Tensor]:
-        """Make inputs larger, as the task does, and cut what is made of them back."""
+        """Pad inputs to the size multiple, as the task does, and crop the outputs."""
         found = checked(task.input.padded(raw, multiple))
         return {name: task.input.cut_back(value, raw) for name, value in found.items()}
 
@@ -103,33 +106,33 @@ def of_program(said: About, compute: Callable[[Tensor], dict[str, Tensor]]) -> M
 
 
 def size_multiple(task: Task) -> int | None:
-    """Return what each side is a multiple of in a graph for inputs of any size, so that all maps fit; None for one."""
+    """Return the multiple that each side must be in a graph for inputs of any size; None for a graph of one size."""
     return int(task.backbone.strides[-1]) if task.takes_any_size else None
 
 
 def capture(task: Task, raw: Tensor) -> torch.export.ExportedProgram:
-    """Return a task's network as a graph for batches of any number, and for inputs of any size if the task takes them.
+    """Trace a task's network to a graph for any batch size, and for inputs of any size if the task takes them.
 
     Args:
         task: in evaluation mode, on the CPU.
         raw: a raw batch of two or more.
 
     Raises:
-        UserError: the network has no graph that is the same for all inputs.
+        UserError: the network cannot be traced to one graph for all inputs.
     """
     axes = task.input.graph(None).axes
     free: dict[int, Any] = {0: torch.export.Dim(axes[0])}
     if (multiple := size_multiple(task)) is not None:
         free |= {place: multiple * torch.export.Dim(axes[place]) for place in range(2, raw.ndim)}
-        # Of several cells each way, and of different sides: a graph is laid out for what holds for these.
+        # Several cells each way, and different sides: torch.export specialises on sizes of 1 and on equal sizes.
         cells: list[int] = []
         for min_cells, side in enumerate(raw.shape[2:], start=3):
             number = max(min_cells, -(-side // multiple))
             cells.append(number + (number in cells))
         raw = raw.new_zeros(*raw.shape[:2], *(number * multiple for number in cells))
-    raw = raw.clone()  # it is written, too, and with it whatever it is a part of
+    raw = raw.clone()  # torch.export serialises the whole storage of a view
     whole = Whole(task).eval()
-    whole(raw)  # what is computed once and kept, or looked at once, is so from real inputs
+    whole(raw)  # fills caches with real tensors before tracing
     try:
         return torch.export.export(whole, (raw,), dynamic_shapes=(free,))
     except Exception as error:  # torch has a type for each of its many reasons
@@ -137,7 +140,7 @@ def capture(task: Task, raw: Tensor) -> torch.export.ExportedProgram:
 
 
 def about(task: Task, names: Sequence[str]) -> dict[str, str]:
-    """Return what a file says about itself, text by name, numbers and lists as JSON; `names` are its outputs'."""
+    """Return a file's description of itself: texts by name, numbers and lists as JSON. `names` are its outputs."""
     hparams, multiple = dict(task.hparams), size_multiple(task)
     graph = task.input.graph(multiple)
     said = {"class_names": hparams["class_names"], **graph.about}
@@ -153,16 +156,16 @@ def about(task: Task, names: Sequence[str]) -> dict[str, str]:
 
 
 def read_about(path: Path, said: Mapping[str, str] | None) -> About:
-    """Return what a file says about itself.
+    """Check and return a file's description of itself.
 
     Raises:
-        UserError: it says nothing, or what makes no sense.
+        UserError: it is missing, of another version, or wrong.
     """
     if not said or "format_version" not in said:
         raise UserError(f"{path} was not written by scripts/export.py: it does not say which task it is for")
     if said["format_version"] != VERSION:
         raise UserError(
-            f"{path} is of format version {brief(said['format_version'])}, and this program reads {VERSION!r}: "
+            f"{path} is of format version {brief(said['format_version'])}, but this program reads {VERSION!r}: "
             "export it again"
         )
     try:
@@ -175,15 +178,15 @@ def read_about(path: Path, said: Mapping[str, str] | None) -> About:
         task = look_up("task", said["task"], parts().tasks)
         return About(task, task.checked(hparams), names, multiple)
     except (KeyError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} says what makes no sense about itself ({first_line(error)})") from error
+        raise UserError(f"{path} describes itself wrongly ({first_line(error)}): export it again") from error
 
 
 @contextlib.contextmanager
 def extra_needed() -> Iterator[None]:
-    """Within, a package that is missing is said to be one of those that exporting needs.
+    """Turn a missing package within the context into a line on how to install it.
 
     Raises:
-        UserError: names the package, and how it is installed.
+        UserError: names the package and the command.
     """
     try:
         yield
@@ -193,7 +196,7 @@ def extra_needed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Within, what exporters have to say to their authors does not reach the screen."""
+    """Suppress logging, warnings and prints of exporters within the context."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

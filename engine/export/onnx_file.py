@@ -1,4 +1,4 @@
-"""ONNX: a graph of standard operations, run by onnxruntime, or by whatever else reads the format."""
+"""ONNX: a graph of standard operations, run by onnxruntime or any other program that reads the format."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,14 +14,14 @@ from engine.contract.task import Task
 from engine.export.model import Model, about, capture, of_program, read_about, silence
 from engine.resume.checkpoint_file import first_line
 
-LONGEST_SECONDS = 300  # that a graph with a loop may take for a batch
+LONGEST_SECONDS = 300  # per batch, for a graph with a loop
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 def write(task: Task, raw: Tensor, path: Path) -> None:
     """See `engine.export.model.Write`."""
     import onnx
-    import onnxscript  # noqa: F401  torch needs it, and would say so less clearly
+    import onnxscript  # noqa: F401  torch needs it; without it, `extra_needed` has a clearer message than torch
 
     with silence():
         graph = capture(task, raw)
@@ -41,20 +41,20 @@ def write(task: Task, raw: Tensor, path: Path) -> None:
 
 
 def _free_sizes(model: Any, axes: Sequence[str]) -> dict[Any, str]:
-    """Return names for those sizes of the input that are free, to which torch gives numbers."""
+    """Return names for the input's free sizes, which torch has only numbered."""
     named = zip(model.graph.inputs[0].shape, axes, strict=True)
     return {size: name for size, name in named if not isinstance(size, int)}
 
 
 def _forget_sources(model: Any) -> None:
-    """Drop what torch notes of each operation: lines of code and their files' places on this machine."""
+    """Drop the source lines and paths on this machine that torch stores with each operation."""
     for nodes in (model.graph.node, *(function.node for function in model.functions)):
         for node in nodes:
             del node.metadata_props[:]
 
 
 def _parts(message: Any) -> Iterator[Any]:
-    """Yield an ONNX file's message and all that are in it, at any depth."""
+    """Yield an ONNX file's protobuf message and all messages within it."""
     yield message
     for field, value in message.ListFields():
         if field.message_type is not None:
@@ -63,7 +63,7 @@ def _parts(message: Any) -> Iterator[Any]:
 
 
 def read(path: Path, device: str) -> Model:
-    """See `engine.export.model.Read`. A file that names others, which would be read with it, is refused."""
+    """See `engine.export.model.Read`. Files with external data are refused: onnxruntime would read other files."""
     import onnx
     import onnxruntime
 
@@ -71,16 +71,16 @@ def read(path: Path, device: str) -> Model:
     if provider not in onnxruntime.get_available_providers():
         raise UserError(f"this onnxruntime cannot compute on {device}: use --device cpu, or install onnxruntime-gpu")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # fatal: the rest comes as exceptions
+    options.log_severity_level = 4  # fatal; other errors arrive as exceptions
     options.intra_op_num_threads = torch.get_num_threads()
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # and not another one that it may look like
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # no guessing of another format
     try:
         content = path.read_bytes()
         parts = list(_parts(onnx.ModelProto.FromString(content)))
         if any(getattr(part, "external_data", ()) or getattr(part, "data_location", 0) for part in parts):
             raise UserError("it has weights in other files")
         session = onnxruntime.InferenceSession(content, options, providers=[provider])
-    except Exception as error:  # onnxruntime has its own types, all of them derived from this one alone
+    except Exception as error:  # onnxruntime's own types have no other common base
         raise UserError(f"{path} is not an ONNX file that can be read ({first_line(error)})") from error
     may_not_end = any(getattr(part, "op_type", "") == "Loop" for part in parts)
     said = read_about(path, session.get_modelmeta().custom_metadata_map)
@@ -89,14 +89,14 @@ def read(path: Path, device: str) -> Model:
     own = said.task.input_type.of(said.hparams)
     name, shape = own.graph(None).name, list(own.shape)[: 1 if said.task.takes_any_size else None]
     if inputs.keys() != {name} or inputs[name][1 : 1 + len(shape)] != shape or not set(names) <= given:
-        raise UserError(f"{path} has other inputs and outputs than it says")
+        raise UserError(f"{path} has other inputs or outputs than it describes: export it again")
 
     def compute(raw: np.ndarray) -> list[np.ndarray]:
         values: list[np.ndarray] = session.run(names, {name: raw})
         return values
 
     def compute_in_time(raw: np.ndarray) -> list[np.ndarray]:
-        """Do so where the graph has a loop, which may be one without end; meanwhile Ctrl-C is heard."""
+        """Compute with a time limit, since a loop may not end; Ctrl-C works meanwhile."""
         run = onnxruntime.RunOptions()
         with ThreadPoolExecutor(max_workers=1) as pool:
             running = pool.submit(session.run, names, {name: raw}, run)

@@ -1,4 +1,4 @@
-"""Safetensors: weights alone, and the values that the network is rebuilt from; nothing in the file can run."""
+"""Safetensors: only weights, and the values to rebuild the network from; nothing in the file can run."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from engine.resume.checkpoint_file import first_line
 
 def write(task: Task, raw: Tensor, path: Path) -> None:
     """See `engine.export.model.Write`."""
-    weights = {  # copies, as the format has no room for weights in another order, or for one under two names
+    weights = {  # copies: the format stores neither other memory layouts nor shared tensors
         name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in task.state_dict().items()
     }
     names = list(task.outputs(task.input.prepare(raw)))
@@ -31,10 +31,10 @@ def read(path: Path, device: str) -> Model:
 
 
 def read_file(path: Path) -> tuple[dict[str, str] | None, dict[str, Tensor]]:
-    """Return what a safetensors file says about itself, and the weights in it.
+    """Return the metadata of a safetensors file, and its weights.
 
     Raises:
-        UserError: it is no such file.
+        UserError: it is not a safetensors file.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:

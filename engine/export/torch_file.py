@@ -13,7 +13,7 @@ from engine.contract.task import Task
 from engine.export.model import Model, about, capture, of_program, read_about, silence
 from engine.resume.checkpoint_file import first_line
 
-ABOUT = "about.json"  # the part of the file that says what it is
+ABOUT = "about.json"  # the part of the file that holds its description
 
 
 def write(task: Task, raw: Tensor, path: Path) -> None:
@@ -28,14 +28,14 @@ def write(task: Task, raw: Tensor, path: Path) -> None:
 
 
 def _forget_sources(module: torch.fx.GraphModule) -> None:
-    """Drop what torch notes of each operation: lines of code and their files' places on this machine."""
+    """Drop the source lines and paths on this machine that torch stores with each operation."""
     for part in module.modules():
         for node in part.graph.nodes if isinstance(part, torch.fx.GraphModule) else ():
             node.meta.pop("stack_trace", None)
 
 
 def read(path: Path, device: str) -> Model:
-    """See `engine.export.model.Read`. For the file just written alone: torch's loader runs what is in it."""
+    """See `engine.export.model.Read`. Only for a file just written: torch's loader can run code from the file."""
     extra = {ABOUT: ""}
     try:
         with silence():
@@ -50,7 +50,7 @@ def read(path: Path, device: str) -> Model:
     def outputs(raw: Tensor) -> dict[str, Tensor]:
         try:
             found: dict[str, Tensor] = module(raw.to(device))
-        except (RuntimeError, AssertionError, ValueError) as error:  # the graph was laid out for another size
+        except (RuntimeError, AssertionError, ValueError) as error:  # the graph is for another size
             raise UserError(first_line(error)) from error
         return found
 

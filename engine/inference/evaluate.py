@@ -1,4 +1,4 @@
-"""A checkpoint's metrics, measured again from the file alone: what scripts/evaluate.py does."""
+"""The work of scripts/evaluate.py: measure a checkpoint's metrics again, from its file alone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,15 +31,15 @@ from engine.terminal import complain, quieten, say
 from engine.training.assemble import check_values, facts_for, known_of, same_place
 from engine.training.progress import is_of_a_class, measured_rows
 
-KEPT = ("seed", "accelerator", "precision")  # what holds as in training, besides the parts and the data
+KEPT = ("seed", "accelerator", "precision")  # options kept from training, besides those of parts and data
 
 
 def main(arguments: list[str]) -> None:
     """Print a checkpoint's metrics.
 
     Raises:
-        UsageError: the command line makes no sense, or the checkpoint cannot be read.
-        RunError: the data cannot be had.
+        UsageError: the command line is wrong, or the checkpoint cannot be read.
+        RunError: the data cannot be read or fetched.
     """
     quieten()
     line, asked = evaluate_arguments(arguments, parts().tasks)
@@ -82,12 +82,12 @@ def main(arguments: list[str]) -> None:
         task.each = [] if resamples else None
         leave_signals_to_us(trainer)
         measure = trainer.test if split == "test" else trainer.validate
-        with StopSignals().caught():  # by itself Lightning ends with status 1
+        with StopSignals().caught():  # Lightning alone would exit with status 1
             metrics = measure(task, datamodule=data, verbose=False)[0]
     except (UserError, MisconfigurationException) as error:
         raise UsageError(one_line(error)) from error
     except (ValueError, TypeError, ImportError) as error:
-        if raised_by("lightning", error):  # a value that the Trainer does not take
+        if raised_by("lightning", error):  # the Trainer refuses a flag's value
             raise UsageError(one_line(error)) from error
         raise
     except OSError as error:
@@ -132,18 +132,18 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def configuration(
     path: str, checkpoint: dict[str, Any], task: Task, flags: dict[str, Any], split: str | None = None
 ) -> dict[str, Any]:
-    """Return the configuration that a checkpoint was trained with, changed by flags: that of its data above all.
+    """Return the configuration that a checkpoint was trained with, changed by flags.
 
     Raises:
-        UsageError: the checkpoint has none, or the flags make no sense.
+        UsageError: the checkpoint has none, or the flags are wrong.
     """
     if "run" not in checkpoint:
-        raise UsageError(f"{path} does not say what it was trained on: it was not left by a training run")
+        raise UsageError(f"{path} does not say what it was trained on: it is not from a training run")
     own = Source(path, recorded(checkpoint["run"]["config"], path), is_quiet=True)
-    # Machines, processes and limits were those of training.
+    # Options of machines, processes and limits were for training only.
     own.values = {k: v for k, v in own.values.items() if "." in k or k in KEPT}
-    own.values.pop("data.num_workers", None)  # how many processes are started here, a file does not decide
-    if "data.download" in own.values:  # nor whether something is fetched, and where to
+    own.values.pop("data.num_workers", None)  # a file must not decide how many processes start here
+    if "data.download" in own.values:  # nor whether something is downloaded
         own.values["data.download"] = False
     fixed = _fixed(task, own, flags, split, known_of(checkpoint))
     config, remarks = resolve([own, Source("command line", flags), Source("the checkpoint", fixed)])
@@ -153,31 +153,31 @@ def configuration(
 
 
 def images_at_hand(path: str, checkpoint: dict[str, Any], task: Task, flags: dict[str, Any]) -> tuple[Any, str]:
-    """Return a store of images to try a checkpoint on, and which they are: test or validation.
+    """Return a store of images to try a checkpoint on, and its split in words: 'test' or 'validation'.
 
-    They are of the data that it was trained on, changed by flags; none are fetched from elsewhere.
+    They come from the data that it was trained on, changed by flags; nothing is downloaded.
 
     Raises:
-        UsageError: the checkpoint does not say what it was trained on, or the flags make no sense.
-        OSError, ValueError: the data are not here, or not as they were.
+        UsageError: the checkpoint does not say what it was trained on, or the flags are wrong.
+        OSError, UserError: the data are missing or have changed.
     """
     config = configuration(path, checkpoint, task, flags)["data"]
     data = build_data(task=task.takes, seed=0, known=known_of(checkpoint), **config)
     check_fits(task, data)
     data.prepare_data()
     if not data.has_test and not data.has_validation:
-        raise UserError("the data it was trained on has no images for a test")
+        raise UserError("the data it was trained on has no test or validation images")
     data.setup("test" if data.has_test else "validate")
     return (data.stores["test"], "test") if data.has_test else (data.stores["val"], "validation")
 
 
 def _fixed(task: Task, own: Source, flags: dict[str, Any], split: str | None, known: Known | None) -> dict[str, Any]:
-    """Return those options of the data that follow from the checkpoint, where it is a folder: read at any size.
+    """Return the data options that follow from the checkpoint, such as image_size, if the data are the user's own.
 
-    Of another folder than that of training without splits of its own, all images are for testing, if nothing is said.
+    Another folder than the one trained on is tested whole, unless it has splits or flags set their shares.
 
     Raises:
-        UsageError: there is no such data, or one of these options is given.
+        UsageError: there is no such data, or a flag sets one of these options.
     """
     before = str(own.values["data.name"])
     name = str(flags.get("data.name", before))
@@ -193,9 +193,9 @@ def _fixed(task: Task, own: Source, flags: dict[str, Any], split: str | None, kn
         if key in flags:
             raise UsageError(f"--{key} follows from the checkpoint: leave it out")
     if same_place(name, before):
-        flags.pop("data.name", None)  # the same in other words: its split holds
+        flags.pop("data.name", None)  # the same folder by another path: training's split holds
     elif known is not None and _holds(name, known, task, fixed, own):
-        pass  # the same, moved
+        pass  # the same folder, moved
     elif split == "val":
         shares = ("data.val_size", "data.test_size")
         fixed |= {key: own.values[key] for key in shares if key in own.values and key not in flags}
@@ -205,7 +205,7 @@ def _fixed(task: Task, own: Source, flags: dict[str, Any], split: str | None, kn
 
 
 def _holds(name: str, known: Known, task: Task, fixed: dict[str, Any], own: Source) -> bool:
-    """Whether a folder holds just the files that a checkpoint was trained, validated and tested on."""
+    """Whether a folder holds exactly the files that a checkpoint was trained, validated and tested on."""
     shares = {key: own.values[key] for key in ("data.val_size", "data.test_size") if key in own.values}
     options: dict[str, Any] = {key.removeprefix("data."): value for key, value in (fixed | shares).items()}
     try:
@@ -216,10 +216,10 @@ def _holds(name: str, known: Known, task: Task, fixed: dict[str, Any], own: Sour
 
 
 def check_fits(task: Task, data: DataModule) -> None:
-    """Refuse data that is not like what the checkpoint was trained on.
+    """Refuse data that do not match the checkpoint's hyperparameters.
 
     Raises:
-        UserError: names what differs.
+        UserError: names the hyperparameter and both values.
     """
     for name, given in facts_for(type(task), data).items():
         own, given = plain(task.hparams[name]), plain(given)

@@ -1,4 +1,4 @@
-"""What a checkpoint, or a file exported from it, says of a person's images: what scripts/predict.py does."""
+"""The work of scripts/predict.py: a checkpoint's or an exported file's predictions for user files."""
 
 import csv
 import io
@@ -30,20 +30,20 @@ from engine.shortcuts import settle_threads
 from engine.terminal import complain, say
 
 TABLES = (".csv", ".json")
-FORMULAS = tuple("=+-@\t\r\n")  # what a spreadsheet takes for the beginning of one
+FORMULAS = tuple("=+-@\t\r\n")  # characters at which a spreadsheet begins a formula
 TABLE = "predictions.csv"  # beside pictures
-MASK = "_mask"  # after a picture's name
-LONGEST = 220  # bytes of that
+MASK = "_mask"  # appended to a picture's name
+LONGEST = 220  # bytes of a picture's name
 NOTHING = "nothing found"
-PIXELS = ("mask", "image")  # what of an answer goes into a file of its own
+PIXELS = ("mask", "image")  # parts of an answer that are saved as files of their own
 
 
 def main(arguments: list[str]) -> None:
-    """Print a table of what a checkpoint says of images; write it, and pictures of it, if asked.
+    """Print a table of predictions; write it, or pictures with it, if --output is given.
 
     Raises:
-        UsageError: the command line makes no sense, or the checkpoint cannot be read.
-        RunError: some of the images could not be read; the others were dealt with.
+        UsageError: the command line is wrong, or the checkpoint cannot be read.
+        RunError: some files could not be read (the others were predicted), or the output cannot be written.
     """
     given = predict_arguments(arguments, parts().tasks)
     for former, present in given.renamed.items():
@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> None:
     ask_with(task, given.asked, model.is_program)
     if given.letterbox and not task.takes_any_size:
         raise UsageError(
-            f"--letterbox is for tasks that take whole images; task {task.task_name} has them fitted anyway"
+            f"--letterbox is for tasks that take images of any size; task {task.task_name} letterboxes them anyway"
         )
 
     predictions = Predictions(model, given.invert, given.batch_size, whole=task.takes_any_size and not given.letterbox)
@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> None:
         more = ", ..." if finding.count > len(finding.files) else ""
         complain(f"note: {finding.count} {finding.what} ({', '.join(finding.files)}{more})")
     if thrown_away:
-        complain("note: images were made and thrown away; --output FOLDER keeps them")
+        complain("note: the output images were not kept; --output FOLDER writes them")
     for name, (_, of_several) in task.input.hints.items():
         if odd := sum(prediction.remarks[name] for prediction in answers):
             complain(f"note: {odd} of {len(answers)} {task.input.word} {of_several}")
@@ -108,14 +108,14 @@ def _check_output(output: str) -> None:
     except OSError as error:
         raise UsageError(f"--output {brief(output)}: {error.strerror}") from error
     if not output or not is_folder:
-        raise UsageError(f"--output {output}: expected a name that ends in .csv or .json, or that of a folder")
+        raise UsageError(f"--output {output}: expected a folder, or a name that ends in .csv or .json")
 
 
 def check_device(device: str | None) -> None:
     """Refuse a --device of an unknown kind, or one that this machine lacks.
 
     Raises:
-        UsageError: says what was expected.
+        UsageError: it is unknown, or cannot be used.
     """
     if device is None:
         return
@@ -128,10 +128,10 @@ def check_device(device: str | None) -> None:
 
 
 def ask_with(task: Task, asked: Mapping[str, float], is_program: bool = False) -> None:
-    """Set options of a command line that a task is asked with.
+    """Set a task's options for predicting, such as score_threshold, from the command line.
 
     Raises:
-        UsageError: the task has no such option, or not with this value.
+        UsageError: the task has no such option, or refuses the value.
     """
     for option, value in asked.items():
         if option not in task.asked:
@@ -144,7 +144,7 @@ def ask_with(task: Task, asked: Mapping[str, float], is_program: bool = False) -
 
 
 def best_device() -> str:
-    """Return the fastest kind of device that this machine has."""
+    """Return the fastest device type of this machine: cuda, mps or cpu."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
@@ -155,13 +155,13 @@ class Prediction(NamedTuple):
 
     path: Path
     answer: dict[str, Any]
-    remarks: dict[str, bool]  # whether the file is odd, by `Input.hints`
+    remarks: dict[str, bool]  # which of `Input.hints` apply to the file
 
 
 def draw(task: Any, prediction: Prediction, min_side: int = 0) -> Image.Image:
-    """Return the picture of an answer: the image that was made, or the file's with the answer drawn in.
+    """Return the picture of an answer: the output image, or the file's image with the answer drawn in.
 
-    A smaller image with objects is enlarged to about `min_side` pixels, so that what is written there can be read.
+    A smaller image with objects is enlarged to about `min_side` pixels, so that its texts are legible.
     """
     answer = prediction.answer
     if "image" in answer:
@@ -179,10 +179,10 @@ class Predictions:
     """A task's answers for files, in batches, so that memory does not grow with their number.
 
     Args:
-        model: a task, and what computes its outputs.
-        invert: whether values are turned round, such as light and dark, before the task looks.
-        batch_size: files looked at at once; of larger ones than the task was trained on, fewer.
-        whole: whether files are looked at as large as they are, and not made the size that was trained on.
+        model: a task with the function that computes its outputs.
+        invert: invert values first, such as light and dark.
+        batch_size: files per batch; fewer if they are larger than the training size.
+        whole: predict at native size instead of letterboxed to the training size.
     """
 
     def __init__(self, model: Model, invert: bool = False, batch_size: int = 32, whole: bool = False) -> None:
@@ -194,16 +194,16 @@ class Predictions:
         self.unreadable: list[str] = []
 
     def of(self, paths: list[Path]) -> Iterator[Prediction]:
-        """Yield a prediction for each file that could be read; the others are noted in `unreadable`.
+        """Yield a prediction for each readable file; messages about the others go to `unreadable`.
 
         Raises:
-            RunError: there is no memory for one, or the network cannot take its size.
+            RunError: memory is exhausted, the network cannot take a file's size, or its outputs are not finite.
         """
         for batch in self._batches(paths):
             yield from self._answers(batch)
 
     def _batches(self, paths: list[Path]) -> Iterator[list[tuple[Path, Item]]]:
-        """Yield files that are looked at together."""
+        """Yield batches of files with their items."""
         batch: list[tuple[Path, Item]] = []
         for path in paths:
             try:
@@ -225,13 +225,13 @@ class Predictions:
             outputs = self.model.outputs(self.task.input.stack([item.raw for _, item in read]))
             for name, value in outputs.items():
                 if value.is_floating_point() and not bool(value.isfinite().all()):
-                    raise RunError(f"{read[0][0]}: its {name} are not numbers: training had failed")
+                    raise RunError(f"{read[0][0]}: its {name} are not finite numbers: the training had failed")
             answers = self.task.answers(outputs, sizes)
         except torch.OutOfMemoryError as error:
             raise RunError(f"out of memory at {read[0][0]}: try a smaller --batch_size") from error
         except (AssertionError, RuntimeError, ValueError, LookupError, TypeError) as error:
-            if self.model.is_program:  # not our code, but a file's
-                what = f"the file's program does not answer as one of task {self.task.task_name}"
+            if self.model.is_program:  # an error in the file, not in our code
+                what = f"the file's outputs are not those of task {self.task.task_name}"
                 raise RunError(f"{what} ({one_line(error)[:200]})") from error
             if not self.whole or not isinstance(error, UserError):
                 raise
@@ -241,7 +241,7 @@ class Predictions:
 
 
 class Screen:
-    """Prints a table as it comes: the image, then the task's columns, and what is odd about the image."""
+    """Prints a table row by row: the image, the task's columns, and remarks about the image."""
 
     def __init__(self, task: Any, paths: list[Path]) -> None:
         self.columns, self.hints = task.columns, task.input.hints
@@ -274,12 +274,12 @@ def _width(name: str) -> int:
 
 
 class Drawings:
-    """A folder of pictures: each image with its answer drawn in, and the mask if there is one; or the image made of it.
+    """A folder of pictures: each image with its answer drawn in, and its mask if there is one; or the output image.
 
-    What is in the folder is replaced where an earlier table, predictions.csv, says that it is a picture of ours.
+    An existing file is replaced only if it is listed in the predictions.csv of an earlier run.
 
     Raises:
-        UsageError: the folder cannot be made, or a file would be overwritten that is not ours.
+        UsageError: the folder cannot be made, or a file would be overwritten that predict.py did not write.
     """
 
     def __init__(self, task: Any, folder: Path, paths: list[Path]) -> None:
@@ -298,12 +298,12 @@ class Drawings:
         if foreign:
             more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
             raise UsageError(
-                f"--output {folder}: {foreign[0]}{more} there would be replaced, and was not drawn by predict.py; "
+                f"--output {folder}: {foreign[0]}{more} there would be overwritten, but was not written by predict.py; "
                 "choose another folder"
             )
 
     def add(self, prediction: Prediction) -> None:
-        """Draw a prediction.
+        """Save the picture of a prediction.
 
         Raises:
             RunError: a picture cannot be written.
@@ -317,16 +317,16 @@ class Drawings:
             raise RunError(f"{self.folder} cannot be written ({error.strerror})") from error
 
     def _save_mask(self, mask: Tensor, path: Path) -> None:
-        """Save class numbers (H, W) as they are, with colours for those who open the file."""
+        """Save class numbers (H, W) unchanged, with a palette of class colours for image viewers."""
         image = Image.fromarray(mask.numpy()).convert("P")
-        image.putdata(mask.flatten().tolist())  # the conversion above may have renumbered them
+        image.putdata(mask.flatten().tolist())  # convert("P") may have renumbered them
         legend = self.task.legend()
         image.putpalette([v for name in self.task.hparams["class_names"] for v in legend.get(name, (0, 0, 0))])
         image.save(path)
 
 
 def _drawn_before(table: Path) -> set[str]:
-    """Return the names of a table that predict.py wrote, and of the pictures beside it."""
+    """Return the names of the table and of its pictures, if an earlier predict.py wrote them."""
     try:
         rows = list(csv.DictReader(io.StringIO(read_text(table, errors="replace"), newline="")))
     except (OSError, csv.Error):
@@ -337,12 +337,12 @@ def _drawn_before(table: Path) -> set[str]:
 
 
 def _distinct_names(paths: list[Path]) -> dict[Path, str]:
-    """Return a name for each file, without its ending; files of the same name in several folders get numbers."""
+    """Return a distinct stem for each file's picture; files of the same name in several folders get numbers."""
     names: dict[Path, str] = {}
     taken: set[str] = set()
     for path in paths:
         stem = path.stem
-        if len(os.fsencode(stem)) > LONGEST:  # a file's name can take 255, and these get endings
+        if len(os.fsencode(stem)) > LONGEST:  # file systems allow 255, and a suffix follows
             stem = os.fsencode(stem)[:LONGEST].decode(errors="ignore")
         options = (stem if i == 1 else f"{stem}-{i}" for i in itertools.count(1))
         names[path] = next(name for name in options if not taken & {name, f"{name}{MASK}"})
@@ -351,19 +351,19 @@ def _distinct_names(paths: list[Path]) -> dict[Path, str]:
 
 
 def _text(path: Path) -> str:
-    """Return a path as text that can be written, also where its name is no text in this system's encoding."""
+    """Return a path as text that UTF-8 can encode; undecodable bytes of its name are escaped."""
     return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def _harmless(cell: Any) -> Any:
-    """Return a cell of a CSV file with a quote before text that a spreadsheet would take for a formula, and run."""
+    """Put a quote before text that a spreadsheet would run as a formula."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULAS) else cell
 
 
 def write_table(task: Any, predictions: list[Prediction], path: Path, names: Mapping[Path, str]) -> None:
-    """Write answers as JSON, one entry an image; or as CSV, one line for each of the task's rows.
+    """Write answers as JSON, one entry per image; or as CSV, one line per row of the task.
 
-    `names` are those of the pictures beside a CSV file, if there are any, without their ending.
+    `names` are the stems of the pictures beside a CSV file, {} if there are none.
 
     Raises:
         RunError: the file cannot be written.

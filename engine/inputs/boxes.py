@@ -20,14 +20,14 @@ def area(boxes: Tensor) -> Tensor:
 
 
 def cell_centres(sizes: list[tuple[int, int]], strides: list[int], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where the cells of several maps lie: centres (A, 2) as x, y in pixels, and their strides (A,).
+    """Return the centres (A, 2) of all cells of several maps, as x, y in pixels, and their strides (A,).
 
-    Cells follow each other map by map, row by row.
+    Cells are ordered by map, then by row.
 
     Args:
         sizes: (h, w) of each map.
         strides: stride of each map in pixels.
-        like: a tensor on the device wanted.
+        like: a tensor on the device to use.
     """
     centres, sides = [], []
     for (height, width), stride in zip(sizes, strides, strict=True):
@@ -39,12 +39,12 @@ def cell_centres(sizes: list[tuple[int, int]], strides: list[int], like: Tensor)
 
 
 def offsets_to_boxes(offsets: Tensor, centres: Tensor, strides: Tensor) -> Tensor:
-    """Turn what a detector predicts at each cell into boxes: (N, A, 4) -> (N, A, 4) xyxy in pixels.
+    """Turn a detector's offsets at each cell into boxes: (N, A, 4) -> (N, A, 4) xyxy in pixels.
 
-    Offsets are (dx, dy, log w, log h) in strides: the box's middle against the cell's centre, and its size.
-    Source: Ge et al. 2021, arXiv:2107.08430; there dx and dy are counted from the cell's corner.
+    Offsets are (dx, dy, log w, log h) in strides: from the cell's centre to the box's, and the box's size.
+    Source: Ge et al. 2021, arXiv:2107.08430; there dx and dy are measured from the cell's corner.
     """
     middle = centres + offsets[..., :2] * strides[:, None]
-    # A size of e^10 strides is beyond any image; without the limit an untrained network could overflow.
+    # e^10 strides are larger than any image; without the limit an untrained network could overflow.
     half = offsets[..., 2:].clamp(max=10).exp() * strides[:, None] / 2
     return torch.cat([middle - half, middle + half], dim=-1)

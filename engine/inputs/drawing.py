@@ -1,6 +1,6 @@
 """Drawing answers on images: captions, boxes, masks.
 
-Images are uint8 (3, H, W), and come back as such.
+Unless a docstring says otherwise, images are uint8 (3, H, W).
 """
 
 import functools
@@ -15,48 +15,48 @@ from torchvision.utils import draw_segmentation_masks
 
 from engine.contract.registry import printable
 
-MIN_SHOWN = 192  # pixels of the longer side of an image on a contact sheet, where a whole factor gets it there
-WIDEST = 1700  # pixels of a contact sheet, if two images do not take more
+MIN_SHOWN = 192  # pixels: smaller images are enlarged by the largest whole factor that stays within
+WIDEST = 1700  # pixels of a contact sheet, unless two images are wider
 GAP, LABEL = 4, 80  # pixels between its images, and for the titles of its rows
-TEXT = 16  # pixels of the height of its texts
-MAX_COVERED = 0.15  # share of an image that the texts at its boxes cover
+TEXT = 16  # height of its texts in pixels
+MAX_COVERED = 0.15  # share of an image that the captions of its boxes may cover
 Place = tuple[int, int, int, int]  # xyxy in pixels
 MAX_LINES = 3  # of a caption
-# Colours that are told apart in most kinds of colour blindness. Source: Okabe and Ito 2008, jfly.uni-koeln.de/color.
+# Colours that remain distinct with most kinds of colour blindness. Source: Okabe and Ito 2008, jfly.uni-koeln.de/color.
 COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
-# More, each as far in CIELAB from all before it as a colour can be that shows on dark and on light.
+# More, each as far in CIELAB from all before it as a colour visible on dark and on light can be.
 COLOURS += [(0, 0, 255), (0, 255, 0), (255, 0, 221), (85, 68, 17), (85, 34, 153), (255, 0, 102), (238, 204, 153)]
 COLOURS += [(153, 255, 136), (102, 136, 0), (119, 17, 34), (0, 255, 255), (204, 136, 255), (170, 68, 255)]
 COLOURS += [(85, 51, 102), (255, 0, 34), (0, 119, 255), (187, 17, 136)]
 
 
 def class_colour(number: int) -> tuple[int, int, int]:
-    """Return the colour of a class; they repeat after the last, darker."""
+    """Return the colour of a class; after the last one colours repeat, darker."""
     shade = 0.7 ** (number // len(COLOURS))
     red, green, blue = (round(value * shade) for value in COLOURS[number % len(COLOURS)])
     return red, green, blue
 
 
 def to_image(pixels: Tensor) -> Image.Image:
-    """Return an image in colour or grey of uint8 (3, H, W) or (1, H, W)."""
+    """Return uint8 pixels (3, H, W) or (1, H, W) as a Pillow image, colour or grey."""
     values = pixels.permute(1, 2, 0).contiguous().numpy()
     return Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
 
 
 def in_colour(images: Tensor) -> Tensor:
-    """Return uint8 (N, 3, H, W) of images (N, C, H, W) in 0..1; of other than three channels the mean, in grey."""
+    """Turn images (N, C, H, W) in 0..1 into uint8 (N, 3, H, W); unless C is 3, channels are averaged to grey."""
     images = images.float() if images.shape[1] == 3 else images.float().mean(dim=1, keepdim=True)
     return (255 * images.clamp(0, 1)).round().to(torch.uint8).expand(-1, 3, -1, -1)
 
 
 def as_shown(images: Tensor) -> Tensor:
-    """Return images (N, 3, H, W) as large as they are shown: small ones by a whole factor, without smoothing."""
+    """Enlarge small images (N, 3, H, W) for display, by a whole factor, without smoothing."""
     factor = max(1, MIN_SHOWN // max(images.shape[-2:]))
     return images.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
 
 
 def captioned(images: Tensor, texts: Sequence[str]) -> Tensor:
-    """Return uint8 images (N, 3, H, W) as large as they are shown, and under each a text, in up to MAX_LINES lines."""
+    """Return uint8 images (N, 3, H, W), `as_shown`, each with a text of up to MAX_LINES lines below."""
     shown = as_shown(images)
     lines = [_wrapped(printable(text), shown.shape[3] - 4) for text in texts]
     high = max(map(len, lines)) * (TEXT + 4) + 4
@@ -72,7 +72,7 @@ def _captioned(image: Tensor, lines: Sequence[str], high: int) -> Tensor:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Return lines of a text, no wider than `width` pixels, broken between words or, within a long one, anywhere."""
+    """Wrap a text to lines of at most `width` pixels, between words or, if a word is too long, within it."""
     font = ImageFont.load_default(TEXT)
     lines: list[str] = []
     while text and len(lines) < MAX_LINES:
@@ -87,7 +87,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def joined(first: Tensor, second: Tensor) -> Tensor:
-    """Return images (N, 3, H, W) and (M, 3, h, W) in one tensor, with white below the lower ones."""
+    """Concatenate images (N, 3, H, W) and (M, 3, h, W), padding the lower ones with white below."""
     high = max(first.shape[2], second.shape[2])
     return torch.cat([F.pad(images, (0, 0, 0, high - images.shape[2]), value=255) for images in (first, second)])
 
@@ -95,14 +95,14 @@ def joined(first: Tensor, second: Tensor) -> Tensor:
 def contact_sheet(
     rows: Mapping[str, Tensor], legend: Mapping[str, tuple[int, int, int]] | None = None, columns: int | None = None
 ) -> Tensor:
-    """Return a picture (3, h, w) of uint8 with a row for each title and a column for each sample.
+    """Return a picture (3, h, w) of uint8 with a row per title and a column per sample.
 
-    Small images are as_shown; of large ones, fewer are shown.
+    Small images are enlarged as by `as_shown`; large ones are left out as needed to keep the width.
 
     Args:
         rows: by title, uint8 (N, 3, H, W), all of the same size.
-        legend: what colours mean, written below.
-        columns: with one row: wrap it, so that there are that many in a line, and leave out its title.
+        legend: names of colours, written below.
+        columns: wrap a single row into lines of so many images, without its title.
     """
     rows = {title: as_shown(images) for title, images in rows.items()}
     if columns is not None:
@@ -130,7 +130,7 @@ def _line(title: str, images: Tensor, label: int) -> Tensor:
 
 
 def _legend(legend: Mapping[str, tuple[int, int, int]], width: int) -> Tensor:
-    """Return a strip (3, h, width) with a patch of each colour and its name, in as many lines as that takes."""
+    """Return a strip (3, h, width) with a patch of each colour beside its name, in as many lines as needed."""
     font = ImageFont.load_default(TEXT)
     places, left, top = [], 4, 6
     for name, colour in ((printable(name), colour) for name, colour in legend.items()):
@@ -148,14 +148,15 @@ def _legend(legend: Mapping[str, tuple[int, int, int]], width: int) -> Tensor:
 
 
 def draw_boxes(image: Tensor, boxes: Tensor, labels: Sequence[int], texts: Sequence[str]) -> Tensor:
-    """Draw boxes (M, 4) xyxy in pixels, in the colour of their class, the last on top, with a text at each.
+    """Draw boxes (M, 4) xyxy in pixels, in the colour of their class, with a text at each; the last is on top.
 
-    In a crowd the last ones have their texts, as far as these leave each other and most of the picture free.
+    Texts are placed from the last box to the first: one that would overlap another is left out, and all further ones
+    once they cover MAX_COVERED of the image.
     """
     height, width = image.shape[-2:]
     picture = _to_picture(image)
     pen = ImageDraw.Draw(picture)
-    # Drawing wants whole boxes, also of those that end at the border or have no area there.
+    # Pillow needs corners within the image, also for boxes that touch the border or have no area.
     limit = torch.tensor([width - 1, height - 1, width - 1, height - 1])
     places = boxes.round().clamp(min=torch.zeros(4), max=limit).int().tolist()
     line = max(1, min(2, max(height, width) // 80), round(max(height, width) / 300))
@@ -175,7 +176,7 @@ def draw_boxes(image: Tensor, boxes: Tensor, labels: Sequence[int], texts: Seque
 def draw_masks(
     image: Tensor, mask: Tensor, colours: Mapping[int, tuple[int, int, int]], opacity: float = 0.6
 ) -> Tensor:
-    """Lay the class numbers of a mask (H, W) over an image in their colours; others are left as they are."""
+    """Overlay the classes of a mask (H, W) that have a colour; other pixels are unchanged."""
     numbers = [number for number in mask.unique().tolist() if number in colours]
     if not numbers:
         return image.clone()
@@ -190,9 +191,9 @@ def draw_caption(
     below: int = 0,
     colour: tuple[int, int, int] = (255, 255, 255),
 ) -> Tensor:
-    """Write a text on a dark ground with its lower left at `corner` = (x, y), or under `below` where there is no room.
+    """Write a text on a black ground with its lower left at `corner` = (x, y); without room above, at y = `below`.
 
-    What would reach over the image's border is moved inside, as far as it fits.
+    A text that would cross the border is moved inside, if it fits.
     """
     text = printable(text)
     size = (image.shape[-2], image.shape[-1])

@@ -1,4 +1,4 @@
-"""Folders that are looked into as needed, the images found in them, and what was found wrong."""
+"""Folders that are read lazily, the images in them, and findings about these."""
 
 import functools
 import os
@@ -12,23 +12,23 @@ from typing import Literal
 from engine.contract.errors import UserError
 from engine.inputs.image_files import SUFFIXES
 
-UNSEEN = {"__MACOSX"}  # left by archives made on a Mac, full of files that only look like images
-# Images, text, and the leavings of systems: whatever else lies among images is remarked.
+UNSEEN = {"__MACOSX"}  # from archives made on a Mac; its files only look like images
+# Images, texts and system files. Any other file among images is reported.
 EXPECTED = SUFFIXES | {
     *(".txt", ".md", ".rst", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".html", ".pdf", ".log"),
     *(".py", ".ipynb", ".ini", ".db"),
 }
 UNREAD = "files left out: their format is not read"
-MAX_WAYS = 100  # by which a folder is looked into: links that branch lead through it a million times
-DEEPEST = 100  # folders within folders
-SHOWN = 5  # files that a finding names
+MAX_WAYS = 100  # paths by which a folder may be reached: links that branch could lead through it a million times
+DEEPEST = 100  # levels of folders within folders
+SHOWN = 5  # files that a finding lists
 
 Severity = Literal["error", "warning", "note"]
 
 
 @dataclass
 class Finding:
-    """Something said of files: of how many, and the first few of them, or what is wrong with these."""
+    """A remark about files: their number, and the names or messages of the first few; or about the whole folder."""
 
     severity: Severity
     what: str
@@ -41,10 +41,10 @@ class Finding:
 
 
 class Findings:
-    """What was found while a folder was looked through, by severity.
+    """Remarks gathered while a folder is read.
 
     Args:
-        strict: raise the first error, in words of its own, instead of gathering errors.
+        strict: raise the first error instead of gathering errors.
     """
 
     def __init__(self, strict: bool = True) -> None:
@@ -52,17 +52,21 @@ class Findings:
         self._found: dict[tuple[Severity, str], Finding] = {}
 
     def error(self, what: str, message: str) -> None:
-        """Take note of something that training would fail on, in full. The caller leaves the file out.
+        """Note a mistake on which training would fail; the caller leaves the file out.
+
+        Args:
+            what: the kind of mistake, in the plural.
+            message: the mistake in this file.
 
         Raises:
-            UserError: the findings are strict; says `message`.
+            UserError: the findings are strict; its text is `message`.
         """
         if self.strict:
             raise UserError(message)
         self.add("error", what, message)
 
     def add(self, severity: Severity, what: str, file: str | None = None) -> None:
-        """Count one more file, or say something of the whole if there is none."""
+        """Count one more file of a kind; without a file, note a remark about the whole."""
         finding = self._found.setdefault((severity, what), Finding(severity, what))
         if file is not None:
             finding.count += 1
@@ -70,18 +74,18 @@ class Findings:
                 finding.files.append(file)
 
     def of(self, *severities: Severity) -> list[Finding]:
-        """Return the findings of these severities, in the order of first sight."""
+        """Return the findings of these severities, in the order of their first appearance."""
         return [finding for finding in self._found.values() if finding.severity in severities]
 
 
 class Folder:
-    """A folder that is read when it is first looked into. What is hidden, by a dot before its name, is not seen.
+    """A folder that is read on first use. Hidden files (.name) are ignored.
 
     Args:
-        path: where it is.
-        name: its name relative to the folder that everything began with; empty for that itself.
-        ancestors: the real paths of the folders around it and its own; of a link into itself there would be no end.
-        ways: how often each real path was looked into.
+        path: of the folder.
+        name: its path relative to the root folder; empty for the root.
+        ancestors: the real paths of the folders around it and its own, to stop at links into themselves.
+        ways: how often each real path was read.
     """
 
     def __init__(
@@ -126,27 +130,27 @@ class Folder:
         return dict.fromkeys(sorted(files)), dict(sorted(folders.items()))
 
     def within(self, name: str) -> str:
-        """Return the name of something in this folder, relative to the folder that everything began with."""
+        """Return the path, relative to the root folder, of something in this folder."""
         return f"{self.name}/{name}" if self.name else name
 
     def child(self, *names: str) -> "Folder | None":
-        """Return the folder in it that has one of these names, in any case if they are in lower case."""
+        """Return the first subfolder with one of these names; a name in lower case matches any case."""
         found = (folder for name in names for own, folder in self.folders.items() if name in (own, own.lower()))
         return next(found, None)
 
     def own(self, suffixes: Collection[str] = SUFFIXES) -> list[str]:
-        """Return the names of the files right in it that end like this, images if nothing is said."""
+        """Return the names of the files directly in it with one of these suffixes."""
         return [name for name in self.files if os.path.splitext(name)[1].lower() in suffixes]
 
     def below(self, suffixes: Collection[str] = SUFFIXES, inside: str = "") -> Iterator[str]:
-        """Yield the names, relative to this folder, of the files at any depth that end like this."""
+        """Yield the paths, relative to this folder, of the files at any depth with one of these suffixes."""
         for name in self.own(suffixes):
             yield inside + name
         for name, folder in self.folders.items():
             yield from folder.below(suffixes, f"{inside}{name}/")
 
     def unread(self) -> Iterator[str]:
-        """Yield the names, relative to this folder, of the files at any depth that are neither images nor text."""
+        """Yield the paths, relative to this folder, of the files at any depth of unexpected formats."""
         for name in self.files:
             if os.path.splitext(name)[1].lower() not in EXPECTED:
                 yield name
@@ -155,9 +159,9 @@ class Folder:
                 yield f"{name}/{inside}"
 
     def find(self, name: str) -> str | None:
-        """Return the name of the file called `name`, which may lead through folders; None if there is none.
+        """Return the stored path of the file `name`, which may lead through folders; None if there is none.
 
-        Two names are one if they are equal in Unicode's composed form: systems store them in either.
+        Names match if their composed Unicode forms (NFC) are equal: some systems store them decomposed.
         """
         first, _, rest = name.partition("/")
         own: Collection[str] = self.folders if rest else self.files
@@ -174,21 +178,21 @@ class Folder:
 
 
 def nfc(name: str) -> str:
-    """Return a name in Unicode's composed form, by which names are compared."""
+    """Return a name in Unicode's composed form, in which names are compared."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def note_unread(folders: Iterable[Folder], findings: Findings) -> None:
-    """Take note of the files in folders of images that look like images of a format that is not read."""
+    """Warn of files in folders of images whose format is not read."""
     for folder in folders:
         for name in folder.unread():
             findings.add("warning", UNREAD, folder.within(name))
 
 
 def find_images(paths: Iterable[str], findings: Findings | None = None) -> list[Path]:
-    """Return the image files named, and those in the folders named, in the order of their names, as training sees them.
+    """Return the image files among `paths`, and those in the folders among them, sorted per folder.
 
-    `findings` gets what was left out.
+    `findings` gets files that were left out.
 
     Raises:
         FileNotFoundError: a path does not exist, or a folder holds no images.
@@ -198,7 +202,7 @@ def find_images(paths: Iterable[str], findings: Findings | None = None) -> list[
     for name in paths:
         path = Path(name)
         if not name:
-            raise FileNotFoundError("an empty name is no image")
+            raise FileNotFoundError("an empty path was given for an image")
         if path.is_dir():
             folder = Folder(name)
             inside = sorted(path / inner for inner in folder.below())
@@ -216,7 +220,7 @@ def find_images(paths: Iterable[str], findings: Findings | None = None) -> list[
 
 
 def what_is_read(folder: Folder) -> str:
-    """Return the ends of the names of images, and those in a folder that are others."""
+    """Return the suffixes of images, and the commonest unexpected ones in a folder."""
     ends = Counter(os.path.splitext(name)[1].lower() or "no ending" for name in folder.unread())
     others = ", ".join(f"{count:,} with {end}" for end, count in ends.most_common(3))
     return " ".join(sorted(SUFFIXES)) + (f", but {others}" if others else "")

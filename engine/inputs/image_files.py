@@ -1,4 +1,4 @@
-"""Reading a person's image files: any mode, size and orientation, as the bytes a network was trained on.
+"""Reading user image files of any mode, size and orientation into the bytes that a network was trained on.
 
 C channels, (H, W) size in pixels.
 """
@@ -19,7 +19,7 @@ from engine.inputs.letterbox import IGNORE, placed
 from engine.inputs.reading import regular
 
 ORIENTATION = 0x0112  # EXIF's tag
-# What makes an image upright, by EXIF's number for a quarter turn, mirrored or not.
+# The operation that makes an image upright, by EXIF's number for a quarter turn, mirrored or not.
 TURNS = {
     5: Image.Transpose.TRANSPOSE,
     6: Image.Transpose.ROTATE_270,
@@ -34,15 +34,15 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # of these files
 
 
 class Picture(NamedTuple):
-    """An image as a network sees it, and what it was in its file."""
+    """An image as a network sees it, with the size and orientation of its file."""
 
-    pixels: Tensor  # (C, H, W) uint8, fitted
+    pixels: Tensor  # (C, H, W) uint8, letterboxed
     size: tuple[int, int]  # (H, W) of the upright image in its file
-    orientation: int  # how the file's pixels are turned against that: EXIF's number, 1 for not at all
+    orientation: int  # EXIF's number for how the stored pixels are turned: 1 for upright
 
 
 def read_image(path: Path, channels: int) -> Image.Image:
-    """Read an image upright, with 1 (grey) or 3 (colour) channels of 8 bits. What is transparent becomes white.
+    """Read an image upright, with 1 (grey) or 3 (colour) channels of 8 bits. Transparent pixels are laid on white.
 
     Raises:
         UserError: the file is not a whole image; names it.
@@ -52,15 +52,15 @@ def read_image(path: Path, channels: int) -> Image.Image:
 
 
 class Look(NamedTuple):
-    """What an image is in its file."""
+    """Size, mode and orientation of an image file."""
 
     size: tuple[int, int]  # (H, W) of the upright image
-    mode: str  # PIL's
+    mode: str  # Pillow's
     orientation: int  # as in Picture
 
 
 def look_at(path: Path) -> Look:
-    """Read an image as `read_image` does, and say what it was.
+    """Decode a whole image file, as `read_image` does, and return its size, mode and orientation.
 
     Raises:
         UserError: the file is not a whole image; names it.
@@ -72,10 +72,10 @@ def look_at(path: Path) -> Look:
 
 
 def size_of(path: Path) -> tuple[tuple[int, int], int]:
-    """Return the (H, W) of the upright image and its orientation, as in `Look`, from the head of its file alone.
+    """Return the (H, W) of the upright image and its orientation, as in `Look`; reads only the file's header.
 
     Raises:
-        UserError: the file is no image; names it.
+        UserError: the file is not an image; names it.
     """
     with opened(path) as file:
         orientation = _orientation(file)
@@ -85,24 +85,24 @@ def size_of(path: Path) -> tuple[tuple[int, int], int]:
 def read_halves(path: Path, channels: Sequence[int]) -> tuple[Image.Image, Image.Image]:
     """Read a file of two images side by side, as `read_image` does, and return the left one and the right one.
 
-    `channels` says, for each of them, 1 (grey) or 3 (colour).
+    `channels` holds 1 (grey) or 3 (colour) for each.
 
     Raises:
         UserError: the file is not a whole image, or cannot be halved; names it.
     """
     both = read_image(path, max(channels))
     if both.width % 2:
-        raise UserError(f"{path} is {both.width} pixels wide: two images side by side take an even number")
+        raise UserError(f"{path} is {both.width} pixels wide: two images side by side need an even width")
     half = both.width // 2
     left, right = both.crop((0, 0, half, both.height)), both.crop((half, 0, both.width, both.height))
     return _with_channels(left, channels[0]), _with_channels(right, channels[1])
 
 
 def read_letterboxed(path: Path, channels: int, size: Sequence[int] | None) -> Picture:
-    """Read an image and letterbox it to `size` = (H, W), like `read_image` and `letterbox_image`; None is its own size.
+    """Read an image and letterbox it to `size` = (H, W), like `read_image` and `letterbox_image`; None keeps its size.
 
-    A JPEG is decoded no larger than need be, at a half, a quarter or an eighth of its size, which is several times as
-    fast for a large photograph.
+    A large JPEG is decoded at a half, a quarter or an eighth of its size if that is enough, which is several times
+    faster.
 
     Raises:
         UserError: the file is not a whole image; names it.
@@ -112,7 +112,7 @@ def read_letterboxed(path: Path, channels: int, size: Sequence[int] | None) -> P
 
 
 def letterboxed(file: Image.Image, channels: int, size: Sequence[int] | None) -> Picture:
-    """Return an image upright, of so many channels, and letterboxed into `size` = (H, W); None is its own size."""
+    """Return an open image upright, with 1 or 3 channels, letterboxed to `size` = (H, W); None keeps its size."""
     orientation = _orientation(file)
     wide, high = file.size[::-1] if orientation >= 5 else file.size
     size = (high, wide) if size is None else size
@@ -123,10 +123,10 @@ def letterboxed(file: Image.Image, channels: int, size: Sequence[int] | None) ->
 
 @contextlib.contextmanager
 def opened(path: Path | BinaryIO) -> Iterator[Image.Image]:
-    """Open an image file, as long as the context lasts; what goes wrong meanwhile names it.
+    """Open an image file within a context; errors raised in it name the file.
 
-    The content decides about the format, whatever the file is called. Formats outside FORMATS are refused: for some of
-    them Pillow starts another program, such as Ghostscript for EPS.
+    The content decides the format, not the file's name. Formats outside FORMATS are refused: for some of them Pillow
+    starts other programs, such as Ghostscript for EPS.
 
     Raises:
         UserError: the file is not a whole image.
@@ -144,7 +144,7 @@ def opened(path: Path | BinaryIO) -> Iterator[Image.Image]:
 
 def _orientation(file: Image.Image) -> int:
     number = file.getexif().get(ORIENTATION)
-    return number if isinstance(number, int) and 1 <= number <= 8 else 1  # anything can stand there
+    return number if isinstance(number, int) and 1 <= number <= 8 else 1  # files may hold any value
 
 
 def _upright(file: Image.Image, channels: int) -> Image.Image:
@@ -163,7 +163,7 @@ def _with_channels(image: Image.Image, channels: int) -> Image.Image:
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Scale an image of 16-bit, 32-bit or float values to 0..255."""
+    """Convert an image of 16-bit, 32-bit or float values to 8 bits."""
     values = np.asarray(image, dtype=np.float64)
     if not np.isfinite(values).all():
         raise UserError("some of its values are not numbers")
@@ -172,16 +172,16 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
 
 
 def letterbox_image(image: Image.Image, size: Sequence[int], original: Sequence[int] | None = None) -> Tensor:
-    """Scale an image to `size` = (H, W), keeping its proportions, and return its bytes (C, H, W).
+    """Letterbox an image to `size` = (H, W): scale it with its proportions kept, and return its bytes (C, H, W).
 
-    What is left on two sides of an image of other proportions is filled with the middle tone of its own border.
-    `original` is the size that decides about proportions, if not that of `image`.
+    The margins get the median tone of the image's border. `original` is the (H, W) that sets the proportions, if not
+    the image's own.
     """
     (high, wide), (top, left) = placed(original or (image.height, image.width), size)
     values = np.array(image)
     pixels = torch.from_numpy(values if values.ndim == 3 else values[:, :, None]).permute(2, 0, 1)
     if image.size != (wide, high):
-        # Three times as fast as PIL's, and the same but for a rounding here and there.
+        # Three times as fast as Pillow's resize, and equal up to rounding.
         pixels = F.interpolate(pixels[None], size=(high, wide), mode="bilinear", antialias=True)[0]
     if (high, wide) == tuple(size):
         return pixels.contiguous()
@@ -191,7 +191,7 @@ def letterbox_image(image: Image.Image, size: Sequence[int], original: Sequence[
 
 
 def letterbox_mask(ids: np.ndarray, size: Sequence[int]) -> Tensor:
-    """Scale class numbers (h, w) of uint8 to `size` = (H, W), like `letterbox_image`; 255 is laid around them."""
+    """Letterbox class numbers (h, w) of uint8 to `size` = (H, W); the margins are 255."""
     (high, wide), (top, left) = placed(ids.shape, size)
     if ids.shape != (high, wide):
         ids = np.asarray(Image.fromarray(ids).resize((wide, high), Image.Resampling.NEAREST))
@@ -207,9 +207,9 @@ def _border_tone(pixels: Tensor) -> Tensor:
 
 
 def looks_inverted(image_u8: Tensor, mean: Sequence[float]) -> bool:
-    """Whether a grey image (1, H, W), inverted, would be much closer in brightness to the training images.
+    """Whether inverting a grey image (1, H, W) would bring it much closer in brightness to the training images.
 
-    `mean` is theirs, in 0..1. Colour images are never said to be inverted.
+    `mean` is their mean per channel, in 0..1. False for colour images.
     """
     if len(mean) != 1:
         return False

@@ -1,4 +1,4 @@
-"""Images as an input: bytes (N, C, H, W) in stores and exported files, normalised floats in networks.
+"""Images as an input: uint8 (N, C, H, W) in stores and exported files, normalised floats in networks.
 
 N images, C channels, (H, W) size in pixels.
 """
@@ -36,16 +36,16 @@ WHOLE = "not at all: any height and width that are multiples of size_multiple"
 
 @dataclass(frozen=True)
 class ImageInput(Input):
-    """Images of one size and number of channels, of 8 bits each.
+    """8-bit images of one size and number of channels.
 
     Args:
-        in_channels: channels of an image: 1 for grey, 3 for colour.
-        image_size: (H, W) in pixels that images are letterboxed to.
-        mean: mean of each channel, of values in 0..1, that is subtracted.
-        std: standard deviation that each channel is divided by then.
+        in_channels: 1 for grey, 3 for colour.
+        image_size: (H, W) in pixels to which images are letterboxed.
+        mean: subtracted from each channel, of values in 0..1.
+        std: divides each channel after that.
 
     Raises:
-        UserError: no image can be like that.
+        UserError: a value is out of range, or `mean` and `std` do not have one number per channel.
     """
 
     in_channels: int
@@ -58,7 +58,7 @@ class ImageInput(Input):
     hints: ClassVar[Mapping[str, tuple[str, str]]] = {
         "looks_inverted": (
             "looks inverted: try --invert",
-            "look inverted, dark on light where the training images were light on dark; --invert swaps them",
+            "look inverted: dark on light, but the training images were light on dark, or the reverse; try --invert",
         )
     }
     memory_format: ClassVar[torch.memory_format] = torch.channels_last  # all channels of a pixel together
@@ -77,11 +77,11 @@ class ImageInput(Input):
             math.isfinite(m) and 0 < s < math.inf for m, s in zip(mean, std, strict=True)
         ):
             raise UserError(
-                f"mean and std have a number per channel ({channels}), those of std above 0, "
+                f"mean and std have one number per channel ({channels}), above 0 in std, "
                 f"got {brief(list(mean))} and {brief(list(std))}"
             )
         for name, value in (("image_size", size), ("mean", mean), ("std", std)):
-            object.__setattr__(self, name, value)  # tuples, so that two descriptions of the same images are equal
+            object.__setattr__(self, name, value)  # tuples, so that equal inputs compare equal
 
     def __str__(self) -> str:
         return f"{self.image_size[1]} x {self.image_size[0]} pixels, {'grey' if self.in_channels == 1 else 'colour'}"
@@ -105,7 +105,7 @@ class ImageInput(Input):
         return item._replace(raw=255 - item.raw) if invert else item
 
     def of_image(self, image: Image.Image, whole: bool = False) -> Item:
-        """Return an image of PIL's as `read` returns that of a file."""
+        """Return a Pillow image as `read` returns a file's."""
         pixels, size, _ = letterboxed(image, self.in_channels, None if whole else self.image_size)
         return Item(pixels, size)
 
@@ -113,7 +113,7 @@ class ImageInput(Input):
         return {"looks_inverted": looks_inverted(raw, self.mean)}
 
     def may_join(self, batch: Sequence[Item], item: Item, batch_size: int) -> bool:
-        """Whether it has their size, and no more pixels come together than `batch_size` images usually have."""
+        """Whether it has their size, and the batch would not exceed the pixels of `batch_size` training images."""
         shape = item.raw.shape
         pixels, max_pixels = (len(batch) + 1) * math.prod(shape[1:]), batch_size * math.prod(self.image_size)
         return all(other.raw.shape == shape for other in batch[:1]) and pixels <= max_pixels
@@ -123,7 +123,7 @@ class ImageInput(Input):
         return normalise(raw, self.mean, self.std)
 
     def restore(self, prepared: Tensor) -> Tensor:
-        """Return normalised images (N, C, H, W) as they were before: floats in 0..1."""
+        """Undo `prepare`, up to scale: normalised images (N, C, H, W) to floats in 0..1."""
         return denormalise(prepared, self.mean, self.std)
 
     def seen(self, prepared: Tensor) -> Tensor:

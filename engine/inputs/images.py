@@ -1,4 +1,4 @@
-"""Image arithmetic on batches: bytes to normalised floats, small random shifts, turns and zooms, other colours.
+"""Image arithmetic on batches: normalising, and random shifts, turns, zooms and colours.
 
 N images, C channels, (H, W) size in pixels.
 """
@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue look; source: ITU-R BT.601
+LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in brightness; source: ITU-R BT.601
 
 
 def normalise(images_u8: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Turn uint8 images (N, C, H, W) into floats: each channel scaled to 0..1, less its mean, over its deviation."""
+    """Turn uint8 images (N, C, H, W) into floats: scaled to 0..1, minus `mean`, divided by `std`, per channel."""
     scale, shift = _scale_and_shift(tuple(mean), tuple(std), images_u8.device, torch.get_default_dtype())
     return (images_u8 * scale).sub_(shift)
 
@@ -31,7 +31,7 @@ def denormalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> 
 def _scale_and_shift(
     mean: tuple[float, ...], std: tuple[float, ...], device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Return two tensors (C, 1, 1), kept for each device and type: sending them for each batch would make it wait."""
+    """Return two tensors (C, 1, 1), cached per device and type: copying them for each batch would stall the device."""
     scale = torch.tensor([1 / (255 * s) for s in std], dtype=dtype, device=device).view(-1, 1, 1)
     shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], dtype=dtype, device=device).view(-1, 1, 1)
     return scale, shift
@@ -40,19 +40,20 @@ def _scale_and_shift(
 def jitter(
     images: Tensor, generator: torch.Generator, shift: float = 0.0, rotate: float = 0.0, zoom: float = 0.0
 ) -> Tensor:
-    """Move, turn and scale each image by its own random amount; what comes in at the border is 0.
+    """Shift, rotate and zoom each image by its own random amount, padding with 0.
 
-    The amounts are drawn on the CPU from `generator`, so that every device sees the same ones.
+    The amounts are drawn on the CPU from `generator`, so every device gets the same ones.
 
     Args:
         images: (N, C, H, W), uint8 or float.
         generator: a CPU generator.
-        shift: largest move along each axis, in pixels. Alone it moves by whole pixels, which needs no interpolation.
-        rotate: largest turn either way, in degrees.
+        shift: largest shift along each axis, in pixels. Without `rotate` and `zoom` shifts are whole pixels, without
+            interpolation.
+        rotate: largest rotation either way, in degrees.
         zoom: largest relative change of scale, in [0, 1).
 
     Returns:
-        (N, C, H, W), in the type given when only shifting, else float.
+        (N, C, H, W), in the input's type when only shifting, else float.
     """
     num, _, height, width = images.shape
 
@@ -63,7 +64,7 @@ def jitter(
         reach = round(shift)
         offsets = torch.randint(0, 2 * reach + 1, (2, num, 1), generator=generator).to(images.device, non_blocking=True)
         padded = F.pad(images, (reach, reach, reach, reach))
-        # All windows of the padded images, without copying any: (N, C, rows moved, columns moved, H, W).
+        # All windows of the padded images, as a view: (N, C, vertical offsets, horizontal offsets, H, W).
         windows = padded.unfold(2, height, 1).unfold(3, width, 1)
         return windows[torch.arange(num, device=images.device), :, offsets[0, :, 0], offsets[1, :, 0]]
 
@@ -81,12 +82,12 @@ def jitter(
 def vary_colour(images_u8: Tensor, generator: torch.Generator, strength: float) -> Tensor:
     """Change brightness, contrast and saturation of each image, by a random factor each.
 
-    Factors are drawn on the CPU from `generator`, so that every device sees the same ones.
+    Factors are drawn on the CPU from `generator`, so every device gets the same ones.
 
     Args:
-        images_u8: (N, C, H, W) uint8; saturation is that of images with three channels.
+        images_u8: (N, C, H, W) uint8; saturation changes only with three channels.
         generator: a CPU generator.
-        strength: factors are from 1 - strength to 1 + strength, in [0, 1].
+        strength: in [0, 1]; factors are from 1 - strength to 1 + strength.
 
     Returns:
         (N, C, H, W) float in 0..255.
@@ -102,7 +103,7 @@ def vary_colour(images_u8: Tensor, generator: torch.Generator, strength: float) 
 
 
 def grey(images: Tensor) -> Tensor:
-    """Return how bright images in colour (N, 3, H, W) look: (N, 1, H, W). Others are returned as they are."""
+    """Return the brightness (N, 1, H, W) of colour images (N, 3, H, W); other images are returned unchanged."""
     if images.shape[1] != len(LUMA):
         return images
     return sum(images[:, i : i + 1] * share for i, share in enumerate(LUMA))  # type: ignore[return-value]

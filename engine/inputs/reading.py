@@ -1,4 +1,4 @@
-"""Reading files that others put there: regular files only, and never more of one than was expected."""
+"""Reading files of unknown origin: regular files only, up to a size limit."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ MIB = 2**20
 
 
 class UnfitFile(OSError):
-    """A path leads to something else than a regular file of a sensible size; `strerror` says to what."""
+    """A path does not lead to a regular file of a sensible size; `strerror` says to what it leads."""
 
     def __init__(self, path: str | os.PathLike[str], what: str) -> None:
         super().__init__(errno.EINVAL, what, str(path))
@@ -19,11 +19,11 @@ class UnfitFile(OSError):
 
 
 def regular(path: str | os.PathLike[str]) -> Path:
-    """Return the path, if it leads to a regular file: a pipe or a device could be read without end.
+    """Return the path if it leads to a regular file; reading a pipe or a device might never end.
 
     Raises:
-        FileNotFoundError: there is nothing.
-        UnfitFile: it is something else.
+        FileNotFoundError: the file does not exist.
+        UnfitFile: it is not a regular file.
         OSError: its name is too long, or a folder above it cannot be entered.
     """
     mode = os.stat(path).st_mode
@@ -36,20 +36,20 @@ def read_bytes(path: str | os.PathLike[str], limit: int = 64 * MIB) -> bytes:
     """Return the content of a regular file of at most `limit` bytes.
 
     Raises:
-        OSError: there is no such file, or it cannot be read, or it is larger.
+        OSError: the file does not exist, cannot be read, or is larger.
     """
     with open(regular(path), "rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise UnfitFile(path, f"larger than {limit / MIB:,.0f} MiB, more than such a file takes")
+        raise UnfitFile(path, f"larger than {limit / MIB:,.0f} MiB, too large for such a file")
     return content
 
 
 def read_text(path: str | os.PathLike[str], limit: int = 64 * MIB, errors: str = "strict") -> str:
-    """Return the text of a regular file in UTF-8, without a byte-order mark; line ends as they are.
+    """Return the text of a regular UTF-8 file, without a byte-order mark; line endings are kept.
 
     Raises:
         OSError: as `read_bytes`.
-        UnicodeDecodeError: it is no UTF-8, unless `errors` says what to do then.
+        UnicodeDecodeError: the file is not UTF-8, and `errors` is 'strict'.
     """
     return read_bytes(path, limit).decode("utf-8-sig", errors)

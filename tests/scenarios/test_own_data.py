@@ -120,7 +120,7 @@ def test_predictions_are_drawn_and_tabled(capsys, task):
     entries = json.loads(Path("out.json").read_text())
     assert len(entries) == 2 and all("mask" not in entry for entry in entries)
     assert [entry["image"] for entry in entries] == ["some/tall.jpg", "some/wide é.png"]
-    assert ("--output FOLDER keeps them" in capsys.readouterr().err) == (task == "translate")
+    assert ("--output FOLDER writes them" in capsys.readouterr().err) == (task == "translate")
     if task == "detect":
         for found in entries[1]["objects"]:
             assert 0 <= found["x0"] <= found["x1"] <= 90 and 0 <= found["y0"] <= found["y1"] <= 30
@@ -138,7 +138,7 @@ def test_images_are_translated_as_large_as_they_are_or_scaled_to_the_size_traine
     write_class_folders(Path("classes"))
     run("classify", "--name", "b", "--data", "classes", "--data.num_workers", "0", "--max_epochs", "1")
     with pytest.raises(
-        UsageError, match="--letterbox is for tasks that take whole images; task classify has them fitted"
+        UsageError, match="--letterbox is for tasks that take images of any size; task classify letterboxes"
     ):
         predict.main(["checkpoints/b/best.ckpt", "own/A", "--letterbox"])
 
@@ -244,7 +244,7 @@ def test_images_are_never_overwritten_by_their_drawings():
     write_masks(Path("own"))
     run("segment", "--name", "a", "--data.num_workers", "0")
     before = Path("own/images/3.png").read_bytes()
-    with pytest.raises(UsageError, match="--output own/images: 0.png .*was not drawn by predict.py"):
+    with pytest.raises(UsageError, match="--output own/images: 0.png .*was not written by predict.py"):
         predict.main(["checkpoints/a/best.ckpt", "own/images", "--output", "own/images"])
     assert Path("own/images/3.png").read_bytes() == before
     for name in ("x_mask", "x"):

@@ -255,5 +255,5 @@ def test_pairs_of_other_proportions_or_of_an_odd_width_are_named(tmp_path):
     with pytest.raises(ValueError, match="B/1.png is 9 x 8 pixels and .*A/1.png is 8 x 8: a pair has the same prop"):
         source_of(tmp_path / "a").read(0, (8, 8))
     save(tmp_path / "b" / "1.png", np.zeros((8, 17, 3)))
-    with pytest.raises(ValueError, match="1.png is 17 pixels wide: two images side by side take an even number"):
+    with pytest.raises(ValueError, match="1.png is 17 pixels wide: two images side by side need an even width"):
         source_of(tmp_path / "b").read(0, (8, 8))

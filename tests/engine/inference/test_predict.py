@@ -115,15 +115,15 @@ def test_unreadable_files_are_named_and_the_others_dealt_with(tmp_path, capsys):
         ([CKPT], "the following arguments are required: images"),
         (["nowhere.ckpt", "images"], "there is no checkpoint nowhere.ckpt"),
         ([CKPT, "nowhere"], "there is no image or folder nowhere"),
-        ([CKPT, "images", "--output", "out.txt"], "expected a name that ends in .csv or .json"),
+        ([CKPT, "images", "--output", "out.txt"], "expected a folder, or a name that ends in .csv or .json"),
         ([CKPT, "images", "--output", "nowhere/out.csv"], "its folder does not exist"),
         ([CKPT, "images", "--output", "x" * 300 + ".csv"], "--output '?x+[.']*: File name too long"),
         ([CKPT, "images", "--output", "x" * 300], "--output '?x+[.']*: File name too long"),
-        ([CKPT, "images", "--output", CKPT], "expected a name that ends in .csv or .json, or that of a folder"),
-        ([CKPT, "images", "--output", "images"], "a 0.png and 9 more there would be replaced"),
+        ([CKPT, "images", "--output", CKPT], "expected a folder, or a name that ends in .csv or .json"),
+        ([CKPT, "images", "--output", "images"], "a 0.png and 9 more there would be overwritten"),
         ([CKPT, "images", "--device", "meta"], "--device meta: expected cpu, cuda or mps"),
         ([CKPT, "images", "--device", "cuda:99"], "--device cuda:99: "),
-        ([CKPT, ""], "an empty name is no image"),
+        ([CKPT, ""], "an empty path was given for an image"),
         ([CKPT, "images", "--batch_size", "0"], "--batch_size is 1 or more"),
         ([CKPT, "images", "--batch_size", "x"], "invalid int value"),
     ],
@@ -141,12 +141,14 @@ def test_a_folder_of_pictures_is_drawn_again_and_nothing_else_in_it_replaced(tmp
     (folder / "a 2.png").write_text("mine")
     before = {path: path.read_bytes() for path in folder.iterdir()}
     for images in (["images"], [str(folder / "a 1.png")]):  # one of another's, one of ours that is looked at
-        with pytest.raises(UsageError, match=r"a [12].png there would be replaced, and was not drawn by predict.py"):
+        with pytest.raises(
+            UsageError, match=r"a [12].png there would be overwritten, but was not written by predict.py"
+        ):
             predict.main([CKPT, *images, "--output", str(folder)])
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     (folder / "a 2.png").unlink()
     (folder / "predictions.csv").write_text("mine")
-    with pytest.raises(UsageError, match=r"predictions.csv and 1 more there would be replaced"):
+    with pytest.raises(UsageError, match=r"predictions.csv and 1 more there would be overwritten"):
         predict.main([CKPT, "images/a 1.png", "--output", str(folder)])
 
 

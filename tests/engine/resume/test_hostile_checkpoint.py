@@ -74,7 +74,7 @@ NOT_THERE = object()
         (("hyper_parameters", "image_size"), [10**6, 10**6], "image_size is height and width"),
         (("hyper_parameters", "in_channels"), 10**9, "in_channels is 1 to"),
         (("hyper_parameters", "mean"), "a", r"mean is Sequence\[float\]"),
-        (("hyper_parameters", "std"), [0], "those of std above 0"),
+        (("hyper_parameters", "std"), [0], "above 0 in std"),
         (("hyper_parameters", "backbone"), "cnn", r"backbone is Mapping\[str"),
         (("hyper_parameters", "backbone", "name"), ["cnn"], "unknown backbone"),
         (("hyper_parameters", "backbone", "name"), "x" * 10**6, "unknown backbone"),

@@ -131,7 +131,7 @@ def test_an_exported_file_of_weights_says_its_classes(name, tmp_path):
     said, weights = safetensors_file.read_file(path)
     for text in ("[" * 100_000, "{", '{"class_names": 5}'):
         safetensors.torch.save_file(weights, path, {**said, "hyperparameters": text})
-        with pytest.raises(UsageError, match="--init_from: .*a.safetensors says what makes no sense about itself"):
+        with pytest.raises(UsageError, match="--init_from: .*a.safetensors describes itself wrongly"):
             initialise(second, str(path))
     safetensors.torch.save_file(weights, path, {"format": "pt", "hyperparameters": "lr = 1"})  # of another program
     assert initialise(second, str(path))[0].endswith(f"weights from {path}")
