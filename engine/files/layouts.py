@@ -25,9 +25,10 @@ from engine.files.listing import (
     split_in_names,
 )
 from engine.files.mask_files import JPEG, LOSSY, MaskCode, read_class_file, survey
+from engine.files.named_boxes import CLASSES
 from engine.files.other_tools import TOOLS, refuse_other_tools
 from engine.files.packed import Strings
-from engine.files.voc import CLASSES, voc_layout
+from engine.files.voc import voc_layout
 from engine.files.yolo import yolo_layout
 from engine.inputs.folder import Findings, Folder, nfc, note_unread, what_is_read
 from engine.inputs.image_files import SUFFIXES, opened

@@ -5,20 +5,18 @@ pixel is inside: (1, 1, 10, 10) is 10 x 10 pixels. A box with a fraction in any 
 from 0: (0.5, 0.5, 10.5, 10.5) is 10 x 10 pixels as well.
 """
 
-import math
 import os
 import re
-from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from engine.contract.errors import UserError
-from engine.contract.registry import brief, closest
-from engine.files.box_lists import Box, BoxList
-from engine.files.listing import Layout, natural_order, partners, side_by_side, split_folders
-from engine.files.mask_files import read_class_file
+from engine.contract.registry import brief
+from engine.files.box_lists import Box
+from engine.files.listing import Layout, partners, side_by_side, split_folders
+from engine.files.named_boxes import Annotation, named_layout, number_of, read_each, side_of
 from engine.inputs.folder import Findings, Folder, nfc
 from engine.inputs.image_files import SUFFIXES
 from engine.inputs.reading import read_bytes, read_text
@@ -26,11 +24,7 @@ from engine.inputs.reading import read_bytes, read_text
 XML = {".xml"}
 IMAGES, ANNOTATIONS = ("jpegimages", "images"), ("annotations",)
 LARGEST = 2**24  # bytes of an XML file
-CLASSES = "classes.txt"
-READERS = 8  # threads: reading waits for the disk
 MORE_IN_LINE = re.compile(r"\s+(-1|0|1|\S*/\S*)$")  # after an image's name in a list: a class flag or a mask's path
-
-Annotation = tuple[tuple[int, int], list[tuple[str, Box]]]  # (H, W), and (name, box) of each object
 
 
 def voc_layout(root: Folder, findings: Findings) -> Layout | None:
@@ -54,25 +48,14 @@ def voc_layout(root: Folder, findings: Findings) -> Layout | None:
     if not listed:
         return None
 
-    known = read_class_file(Path(root.path) / CLASSES)[0] if CLASSES in root.files else ()
-    seen: dict[str, int] = {}  # classes in the order of appearance
-    gathered = {}
-    for split, pairs in listed.items():
-        gathered[split] = boxes = BoxList(findings)
-        for image, name, (size, objects) in _read(Path(root.path), pairs, findings):
-            for own in {own for own, _ in objects} if known else ():
-                if own not in known:
-                    message = f"{name} has an object {own!r}, which is not in {CLASSES}{closest(own, known)}"
-                    findings.error(f"annotations with classes that are not in {CLASSES}", message)
-                    objects = [(other, box) for other, box in objects if other != own]
-            boxes.add(image, size, [(seen.setdefault(own, len(seen)), box) for own, box in objects])
-    class_names = known or tuple(natural_order(seen))
-    if not class_names:
-        raise UserError(f"no annotation in {root.path} has an object: there is nothing to learn")
-    number = {name: k for k, name in enumerate(class_names)}
-    order = [number[name] for name in seen]
-    listings = {split: boxes.listing(Path(root.path), order) for split, boxes in gathered.items()}
-    return Layout("Pascal VOC", "detect", class_names, listings, findings)
+    def read(pair: tuple[str, str]) -> Annotation:
+        return read_annotation(Path(root.path) / pair[1])
+
+    annotated = {
+        split: ((image, name, content) for (image, name), content in read_each(pairs, read, findings))
+        for split, pairs in listed.items()
+    }
+    return named_layout("Pascal VOC", root, annotated, findings)
 
 
 def _lists(root: Folder) -> dict[str, list[str]]:
@@ -132,23 +115,6 @@ def _stem(line: str, known: Collection[str]) -> str:
     return nfc(line)
 
 
-def _read(root: Path, pairs: list[tuple[str, str]], findings: Findings) -> Iterator[tuple[str, str, Annotation]]:
-    """Yield the names of image and annotation, and the annotation's content."""
-
-    def read(name: str) -> Annotation | ValueError:
-        try:
-            return read_annotation(root / name)
-        except ValueError as error:
-            return error
-
-    with ThreadPoolExecutor(READERS) as pool:
-        for (image, name), said in zip(pairs, pool.map(read, [name for _, name in pairs]), strict=True):
-            if isinstance(said, ValueError):
-                findings.error("annotations that cannot be read", str(said))
-            else:
-                yield image, name, said
-
-
 def read_annotation(path: Path) -> Annotation:
     """Return the image's (H, W), 0 if not stated, and the name and box of each object.
 
@@ -159,7 +125,7 @@ def read_annotation(path: Path) -> Annotation:
     """
     try:
         tree = ElementTree.fromstring(read_bytes(path, LARGEST), ElementTree.XMLParser(target=_PlainTree()))
-        height, width = (_side(tree.findtext(f"size/{side}"), side) for side in ("height", "width"))
+        height, width = (side_of(tree.findtext(f"size/{side}"), side) for side in ("height", "width"))
         return (height, width), [_object(element, i) for i, element in enumerate(tree.iter("object"), start=1)]
     except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
         raise UserError(f"{path} cannot be read as an annotation of Pascal VOC ({error})") from error
@@ -181,21 +147,7 @@ def _object(element: ElementTree.Element, place: int) -> tuple[str, Box]:
         text = element.findtext(f"bndbox/{side}")
         if text is None:
             raise UserError(f"object {place}, {brief(name)}, has no bndbox with xmin, ymin, xmax and ymax")
-        corners.append(_number(text, f"{side} of object {place}, {brief(name)},"))
+        corners.append(number_of(text, f"{side} of object {place}, {brief(name)},"))
     x0, y0, x1, y1 = corners
     is_whole = all(corner.is_integer() for corner in corners)
     return name, (x0 - 1, y0 - 1, x1, y1) if is_whole else (x0, y0, x1, y1)
-
-
-def _side(text: str | None, side: str) -> int:
-    number = _number(text, side) if text and text.strip() else 0.0
-    if not math.isfinite(number):
-        raise UserError(f"{side} is {brief(text)}, which no image has")
-    return int(number)
-
-
-def _number(text: str, what: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise UserError(f"{what} is {brief(text)}, not a number") from error

@@ -8,7 +8,6 @@ Source: docs.ultralytics.com/datasets/detect and github.com/AlexeyAB/darknet.
 import os
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
@@ -18,6 +17,7 @@ from engine.contract.registry import brief
 from engine.files.box_lists import UNTOLD, Box, BoxList
 from engine.files.listing import SPLITS, Layout, by_stem, side_by_side, split_folders
 from engine.files.mask_files import read_class_file
+from engine.files.named_boxes import around, read_each
 from engine.inputs.folder import Findings, Folder, nfc, note_unread
 from engine.inputs.image_files import SUFFIXES, size_of
 from engine.inputs.reading import MIB, read_text
@@ -30,7 +30,6 @@ NAMES = re.compile(r"^names\s*:", re.MULTILINE)  # in a YAML file that names the
 LARGEST = 16 * MIB  # a label file or YAML file
 FARTHEST = 2.0  # larger numbers are pixels, not a box that crosses the border
 MAX_CLASSES = 10_000  # that have numbers alone
-READERS = 8  # threads: reading waits for the disk
 EXPECTED = "expected CLASS CX CY W H, or CLASS and three or more X Y"
 
 Pair = tuple[str, str | None]  # names of an image and of its label file
@@ -199,30 +198,23 @@ def _read(
 ) -> Iterator[tuple[Pair, tuple[int, int], Objects]]:
     """Yield each pair with the image's (H, W), 0 if it shows no objects, and the objects."""
 
-    def read(pair: Pair) -> tuple[tuple[int, int], int, Objects] | ValueError:
+    def read(pair: Pair) -> tuple[tuple[int, int], int, Objects]:
         image, label = pair
-        try:
-            relative = [] if label is None else read_labels(root / label, is_pose)
-            if not relative:
-                return (0, 0), 1, []
-            (height, width), orientation = size_of(root / image)
-        except ValueError as error:
-            return error
+        relative = [] if label is None else read_labels(root / label, is_pose)
+        if not relative:
+            return (0, 0), 1, []
+        (height, width), orientation = size_of(root / image)
         boxes = [(k, (x0 * width, y0 * height, x1 * width, y1 * height)) for k, (x0, y0, x1, y1) in relative]
         return (height, width), orientation, boxes
 
-    with ThreadPoolExecutor(READERS) as pool:
-        for (image, label), said in zip(pairs, pool.map(read, pairs), strict=True):
-            if isinstance(said, ValueError):
-                findings.error("images or label files that cannot be read", str(said))
-                continue
-            size, orientation, objects = said
-            if not objects:
-                why = "there is no label file" if label is None else "their label file is empty"
-                findings.add("note", f"images without objects: {why}", image)
-            if orientation >= 5:
-                findings.add("warning", UNTOLD, image)
-            yield (image, label), size, objects
+    what = "images or label files that cannot be read"
+    for (image, label), (size, orientation, objects) in read_each(pairs, read, findings, what):
+        if not objects:
+            why = "there is no label file" if label is None else "their label file is empty"
+            findings.add("note", f"images without objects: {why}", image)
+        if orientation >= 5:
+            findings.add("warning", UNTOLD, image)
+        yield (image, label), size, objects
 
 
 def read_labels(path: Path, is_pose: bool = False) -> Objects:
@@ -258,7 +250,7 @@ def read_labels(path: Path, is_pose: bool = False) -> Objects:
             x, y, width, height = numbers
             box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
         else:
-            box = (min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2]))
+            box = around(list(zip(numbers[::2], numbers[1::2], strict=True)))
         objects.append((int(kind), box))
     return objects
 
