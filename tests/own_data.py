@@ -120,6 +120,35 @@ def yolo_line(named_box: tuple[str, Sequence[float]]) -> str:
     return f"{list(CATEGORY_IDS).index(name)} {' '.join(f'{share:.6f}' for share in shares)}\n"
 
 
+def write_labelme(folder: Path, num: int = 24, split: bool = False) -> Path:
+    """Write N.png and N.json with rectangles, polygons and circles in turn; with `split` below train/, val/, test/."""
+    for part, i in _parts(num, split):
+        image, boxes = _scene(i)
+        _save(folder / part / f"{i}.png", image)
+        content = {
+            "version": "5.4.1",
+            "flags": {},
+            "shapes": [labelme_shape(name, box) for name, box in boxes],
+            "imagePath": f"{i}.png",
+            "imageData": None,
+            "imageHeight": SIZE[0],
+            "imageWidth": SIZE[1],
+        }
+        (folder / part / f"{i}.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def labelme_shape(name: str, box: Sequence[float]) -> dict[str, Any]:
+    """Return a shape around a box: a circle for a square, a polygon for a high one, and a rectangle for a wide one."""
+    x0, y0, x1, y1 = map(float, box)
+    kind, points = "rectangle", [[x1, y0], [x0, y1]]
+    if x1 - x0 == y1 - y0:
+        kind, points = "circle", [[(x0 + x1) / 2, (y0 + y1) / 2], [x1, (y0 + y1) / 2]]
+    elif x1 - x0 < y1 - y0:
+        kind, points = "polygon", [[x0, (y0 + y1) / 2], [(x0 + x1) / 2, y0], [x1, y1 - 1], [x0 + 1, y1]]
+    return {"label": name, "points": points, "group_id": None, "shape_type": kind, "flags": {}}
+
+
 def write_pairs(folder: Path, num: int = 24, split: bool = False, joined: bool = False) -> Path:
     """Write A/N.png and B/N.png, which is A with its colours swapped; `joined`: N.png, with A to the left of B."""
     for part, i in _parts(num, split):

@@ -16,6 +16,7 @@ from engine.contract.errors import UserError
 from engine.contract.registry import brief, closest
 from engine.files.box_lists import Box, BoxList
 from engine.files.coco_entries import Entry
+from engine.files.labelme import is_labelme
 from engine.files.listing import SPLITS, Layout, Listing
 from engine.inputs.folder import Findings, Folder, nfc
 from engine.inputs.reading import regular
@@ -84,6 +85,7 @@ def _json_files(root: Folder) -> list[tuple[str, Folder]]:
     """Return the JSON files that may hold boxes: only `instances` files if there are any, as in COCO's own folder."""
     folders = [root, root.child("annotations"), *(f for name, f in root.folders.items() if name.lower() in SPLITS)]
     found = [(f.within(name), f) for f in folders if f is not None for name in f.own({".json"})]
+    found = [(name, folder) for name, folder in found if not is_labelme(Path(root.path) / name)]
     instances = [(name, folder) for name, folder in found if "instances" in os.path.basename(name)]
     return instances or found
 

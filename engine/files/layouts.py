@@ -14,6 +14,7 @@ import torch
 
 from engine.contract.errors import UserError
 from engine.files.coco import coco_layout
+from engine.files.labelme import labelme_layout
 from engine.files.listing import (
     SPLITS,
     Layout,
@@ -47,7 +48,7 @@ TWICE_AS_WIDE = (1.6, 2.5)  # the proportions of two images side by side that ar
 LAYOUTS = (
     "CLASS/*.jpg, with or without train/, val/ and test/ around the classes (classify)",
     "images/ and masks/, or train/ and train_masks/ (segment)",
-    "JPEGImages/ and Annotations/ of Pascal VOC, a JSON file of COCO, or images/ and labels/ of YOLO (detect)",
+    "JPEGImages/ and Annotations/ of Pascal VOC, images/ and labels/ of YOLO, JSON of COCO or labelme (detect)",
     "A/ and B/, or trainA/ and trainB/, or files with two images side by side (translate)",
 )
 
@@ -92,7 +93,7 @@ def recognise(
         voc_layout,
         masks,
         yolo_layout,
-        _no_labelme,
+        labelme_layout,
         _pairs,
         _class_folders,
         _no_others,
@@ -176,10 +177,6 @@ def _check_names(layout: Layout, root: Folder) -> None:
 
 def _no_cvat(root: Folder, findings: Findings) -> None:
     refuse_other_tools(root, ["CVAT's XML"])
-
-
-def _no_labelme(root: Folder, findings: Findings) -> None:
-    refuse_other_tools(root, ["labelme's JSON"])
 
 
 def _no_others(root: Folder, findings: Findings) -> None:

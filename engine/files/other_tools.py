@@ -15,10 +15,6 @@ PLACES = {"annotations", "labels", "json", "images", "jpegimages", "obj_train_da
 EXPORT = "export COCO JSON or Pascal VOC from the tool that drew them"
 
 
-def _is_labelme(text: str) -> bool:
-    return '"shapes"' in text and any(f'"{key}"' in text for key in ("imagePath", "flags", "version"))
-
-
 def _is_cvat(text: str) -> bool:
     element = re.search(r"<([A-Za-z_]\w*)", text)
     return element is not None and element[1] == "annotations"
@@ -27,7 +23,6 @@ def _is_cvat(text: str) -> bool:
 # The file's suffix, a test of its first bytes, and the remedy.
 TOOLS: dict[str, tuple[str, Callable[[str], bool], str]] = {
     "CVAT's XML": (".xml", _is_cvat, "export 'COCO 1.0' or 'PASCAL VOC 1.1' from CVAT"),
-    "labelme's JSON": (".json", _is_labelme, "make COCO JSON of it, with labelme2coco say"),
     "the VGG Image Annotator's JSON": (".json", lambda text: '"shape_attributes"' in text, EXPORT),
     "a table of boxes": (".csv", lambda text: "xmin" in text.partition("\n")[0].lower(), EXPORT),
 }

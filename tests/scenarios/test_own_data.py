@@ -19,7 +19,15 @@ from engine.resume.compare import differences
 from engine.training.progress import percent_or_number
 from project import LitTranslator
 from scripts import train
-from tests.own_data import write_class_folders, write_coco, write_masks, write_pairs, write_voc, write_yolo
+from tests.own_data import (
+    write_class_folders,
+    write_coco,
+    write_labelme,
+    write_masks,
+    write_pairs,
+    write_voc,
+    write_yolo,
+)
 from tests.runs import cut_after, read_metrics, read_summary
 
 QUICK = ["--wandb", "disabled", "--precision", "32-true", "--data.image_size", "48", "--data.batch_size", "6"]
@@ -63,6 +71,7 @@ def pixels(path):
         ("detect", write_coco, {}),
         slow("detect", write_coco, {"split": True}),
         ("detect", write_yolo, {"split": True}),
+        ("detect", write_labelme, {}),
         slow("detect", write_yolo, {"within": True, "split": True}),
         ("translate", write_pairs, {"split": True}),
         slow("translate", write_pairs, {"joined": True}),

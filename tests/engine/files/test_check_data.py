@@ -7,7 +7,16 @@ from PIL import Image
 from engine.errors import RunError, UsageError
 from engine.files import check_data
 from engine.files.folders import FolderDataModule
-from tests.own_data import voc_xml, write_class_folders, write_coco, write_masks, write_pairs, write_voc, write_yolo
+from tests.own_data import (
+    voc_xml,
+    write_class_folders,
+    write_coco,
+    write_labelme,
+    write_masks,
+    write_pairs,
+    write_voc,
+    write_yolo,
+)
 from tests.tiny import run_script
 
 
@@ -48,7 +57,7 @@ def test_boxes_and_shares_of_pixels_are_counted(tmp_path, capsys):
     assert "train pixels images 1 0 1 75.0 % 1 1 25.0 %" in printed
 
 
-@pytest.mark.parametrize("write", [write_masks, write_voc, write_coco, write_yolo, write_pairs])
+@pytest.mark.parametrize("write", [write_masks, write_voc, write_coco, write_yolo, write_labelme, write_pairs])
 def test_nothing_is_wrong_with_what_is_right(tmp_path, capsys, write):
     for split in (False, True):
         printed, error = check(write(tmp_path / str(split), split=split), capsys)

@@ -11,7 +11,16 @@ from PIL import Image
 from engine.files.layouts import recognise
 from engine.files.mask_files import read_mask
 from engine.inputs.folder import Findings
-from tests.own_data import voc_xml, write_class_folders, write_coco, write_masks, write_pairs, write_voc, write_yolo
+from tests.own_data import (
+    voc_xml,
+    write_class_folders,
+    write_coco,
+    write_labelme,
+    write_masks,
+    write_pairs,
+    write_voc,
+    write_yolo,
+)
 
 
 def touch(folder, *names):
@@ -38,6 +47,7 @@ def images(layout, split="train"):
         (write_voc, "Pascal VOC", "detect", ("blue", "red")),
         (write_coco, "COCO", "detect", ("blue", "red")),
         (write_yolo, "YOLO", "detect", ("blue", "red")),
+        (write_labelme, "labelme", "detect", ("blue", "red")),
         (write_pairs, "pairs of images in A and B", "translate", ()),
     ],
 )
@@ -181,9 +191,6 @@ CVAT = '<?xml version="1.0"?>\n<!-- made by CVAT --><annotations><image id="0" n
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"0.png": "", "0.json": LABELME}, r"labelme's JSON \(0.json\), which are not read: make COCO"),
-        ({"images/0.png": "", "json/0.json": LABELME}, r"labelme's JSON \(json/0.json\)"),
-        ({"images/0.png": "", "labels/0.json": LABELME}, r"labelme's JSON \(labels/0.json\)"),
         ({"0.png": "", "annotations.xml": CVAT}, r"CVAT's XML \(annotations.xml\), which are not read: export 'COCO"),
         ({"images/0.png": "", "annotations.xml": CVAT}, r"CVAT's XML \(annotations.xml\)"),
         ({"0.png": "", "boxes.csv": "filename,class,xmin,ymin,xmax,ymax\n"}, r"a table of boxes \(boxes.csv\)"),
