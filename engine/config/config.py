@@ -11,12 +11,12 @@ from typing import Any
 
 from engine.config.defaults import read_defaults
 from engine.config.options import (
-    DEFAULT_TASK,
     INTERNAL,
     OWNED,
     RUN_OPTIONS,
     Option,
     builder_of,
+    default_task,
     derived,
     help_page,
     section_options,
@@ -175,7 +175,7 @@ def _defaults(sources: Sequence[Source]) -> tuple[dict[str, str], Source]:
         UsageError: there is no such task, or its defaults file is invalid.
     """
     given = {key: value for source in sources for key, value in source.values.items()}
-    task = str(given.get("task.name", DEFAULT_TASK))
+    task = str(given.get("task.name", default_task()))
     try:
         defaults = read_defaults(look_up("task", task, parts().tasks))
     except UserError as error:

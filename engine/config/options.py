@@ -23,8 +23,6 @@ from engine.contract.parts import backbone_options, find_data, parts
 from engine.contract.registry import closest, look_up, options_of
 from engine.terminal import script_command
 
-DEFAULT_TASK = "classify"
-
 # Parameters that a run fills in itself. Giving one the same value is harmless, another value is an error.
 DERIVED: dict[str, str] = {
     "data.seed": "--seed",
@@ -122,6 +120,11 @@ CONFIG_OPTION = Option(
     "config", str, None, "YAML files of options; later files override earlier ones, flags override both"
 )
 PRINT_OPTION = Option("print_config", bool, None, "print the whole resolved configuration and stop")
+
+
+def default_task() -> str:
+    """Return the task of a command line that names none: the first of the project's."""
+    return next(iter(parts().tasks))
 
 
 def named(section: str) -> Mapping[str, Callable[..., Any]]:

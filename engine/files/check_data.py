@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from engine.config.arguments import check_data_arguments
-from engine.config.options import DEFAULT_TASK
+from engine.config.options import default_task
 from engine.contract.errors import UserError
 from engine.contract.parts import own_data
 from engine.errors import RunError, UsageError
@@ -74,7 +74,7 @@ def report(checked: Checked) -> Iterator[str]:
 def suggestion(checked: Checked, path: str, options: Sequence[str] = ()) -> str:
     """Return a command that trains on a folder, with options that suit its images."""
     words = ["--data", path, *options]
-    if checked.layout.task != DEFAULT_TASK:
+    if checked.layout.task != default_task():
         words += ["--task", checked.layout.task]
     if checked.looks:
         size = _median_size(checked)

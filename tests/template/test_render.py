@@ -89,6 +89,11 @@ def test_its_package_knows_its_task_and_no_other(folder, task):
     assert done.stdout.split() == [task, {"classify": "1", "detect": "1"}.get(task, "2")], done.stderr
 
 
+def test_without_a_flag_it_trains_its_own_task(folder, task):
+    done = run(folder, "scripts/train.py", "--print_config")
+    assert done.returncode == 0 and f"task: {{name: {task}, " in done.stdout, done.stderr
+
+
 def test_no_reference_leads_nowhere(files):
     assert list(dead_references(files, NAME)) == []
 
