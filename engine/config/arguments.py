@@ -22,7 +22,7 @@ EXPORT_FORMATS = ("onnx", "torch", "safetensors")
 IMAGES = 1000  # on which export.py compares the file with its checkpoint
 TOLERANCE = 1e-4  # largest difference allowed in that comparison
 EVALUATE_HELP = """usage: {command} CKPT [--split test|val] [--data PATH] [--data.OPTION VALUE ...]
-                   [--bootstrap INT] [--accelerator TEXT] [--precision TEXT]
+                   [--bootstrap INT] [--tta flip] [--accelerator TEXT] [--precision TEXT]
 
 Evaluate a checkpoint on the test images of its own training data, or on the
 validation images if there is no test split. --data.root names the folder if the
@@ -32,7 +32,9 @@ A folder without splits is evaluated whole, or with --split val on the images th
 training would hold out.
 
 --bootstrap INT: draw the images again so many times, 1000 for one, and print the
-interval that 95 % of the measures lie in, where one is a mean over images."""
+interval that 95 % of the measures lie in, where one is a mean over images.
+--tta flip: measure the mean of the outputs for an image and its mirror image."""
+TTA = ("flip",)  # kinds of test-time augmentation
 MIN_RESAMPLES = 100  # fewer leave the ends of an interval to chance
 EVALUATE_TRAINER = ("accelerator", "devices", "precision", "limit_test_batches")
 
@@ -104,6 +106,8 @@ def evaluate_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> tuple[
     split = line.flags.get("split")
     if split not in (None, "test", "val"):
         raise UsageError(f"--split is test or val, got {split!r}")
+    if line.flags.get("tta", TTA[0]) not in TTA:
+        raise UsageError(f"--tta is {' or '.join(TTA)}, got {line.flags['tta']!r}")
     if "bootstrap" in line.flags:
         given = str(line.flags["bootstrap"])
         if not given.isdecimal() or int(given) < MIN_RESAMPLES:
@@ -116,7 +120,7 @@ def evaluate_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> tuple[
         except (TypeError, ValueError) as error:
             raise UsageError(f"--{flag} is a number, got {text!r}") from error
     for flag in line.flags:
-        if not flag.startswith("data.") and flag not in (*EVALUATE_TRAINER, "split", "bootstrap"):
+        if not flag.startswith("data.") and flag not in (*EVALUATE_TRAINER, "split", "bootstrap", "tta"):
             raise UsageError(f"evaluate.py takes no --{flag}: the checkpoint holds its own training options")
     return line, asked
 
@@ -137,6 +141,7 @@ def predict_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> argpars
         action="store_true",
         help="letterbox to the training size and scale the answers back, for tasks that predict at native size",
     )
+    parser.add_argument("--tta", choices=TTA, help="answer with the mean over an image and its mirror image (flip)")
     _add_asked(parser, tasks)
     parser.add_argument("--batch_size", type=int, default=32, metavar="INT", help="images per batch [32]")
     parser.add_argument("--device", default=None, help="cpu, cuda or mps; by default the best available")

@@ -39,6 +39,10 @@ class Answers:
         """
         raise NotImplementedError
 
+    def raw_of(self, outputs: Mapping[str, Tensor]) -> Any:
+        """Return what the head would have returned for these outputs; only a task with `mirrored` needs it."""
+        raise NotImplementedError
+
     def ask_with(self, option: str, value: float, is_program: bool = False) -> None:
         """Set one of the options in `asked` for all later predictions.
 
@@ -57,7 +61,7 @@ class Answers:
             raise UserError(f"{option} is fixed in an exported file: use the checkpoint")
         self.hparams[option] = value
 
-    # Exported files call the next five methods without a network: they may use `self.hparams`, but no weights.
+    # Exported files call the next six methods without a network: they may use `self.hparams`, but no weights.
 
     def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
         """Return an answer for each image: a dictionary of plain values.
@@ -67,6 +71,13 @@ class Answers:
         Args:
             outputs: the result of `outputs` for N images.
             sizes: (H, W) of each image in its file; an answer's positions are in these pixels.
+        """
+        raise NotImplementedError
+
+    def mirrored(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return outputs for mirror images, left for right, as outputs for the images themselves.
+
+        `--tta flip` takes the mean of these and the images' own outputs. A task without it refuses the flag.
         """
         raise NotImplementedError
 

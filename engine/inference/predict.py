@@ -22,6 +22,7 @@ from engine.contract.task import Task
 from engine.errors import RunError, UsageError, one_line
 from engine.export import is_program, load_model
 from engine.export.model import Model
+from engine.inference.mirrors import check_mirrors, with_mirrors
 from engine.inputs.drawing import to_image
 from engine.inputs.folder import Findings
 from engine.inputs.reading import read_text
@@ -62,6 +63,9 @@ def main(arguments: list[str]) -> None:
     except (OSError, UserError) as error:
         raise UsageError(one_line(error)) from error
     ask_with(task, given.asked, model.is_program)
+    if given.tta is not None:
+        check_mirrors(task)
+        model = with_mirrors(model)
     if given.letterbox and not task.takes_any_size:
         raise UsageError(
             f"--letterbox is for tasks that take images of any size; task {task.task_name} letterboxes them anyway"

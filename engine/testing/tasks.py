@@ -11,11 +11,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from engine.config.arguments import TOLERANCE
+from engine.contract.answers import Answers
 from engine.contract.parts import load_task, parts
 from engine.contract.task import Task
 from engine.export import FORMATS
 from engine.export.command import Comparison
 from engine.export.model import of_task
+from engine.inference.mirrors import mean_with_mirrors, measure_with_mirrors
 from engine.resume.checkpoint_file import write_checkpoint
 
 SIZE = (40, 48)
@@ -99,6 +101,22 @@ def what_each_image_contributes_adds_up_to_what_is_measured(name: str, **options
         assert found and all(
             abs(value - measured[f"test/{key}"]) < 1e-4 * max(1, value) for key, value in found.items()
         )
+
+
+def a_mirror_image_has_the_mirrored_answer_where_both_are_asked(name: str, **options: Any) -> None:
+    task = build_small(name, **options).eval()
+    if type(task).mirrored is Answers.mirrored:
+        return
+    images = next(iter(batches(name)))[0]
+    with torch.no_grad():
+        one = task.outputs(images)
+        both, of_mirrors = (mean_with_mirrors(task, task.outputs, each) for each in (images, images.flip(-1)))
+        measure_with_mirrors(task)
+        measured = task.outputs(images)
+    for key, value in task.mirrored(of_mirrors).items():
+        torch.testing.assert_close(value, both[key])
+        torch.testing.assert_close(measured[key], both[key], atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(both[key], one[key])
 
 
 def hyperparameters_are_plain_values(name: str, **options: Any) -> None:
@@ -193,6 +211,7 @@ TASK_CHECKS: list[Callable[..., None]] = [
     gradients_of_too_few_batches_for_a_step_are_divided_by_their_number,
     measures_start_anew_each_time,
     what_each_image_contributes_adds_up_to_what_is_measured,
+    a_mirror_image_has_the_mirrored_answer_where_both_are_asked,
     hyperparameters_are_plain_values,
     it_says_which_measure_is_best_and_which_way_is_up,
     a_checkpoint_rebuilds_it_alone,

@@ -1,5 +1,6 @@
 """Cross-entropy in which classes, or samples that are easy, count less. N samples, K classes."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -47,3 +48,8 @@ def cross_entropy(
     else:
         total = F.cross_entropy(logits, targets, reduction="sum", **options)  # type: ignore[arg-type]
     return total / counted.clamp(min=1e-12 if weights is not None else 1)
+
+
+def log_probabilities(probabilities: Tensor) -> Tensor:
+    """Return logits, of any shape, whose softmax gives these probabilities again; finite where one is 0."""
+    return probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()

@@ -28,7 +28,7 @@ from engine.contract.mistakes import (
 )
 from engine.contract.task import Task
 from engine.inputs.drawing import captioned, draw_caption
-from project.ops.cross_entropy import cross_entropy
+from project.ops.cross_entropy import cross_entropy, log_probabilities
 
 
 class LitClassifier(Task):
@@ -164,6 +164,12 @@ class LitClassifier(Task):
     def outputs(self, images: Tensor) -> dict[str, Tensor]:
         """Return the `probabilities` (N, K) of all classes, which sum to 1."""
         return {"probabilities": self.predict(images)[1]}
+
+    def mirrored(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return dict(outputs)
+
+    def raw_of(self, outputs: Mapping[str, Tensor]) -> Tensor:
+        return log_probabilities(outputs["probabilities"])
 
     def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
         """Return for each image `class`, its `probability`, and the `probabilities` of all classes by name."""

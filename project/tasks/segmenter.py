@@ -19,7 +19,7 @@ from engine.contract.heads import MapHead
 from engine.contract.task import Task
 from engine.inputs.drawing import class_colour, draw_masks
 from engine.inputs.letterbox import IGNORE, unletterbox_map
-from project.ops.cross_entropy import cross_entropy
+from project.ops.cross_entropy import cross_entropy, log_probabilities
 from project.ops.segmentation import dice_loss, iou_of_counts, pixels_by_class
 
 GROUND = ("ground", "background", "bg", "void", "unlabelled", "unlabeled", "other", "none")
@@ -160,6 +160,12 @@ class LitSegmenter(Task):
     def outputs(self, images: Tensor) -> dict[str, Tensor]:
         """Return the `probabilities` (N, K, H, W) of all classes at each pixel, which sum to 1."""
         return {"probabilities": self(images).float().softmax(dim=1)}
+
+    def mirrored(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"probabilities": outputs["probabilities"].flip(-1)}
+
+    def raw_of(self, outputs: Mapping[str, Tensor]) -> Tensor:
+        return log_probabilities(outputs["probabilities"])
 
     def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
         """Return for each image the share of its pixels of each class that it shows, and its `mask`."""

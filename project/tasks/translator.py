@@ -239,6 +239,12 @@ class LitTranslator(Task):
         """Return the `image` (N, K, H, W) in 0..1 that is made of each, of its size."""
         return {"image": self.translate(images)}
 
+    def mirrored(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"image": outputs["image"].flip(-1)}
+
+    def raw_of(self, outputs: Mapping[str, Tensor]) -> Tensor:
+        return outputs["image"].logit(eps=1e-6)  # finite also where it is black or white
+
     def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
         """Return for each image the `image` (K, H, W), uint8, that was made of it, of the size of its file."""
         found = []

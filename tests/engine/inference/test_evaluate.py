@@ -8,7 +8,7 @@ from engine.errors import UsageError
 from engine.inference import evaluate
 from project.data.mnist import MNISTDataModule
 from tests.runs import read_summary, run, workplace_of_a_module
-from tests.tiny import TINY_SUMS
+from tests.tiny import ROOT, TINY_SUMS
 
 CKPT = "checkpoints/a/best.ckpt"
 
@@ -63,3 +63,21 @@ def test_a_number_of_draws_is_refused(value):
 def test_several_processes_have_no_intervals():
     with pytest.raises(UsageError, match="--bootstrap needs all images in one process: leave --devices out"):
         evaluate.main([CKPT, "--bootstrap", "100", "--devices", "2"])
+
+
+def test_with_mirror_images_other_numbers_are_measured(capsys):
+    """Here the first half of the classes have their bars where mirror images have those of the others."""
+    evaluate.main([CKPT])
+    plain = capsys.readouterr().out.splitlines()
+    evaluate.main([CKPT, "--tta", "flip"])
+    both = capsys.readouterr().out.splitlines()
+    assert both[0] == f"{plain[0]}, with their mirror images"
+    loss = [float(next(line for line in lines if line.startswith("test/loss")).split()[1]) for lines in (plain, both)]
+    assert loss[1] > loss[0] + 0.05
+
+
+def test_mirror_images_are_refused_in_one_line():
+    with pytest.raises(UsageError, match="--tta is flip, got 'turn'"):
+        evaluate.main([CKPT, "--tta", "turn"])
+    with pytest.raises(UsageError, match="--tta flip: task detect cannot join"):
+        evaluate.main([str(ROOT / "tests" / "fixtures" / "detect.ckpt"), "--tta", "flip"])

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from engine.errors import RunError, UsageError
+from engine.export import command as export
 from engine.inference import predict
 from engine.resume.checkpoint_file import read_checkpoint, write_checkpoint
 from tests.runs import run, workplace_of_a_module
@@ -184,3 +185,27 @@ def test_an_option_that_a_task_is_asked_with_holds(capsys):
         for value, found in ((0.0606, True), (0.0608, False)):
             predict.main([file, SCENE, "--score_threshold", str(value)])
             assert ("nothing found" not in capsys.readouterr().out) == found
+
+
+@pytest.mark.parametrize("file", [CKPT, "a.onnx"])
+def test_with_mirror_images_a_probability_is_the_mean_of_two(tmp_path, file):
+    if file != CKPT:
+        export.main([CKPT, "--format", "onnx", "--output", file, "--images", "2"])
+    path = Path("images/a 3.png")
+    ImageOps.mirror(Image.open(path)).save(tmp_path / "mirrored.png")
+
+    def probabilities(*arguments):
+        predict.main([file, *map(str, arguments), "--output", str(tmp_path / "out.json")])
+        return [entry["probabilities"] for entry in json.loads((tmp_path / "out.json").read_text())]
+
+    plain, mirrored = probabilities(path, tmp_path / "mirrored.png")
+    assert max(abs(plain[name] - mirrored[name]) for name in plain) > 0.1
+    expected = {name: (plain[name] + mirrored[name]) / 2 for name in plain}
+    assert probabilities(path, "--tta", "flip") == [pytest.approx(expected, abs=2e-6)]
+
+
+def test_mirror_images_are_refused_by_a_task_that_cannot_join_two_answers():
+    with pytest.raises(UsageError, match="--tta flip: task detect cannot join its outputs for an image and its mirror"):
+        predict.main([str(ROOT / "tests" / "fixtures" / "detect.ckpt"), "images", "--tta", "flip"])
+    with pytest.raises(UsageError, match="argument --tta: invalid choice: 'turn'"):
+        predict.main([CKPT, "images", "--tta", "turn"])

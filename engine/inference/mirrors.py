@@ -1,0 +1,48 @@
+"""Test-time augmentation: the mean of a task's outputs for an image and for its mirror image, left for right."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from engine.contract.answers import Answers
+from engine.contract.task import Task
+from engine.errors import UsageError
+from engine.export.model import Model
+
+
+def check_mirrors(task: Task) -> None:
+    """Refuse a task that has no such mean.
+
+    Raises:
+        UsageError: names the task.
+    """
+    if type(task).mirrored is Answers.mirrored:
+        raise UsageError(f"--tta flip: task {task.task_name} cannot join its outputs for an image and its mirror image")
+
+
+def mean_with_mirrors(
+    task: Task, outputs: Callable[[Tensor], Mapping[str, Tensor]], images: Tensor
+) -> dict[str, Tensor]:
+    """Return the mean of outputs for images (N, ..., W) and for their mirror images, mirrored back."""
+    plain, mirrored = outputs(images), task.mirrored(outputs(images.flip(-1)))
+    return {name: (value + mirrored[name]) / 2 for name, value in plain.items()}
+
+
+def with_mirrors(model: Model) -> Model:
+    """Return a model that computes its outputs twice, for mirror images as well."""
+    return model._replace(outputs=lambda raw: mean_with_mirrors(model.task, model.outputs, raw))
+
+
+def measure_with_mirrors(task: Task) -> None:
+    """Have a task measure that mean from here on: its `forward` returns what would lead to it."""
+    plain = task.forward
+
+    def forward(images: Tensor) -> Any:
+        task.forward = plain  # type: ignore[method-assign]
+        try:
+            return task.raw_of(mean_with_mirrors(task, task.outputs, images))
+        finally:
+            task.forward = forward  # type: ignore[method-assign, assignment]
+
+    task.forward = forward  # type: ignore[method-assign, assignment]
