@@ -149,6 +149,23 @@ def labelme_shape(name: str, box: Sequence[float]) -> dict[str, Any]:
     return {"label": name, "points": points, "group_id": None, "shape_type": kind, "flags": {}}
 
 
+def write_cvat(folder: Path, num: int = 24, split: bool = False) -> Path:
+    """Write images/N.png and annotations.xml of "CVAT for images 1.1"; with `split` images/SPLIT/ and subsets."""
+    images = []
+    for part, i in _parts(num, split):
+        image, boxes = _scene(i)
+        _save(folder / "images" / part / f"{i}.png", image)
+        subset = f' subset="{ {"val": "Validation"}.get(part, part.title()) }"' if part else ""
+        shapes = "".join(
+            f'<box label="{name}" occluded="0" xtl="{x0}.00" ytl="{y0}.00" xbr="{x1}.00" ybr="{y1}.00"></box>'
+            for name, (x0, y0, x1, y1) in boxes
+        )
+        images.append(f'<image id="{i}" name="{i}.png"{subset} width="{SIZE[1]}" height="{SIZE[0]}">{shapes}</image>')
+    head = '<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version><meta><task/></meta>'
+    (folder / "annotations.xml").write_text(f"{head}{''.join(images)}</annotations>", encoding="utf-8")
+    return folder
+
+
 def write_pairs(folder: Path, num: int = 24, split: bool = False, joined: bool = False) -> Path:
     """Write A/N.png and B/N.png, which is A with its colours swapped; `joined`: N.png, with A to the left of B."""
     for part, i in _parts(num, split):

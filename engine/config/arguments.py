@@ -202,8 +202,9 @@ def check_data_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(
         prog="check_data.py",
         description="Check a folder of images before training on it.",
-        epilog="Known layouts: CLASS/*.jpg; images/ and masks/; Pascal VOC; COCO; YOLO; labelme; pairs in A/ and B/, "
-        "or side by side in one file; each with train/, val/ and test/ or without. Exit status 1 if training fails.",
+        epilog="Known layouts: CLASS/*.jpg; images/ and masks/; Pascal VOC; COCO; YOLO; labelme; CVAT; pairs in A/ and "
+        "B/, or side by side in one file; each with train/, val/ and test/ or without. "
+        "Exit status 1 if training would fail.",
     )
     parser.add_argument("path", help="the folder, as in --data PATH")
     parser.add_argument("--ignore", metavar="CLASS", help="mask class to ignore, as in --data.ignore")

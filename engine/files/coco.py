@@ -50,7 +50,7 @@ def coco_layout(root: Folder, findings: Findings) -> Layout | None:
 
     by_split: dict[str, str] = {}
     for name, (_, folder) in contents.items():
-        split = _split_of(name, folder)
+        split = split_of(name, folder)
         if not split:
             if len(contents) > 1:
                 findings.add("note", f"{name} left out: its name does not say which split it is for")
@@ -73,7 +73,7 @@ def coco_layout(root: Folder, findings: Findings) -> Layout | None:
             names = _categories(content)
             class_names = class_names or tuple(names.values())
             number = _numbers(content, names, class_names, by_split[next(iter(listings), split)])
-            boxes = _boxes(content, number, _Places(root, folder, split, name), name, findings)
+            boxes = _boxes(content, number, Places(root, folder, split, name), name, findings)
             listings[split] = boxes.listing(Path(root.path))
         except ValueError as error:
             raise UserError(f"{root.path}/{name}: {error}") from error
@@ -111,7 +111,7 @@ def _without_outlines(entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
-def _split_of(name: str, folder: Folder) -> str:
+def split_of(name: str, folder: Folder) -> str:
     """Return the split in the name of a file or of its folder, '' if neither has one."""
     for text in (os.path.splitext(os.path.basename(name))[0], os.path.basename(folder.name)):
         match = SPLIT_IN_NAME.search(text.lower())
@@ -172,14 +172,14 @@ def _numbers(
     return {own: number[name] for own, name in names.items() if name in number}
 
 
-class _Places:
-    """Folders in which the images of a JSON file may be.
+class Places:
+    """Folders in which the images that an annotation file lists may be.
 
     Args:
         root: the whole folder.
-        folder: the JSON file's folder.
-        split: the JSON file's split.
-        name: the JSON file's name.
+        folder: the file's folder.
+        split: the file's split.
+        name: the file's name.
     """
 
     def __init__(self, root: Folder, folder: Folder, split: str, name: str) -> None:
@@ -195,6 +195,20 @@ class _Places:
         self.split_folders = tuple(f"{folder.name}/" for folder in own)
         self.folders = [place for place in places if place is not None]
         self._by_last: dict[str, list[str]] = {}
+
+    def locate(self, file_name: str, findings: Findings) -> str | None:
+        """Return the path, relative to the whole folder, of an image; None, which is a finding, if there is not one."""
+        path = self.find(file_name)
+        if path is None:
+            found = self.find_elsewhere(file_name)
+            if len(found) != 1:
+                several = f"; {' and '.join(found[:2])} both match its name" if found else ""
+                message = f"image {file_name} does not exist: looked in {self}{several}"
+                findings.error("images that do not exist", message)
+                return None
+            (path,) = found
+            findings.add("note", "images found in another folder, by the end of their path", f"{file_name} = {path}")
+        return path
 
     def find(self, file_name: str) -> str | None:
         """Return the path, relative to the whole folder, of an image in an expected place; None if it is in none."""
@@ -235,7 +249,7 @@ def _last(path: str) -> str:
 
 
 def _boxes(
-    content: Mapping[str, Any], number: Mapping[int | str, int], places: _Places, name: str, findings: Findings
+    content: Mapping[str, Any], number: Mapping[int | str, int], places: Places, name: str, findings: Findings
 ) -> BoxList:
     images: dict[int | str, Entry] = {}
     for entry in _entries(content, "images", "image"):
@@ -272,18 +286,9 @@ def _boxes(
         except ValueError as error:
             findings.error(f"images of {name} that cannot be read", str(error))
             continue
-        path = places.find(file_name)
+        path = places.locate(file_name, findings)
         if path is None:
-            found = places.find_elsewhere(file_name)
-            if len(found) != 1:
-                several = f"; {' and '.join(found[:2])} both match its name" if found else ""
-                findings.error(
-                    "images that do not exist",
-                    f"image {file_name} does not exist: looked in {places}{several}",
-                )
-                continue
-            (path,) = found
-            findings.add("note", "images found in another folder, by the end of their path", f"{file_name} = {path}")
+            continue
         if path in gathered:
             findings.add("note", "images listed more than once: their boxes are merged", path)
             size = gathered[path][0] if 0 in size else size

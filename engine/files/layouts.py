@@ -14,6 +14,7 @@ import torch
 
 from engine.contract.errors import UserError
 from engine.files.coco import coco_layout
+from engine.files.cvat import cvat_layout
 from engine.files.labelme import labelme_layout
 from engine.files.listing import (
     SPLITS,
@@ -48,7 +49,7 @@ TWICE_AS_WIDE = (1.6, 2.5)  # the proportions of two images side by side that ar
 LAYOUTS = (
     "CLASS/*.jpg, with or without train/, val/ and test/ around the classes (classify)",
     "images/ and masks/, or train/ and train_masks/ (segment)",
-    "JPEGImages/ and Annotations/ of Pascal VOC, images/ and labels/ of YOLO, JSON of COCO or labelme (detect)",
+    "JPEGImages/ and Annotations/ of Pascal VOC, images/ and labels/ of YOLO, COCO, labelme, CVAT (detect)",
     "A/ and B/, or trainA/ and trainB/, or files with two images side by side (translate)",
 )
 
@@ -89,7 +90,7 @@ def recognise(
     masks = functools.partial(_masks, classes=classes, ignore=ignore)
     order = (
         coco_layout,
-        _no_cvat,
+        cvat_layout,
         voc_layout,
         masks,
         yolo_layout,
@@ -173,10 +174,6 @@ def _check_names(layout: Layout, root: Folder) -> None:
             )
             layout.findings.add("warning", message)
         alike[key] = name
-
-
-def _no_cvat(root: Folder, findings: Findings) -> None:
-    refuse_other_tools(root, ["CVAT's XML"])
 
 
 def _no_others(root: Folder, findings: Findings) -> None:

@@ -1,6 +1,5 @@
 """Recognising other tools' annotations, which are not read here: the error names the tool and how to export from it."""
 
-import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -15,14 +14,8 @@ PLACES = {"annotations", "labels", "json", "images", "jpegimages", "obj_train_da
 EXPORT = "export COCO JSON or Pascal VOC from the tool that drew them"
 
 
-def _is_cvat(text: str) -> bool:
-    element = re.search(r"<([A-Za-z_]\w*)", text)
-    return element is not None and element[1] == "annotations"
-
-
 # The file's suffix, a test of its first bytes, and the remedy.
 TOOLS: dict[str, tuple[str, Callable[[str], bool], str]] = {
-    "CVAT's XML": (".xml", _is_cvat, "export 'COCO 1.0' or 'PASCAL VOC 1.1' from CVAT"),
     "the VGG Image Annotator's JSON": (".json", lambda text: '"shape_attributes"' in text, EXPORT),
     "a table of boxes": (".csv", lambda text: "xmin" in text.partition("\n")[0].lower(), EXPORT),
 }

@@ -22,6 +22,7 @@ from scripts import train
 from tests.own_data import (
     write_class_folders,
     write_coco,
+    write_cvat,
     write_labelme,
     write_masks,
     write_pairs,
@@ -72,6 +73,7 @@ def pixels(path):
         slow("detect", write_coco, {"split": True}),
         ("detect", write_yolo, {"split": True}),
         ("detect", write_labelme, {}),
+        ("detect", write_cvat, {}),
         slow("detect", write_yolo, {"within": True, "split": True}),
         ("translate", write_pairs, {"split": True}),
         slow("translate", write_pairs, {"joined": True}),

@@ -11,6 +11,7 @@ from tests.own_data import (
     voc_xml,
     write_class_folders,
     write_coco,
+    write_cvat,
     write_labelme,
     write_masks,
     write_pairs,
@@ -57,7 +58,9 @@ def test_boxes_and_shares_of_pixels_are_counted(tmp_path, capsys):
     assert "train pixels images 1 0 1 75.0 % 1 1 25.0 %" in printed
 
 
-@pytest.mark.parametrize("write", [write_masks, write_voc, write_coco, write_yolo, write_labelme, write_pairs])
+@pytest.mark.parametrize(
+    "write", [write_masks, write_voc, write_coco, write_yolo, write_labelme, write_cvat, write_pairs]
+)
 def test_nothing_is_wrong_with_what_is_right(tmp_path, capsys, write):
     for split in (False, True):
         printed, error = check(write(tmp_path / str(split), split=split), capsys)

@@ -15,6 +15,7 @@ from tests.own_data import (
     voc_xml,
     write_class_folders,
     write_coco,
+    write_cvat,
     write_labelme,
     write_masks,
     write_pairs,
@@ -48,6 +49,7 @@ def images(layout, split="train"):
         (write_coco, "COCO", "detect", ("blue", "red")),
         (write_yolo, "YOLO", "detect", ("blue", "red")),
         (write_labelme, "labelme", "detect", ("blue", "red")),
+        (write_cvat, "CVAT", "detect", ("blue", "red")),
         (write_pairs, "pairs of images in A and B", "translate", ()),
     ],
 )
@@ -185,14 +187,11 @@ def test_class_names_that_look_alike_are_remarked_and_empty_ones_refused(tmp_pat
 
 
 LABELME = '{"version": "5.0", "shapes": [{"label": "a", "points": [[1, 1], [2, 2]]}], "imagePath": "0.png"}'
-CVAT = '<?xml version="1.0"?>\n<!-- made by CVAT --><annotations><image id="0" name="0.png"/></annotations>'
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"0.png": "", "annotations.xml": CVAT}, r"CVAT's XML \(annotations.xml\), which are not read: export 'COCO"),
-        ({"images/0.png": "", "annotations.xml": CVAT}, r"CVAT's XML \(annotations.xml\)"),
         ({"0.png": "", "boxes.csv": "filename,class,xmin,ymin,xmax,ymax\n"}, r"a table of boxes \(boxes.csv\)"),
         ({"0.png": "", "via.json": '{"0.png1": {"regions": [{"shape_attributes": {}}]}}'}, "VGG Image Annotator's"),
     ],
