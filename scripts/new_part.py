@@ -1,4 +1,4 @@
-"""Add a part of your own: its file, its test and its entry, as the guide in docs/ has them; then change what it does.
+"""Add a part of your own from its guide in docs/: its file, its test and its registry entry, for you to change.
 
 python scripts/new_part.py head spotlight
 python scripts/new_part.py backbone strided
@@ -24,19 +24,19 @@ PART = re.compile(rf"{PACKAGE}/\w+/(\w+)\.py")
 def main(arguments: list[str]) -> None:
     parser = Parser(prog="new_part.py", description="Add a part of your own from its guide in docs/.")
     parser.add_argument("kind", help=f"one of {', '.join(GUIDES)}")
-    parser.add_argument("name", help="as flags and files will have it, such as spotlight")
+    parser.add_argument("name", help="its name in flags and files, such as spotlight")
     asked = parser.parse_args(arguments)
     if asked.kind not in GUIDES:
         raise UsageError(f"there is no kind of part {asked.kind!r}: choose one of {', '.join(GUIDES)}")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", asked.name) or keyword.iskeyword(asked.name):
         raise UsageError(
-            f"{asked.name!r} is no name of a module: use lower-case letters, digits and _, as in spotlight"
+            f"{asked.name!r} is not a module's name: use lower-case letters, digits and _, as in spotlight"
         )
     files = part_files(asked.kind, asked.name)
     check_use(asked.kind, files)
     for path in files:  # nothing is written unless all can be
         if (ROOT / path).exists() and not path.endswith("__init__.py"):
-            raise UsageError(f"{path} is there already: choose another name, or remove it")
+            raise UsageError(f"{path} exists already: choose another name, or remove it")
     for path, text in files.items():
         (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
         say(f"{'changed' if (ROOT / path).exists() else 'written'}   {path}")
@@ -46,10 +46,10 @@ def main(arguments: list[str]) -> None:
 
 
 def part_files(kind: str, name: str) -> dict[str, str]:
-    """Return the files of a new part by their path: the guide's, under this name.
+    """Return the text of a new part's files by path: the guide's files, renamed.
 
     Raises:
-        UsageError: there is no such guide, or there is such a part.
+        UsageError: the guide is gone, or the part exists already.
     """
     files: dict[str, str] = {}
     table = ""
@@ -65,10 +65,10 @@ def part_files(kind: str, name: str) -> dict[str, str]:
 
 
 def check_use(kind: str, files: dict[str, str]) -> None:
-    """Refuse a part that no task here could use.
+    """Refuse a part that no task of this project could use.
 
     Raises:
-        UsageError: the guide's head or data is for a task that this project does without.
+        UsageError: the guide's head or data is for a task that this project lacks.
     """
     tasks = "".join(path.read_text(encoding="utf-8") for path in (ROOT / PACKAGE / "tasks").glob("*.py"))
     for text in files.values():
@@ -78,14 +78,14 @@ def check_use(kind: str, files: dict[str, str]) -> None:
         )
         if kind == "head" and head and f"head_kind = {head[1]}" not in tasks:
             raise UsageError(
-                f"the guide's head is a {head[1]}, which no task here takes: start from a head that is here"
+                f"the guide's head is a {head[1]}, which no task here takes: copy an existing head instead"
             )
         if kind == "data" and data and f'    "{data[1]}": ' not in tasks:
-            raise UsageError(f"the guide's data is for task {data[1]}, which is not here: start from data that is here")
+            raise UsageError(f"the guide's data is for task {data[1]}, which is not here: copy existing data instead")
 
 
 def named_blocks(kind: str, name: str) -> list[tuple[str, str]]:
-    """Return the files and the lines that a guide gives, each with its path, under another name."""
+    """Return a guide's blocks of code with their paths, renamed to `name`."""
     blocks = read_guide(kind)
     old = next(found[1] for path, _ in blocks if (found := PART.fullmatch(path)) and found[1] != "__init__")
     entries = [text for path, text in blocks if path.endswith("__init__.py") and text.startswith(" ")]
@@ -103,7 +103,7 @@ def named_blocks(kind: str, name: str) -> list[tuple[str, str]]:
 
 
 def read_guide(kind: str) -> list[tuple[str, str]]:
-    """Return a guide's blocks of code, each with the file that the heading above it names.
+    """Return a guide's blocks of code, each with the path in the heading above it.
 
     Raises:
         UsageError: the guide is gone.
@@ -129,7 +129,7 @@ def read_guide(kind: str) -> list[tuple[str, str]]:
 
 
 def with_import(table: str, line: str) -> str:
-    """Return a registry's source with an import among those of its package, in their order."""
+    """Return a registry's source with one more import, in alphabetical order."""
     lines = table.splitlines(keepends=True)
     own = [i for i, one in enumerate(lines) if re.match(rf"from (?:{PACKAGE}|engine)\b[.\w]* import ", one)]
     after = [i for i in own if lines[i].split()[1] < line.split()[1]]
@@ -138,19 +138,21 @@ def with_import(table: str, line: str) -> str:
 
 
 def with_entry(table: str, kind: str, line: str) -> str:
-    """Return a registry's source with an entry at the end of its table.
+    """Return a registry's source with one more entry at the end of its table.
 
     Raises:
-        UsageError: the table is not written as a dictionary, an entry a line.
+        UsageError: the table is not a dictionary with one entry per line.
     """
     found = re.search(rf"^{TABLES[kind]}\b.* = \{{\n(?:.*\n)*?(?=\}})", table, re.MULTILINE)
     if found is None:
-        raise UsageError(f"no {TABLES[kind]} = {{ ... }} with an entry a line is in the registry: add the part by hand")
+        raise UsageError(
+            f"the registry has no {TABLES[kind]} = {{ ... }} with one entry per line: add the part by hand"
+        )
     return table[: found.end()] + line + table[found.end() :]
 
 
 def commands(kind: str, name: str) -> list[str]:
-    """Return the commands that the guide ends with, under this name: its tests, and its training."""
+    """Return the commands at the guide's end, renamed: its tests, and its training."""
     page = (ROOT / "docs" / GUIDES[kind]).read_text(encoding="utf-8")
     block = page.rpartition("Use it\n")[2].partition("```\n")[2].partition("```")[0]
     key = re.findall(r'^    "(\w+)": \w+,$', "".join(text for _, text in read_guide(kind)), re.MULTILINE)[0]

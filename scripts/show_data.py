@@ -1,4 +1,4 @@
-"""Show training samples as a network sees them, varied, with their targets, in a picture.
+"""Write a picture of augmented training samples, as a network sees them, with their targets.
 
 python scripts/show_data.py --data PATH --data.augment trivial --output samples.png
 """

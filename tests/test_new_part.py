@@ -69,8 +69,8 @@ def test_a_new_head_trains_at_once(place):
     ("arguments", "message"),
     [
         (["hat", "a"], "there is no kind of part 'hat': choose one of head, backbone, data, task"),
-        (["head", "Dense"], "'Dense' is no name of a module"),
-        (["head", "class"], "'class' is no name of a module"),
+        (["head", "Dense"], "'Dense' is not a module's name"),
+        (["head", "class"], "'class' is not a module's name"),
         (["head", "dense"], "there is a head dense already"),
         (["head"], "the following arguments are required: name"),
     ],
@@ -85,6 +85,6 @@ def test_what_cannot_be_is_refused_before_anything_is_written(place, arguments, 
 def test_a_file_that_is_there_is_not_replaced(place):
     path = place / "project" / "heads" / "beam.py"
     path.write_text("mine")
-    with pytest.raises(UsageError, match="project/heads/beam.py is there already"):
+    with pytest.raises(UsageError, match="project/heads/beam.py exists already"):
         new_part.main(["head", "beam"])
     assert path.read_text() == "mine" and "beam" not in (path.parent / "__init__.py").read_text()

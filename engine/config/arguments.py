@@ -214,12 +214,12 @@ def check_data_arguments(arguments: list[str]) -> argparse.Namespace:
 SHOW_DATA_HELP = """usage: {command} [--output FILE.png] [--FLAG VALUE ...]
 
 Write a picture of eight augmented training samples with their targets, as a network
-sees them in the first epoch. The flags are those of train.py: --data, --task, --data.OPTION,
---seed, --config and so on."""
+sees them in the first epoch. The flags are those of train.py: --data, --task,
+--data.OPTION, --seed, --config and so on."""
 
 
 def show_data_arguments(arguments: list[str]) -> tuple[str, list[str]]:
-    """Return the picture's path, and the flags of train.py."""
+    """Return the picture's path, and the flags for train.py's parser."""
     if {"-h", "--help"} & set(arguments):
         print(SHOW_DATA_HELP.format(command=script_command("show_data")))
         raise SystemExit(0)

@@ -1,6 +1,6 @@
-"""What every task shares: its optimiser and schedule, its training metrics, how it is rebuilt from a file.
+"""The base of all tasks: optimiser and schedule, training metrics, and rebuilding from a checkpoint.
 
-Its answers are in engine.contract.answers.
+A task's answers are in engine.contract.answers.
 """
 
 import contextlib
@@ -44,13 +44,13 @@ from engine.resume.lightning_internals import (
     share_images_ourselves,
 )
 
-LONGEST_NAME = 1000  # characters of a class's
-SLACK = 2**28  # bytes that a network may take beyond what follows from its file
-KEPT = ("params", "fused")  # what a resumed optimiser keeps: its state is laid out for it
+LONGEST_NAME = 1000  # characters of a class's name
+SLACK = 2**28  # bytes that a network may take beyond the limit derived from its file
+KEPT = ("params", "fused")  # values of its groups that a resumed optimiser keeps, because its state fits them
 
 
 def check_class_names(names: Sequence[str]) -> None:
-    """Refuse names of classes that none can have; the types are right already.
+    """Refuse class names that are missing, repeated or too long; their types are checked before.
 
     Raises:
         UserError: says what was expected.
@@ -60,10 +60,10 @@ def check_class_names(names: Sequence[str]) -> None:
 
 
 def build_parts(input: Input, hparams: Mapping[str, Any]) -> tuple[Backbone, Any]:
-    """Return the backbone and the head that hyperparameters describe, for an input.
+    """Build the backbone and the head that hyperparameters describe, for an input.
 
     Raises:
-        UserError: a name, an option or a value that does not exist; or memory does not hold the weights.
+        UserError: an unknown name or option, an invalid value, or weights that do not fit into memory.
     """
     too_large = "the network takes {needed} GiB of memory, more than is free: use smaller widths, kernels or images"
     with AllocationLimit(available_memory(), too_large):
@@ -73,7 +73,7 @@ def build_parts(input: Input, hparams: Mapping[str, Any]) -> tuple[Backbone, Any
 
 
 def _is_epoch_mean(value: Any, options: Mapping[str, Any]) -> bool:
-    """Whether what `training_step` logs with these options is a mean over the epoch, and nothing besides."""
+    """Whether a value logged in `training_step` with these options is a mean over the epoch and nothing else."""
     over_epoch = options.get("on_epoch") and options.get("on_step") is False
     return bool(over_epoch) and options.get("reduce_fx", "mean") == "mean" and not isinstance(value, Metric)
 
@@ -81,44 +81,44 @@ def _is_epoch_mean(value: Any, options: Mapping[str, Any]) -> bool:
 class Task(Answers, pl.LightningModule):
     """A LightningModule that can be rebuilt from its checkpoint alone.
 
-    A subclass takes plain values only and hands them to `set_up`; among them are `class_names` and the fields of its
-    `input_type`, which describe the data, and `backbone`, `head` and `optim`.
+    A subclass's constructor takes plain values only and passes them to `set_up`: `class_names` and the fields of its
+    `input_type`, which describe the data, `backbone`, `head` and `optim`, and options of its own.
 
-    It trains and measures as any LightningModule. `training_step` returns the loss and logs means over the epoch with
-    on_step=False, on_epoch=True. `on_validation_epoch_start` resets torchmetrics objects, `validation_step` updates
-    them, and `on_validation_epoch_end` logs them as val/NAME: once, as logging at each batch takes longer than
-    updating. A test does the same and logs test/NAME. What it answers is in `Answers`.
+    It trains and validates like any LightningModule. `training_step` returns the loss and logs means over the epoch
+    with on_step=False, on_epoch=True. `on_validation_epoch_start` resets torchmetrics objects, `validation_step`
+    updates them, and `on_validation_epoch_end` logs them as val/NAME: once, because logging at each batch takes longer
+    than updating. A test does the same and logs test/NAME. The methods of `Answers` predict.
     """
 
     task_name: ClassVar[str]
-    takes: ClassVar[str]  # which batches: those of classify, segment, detect or translate, see engine.contract.data
-    input_type: ClassVar[type[Input]] = ImageInput  # what it is fed
-    head_kind: ClassVar[type[Head]]  # the class of engine.contract.heads that its head has to be of
-    best_metric: ClassVar[str]  # the metric by which the best weights are chosen ...
-    best_is_highest: ClassVar[bool]  # ... and which way is up
-    lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss", "l1", "ece"})  # of all that is measured
-    # Why that metric is not a number, where it is not one.
+    takes: ClassVar[str]  # the kind of its batches: classify, segment, detect or translate, see engine.contract.data
+    input_type: ClassVar[type[Input]] = ImageInput
+    head_kind: ClassVar[type[Head]]  # the class in engine.contract.heads that its head must inherit from
+    best_metric: ClassVar[str]  # the metric that selects the best weights ...
+    best_is_highest: ClassVar[bool]  # ... and whether higher is better
+    lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss", "l1", "ece"})  # metrics, without val/ or test/
+    # The reason for a best metric that is nan, for its error.
     unmeasured: ClassVar[str] = "the images, their targets or the network's outputs are not finite numbers"
-    newest_is_best: bool = False  # whether the newest weights are kept instead, where no metric knows better
+    newest_is_best: bool = False  # whether the newest weights count as the best, because no metric is a good judge
     backbone: Backbone
-    head: Any  # a Head of the kind that the task needs
+    head: Any  # a Head of `head_kind`
 
     def __init__(self) -> None:
         super().__init__()
-        self.images_seen = 0  # trained on by this process, for its speed
-        self.images_measured = 0  # in the last validation or test; while it is under way, those of this process
-        self.each: list[Tensor] | None = None  # rows (N, ...) for `measured_with`, where they are asked for
-        self._batch_size = 0  # images of the newest training batch
+        self.images_seen = 0  # images that this process has trained on, to report its speed
+        self.images_measured = 0  # in the last validation or test; until its end, only this process's images
+        self.each: list[Tensor] | None = None  # rows (N, ...) for `measured_with`; None unless asked for
+        self._batch_size = 0  # images in the newest training batch
         self._means = EpochMeans()
-        self._accumulated = 0  # batches whose gradients were added up since the last step
+        self._accumulated = 0  # batches whose gradients were accumulated since the last step
         self._course = Course(until=0)
-        self._rate_changes = True  # so that a run that goes on needs its course
-        self._optimiser_values: list[dict[str, Any]] = []  # of this configuration; none where a subclass has its own
-        self._saved_course: Mapping[str, Any] | None = None  # in the checkpoint that this fit resumes
+        self._rate_changes = True  # whether the learning rate depends on the course
+        self._optimiser_values: list[dict[str, Any]] = []  # of this configuration's groups; [] for an owner's optimiser
+        self._saved_course: Mapping[str, Any] | None = None  # from the checkpoint that this fit resumes
 
     @classmethod
     def default_parts(cls) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the backbone and the head of the task's defaults: `name` and options of each."""
+        """Return the backbone and the head in the task's defaults, each with `name` and options."""
         defaults = nest(read_defaults(cls).values)
         return defaults["backbone"], defaults["head"]
 
@@ -126,7 +126,7 @@ class Task(Answers, pl.LightningModule):
         """Save the hyperparameters, plain values by name, and build the backbone and the head that they describe.
 
         Raises:
-            UserError: a name, an option or a value that does not exist, or a head of another kind.
+            UserError: an unknown name or option, an invalid value, or a head of another kind.
         """
         if not all("name" in (plain[part] or {}) for part in ("backbone", "head")):  # a checkpoint has both names
             backbone, head = self.default_parts()
@@ -137,7 +137,7 @@ class Task(Answers, pl.LightningModule):
         plain["optim"] = {"name": "adamw", **(plain["optim"] or {})}
         check_class_names(plain["class_names"])
         plain |= {"class_names": list(plain["class_names"]), **self.input_type.of(plain).values()}
-        # Plain values only, so that a checkpoint can be read without running anything it contains.
+        # Plain values only, so that reading a checkpoint runs no code in it.
         self.save_hyperparameters(plain, logger=False)
         check_head_kind(plain["head"]["name"], self.head_kind, self.task_name)
         body, top = build_parts(self.input, plain)
@@ -146,29 +146,29 @@ class Task(Answers, pl.LightningModule):
         if frozen_epochs(plain["backbone"]) == math.inf:
             self.backbone.requires_grad_(False)
         check_class_weights(plain.get("class_weights"), plain["class_names"])
-        build_optimiser(self, **plain["optim"])  # a wrong option is refused now, not after the data was fetched
+        build_optimiser(self, **plain["optim"])  # refuses a wrong option now, before the data is downloaded
 
     @property
     def class_weights(self) -> Tensor | None:
-        """How much each class counts in the loss (K,), by the hyperparameter of this name; None for all alike."""
+        """The weight of each class in the loss (K,), from the hyperparameter of this name; None for equal weights."""
         weights = self.hparams.get("class_weights")
         return None if weights in (None, BALANCED) else as_tensor(tuple(weights), self.device)
 
     @functools.cached_property
     def input(self) -> Any:
-        """What it is fed, an `input_type`: it reads files and prepares batches as in training."""
+        """The task's input, an `input_type`: it reads files and prepares batches as in training."""
         return self.input_type.of(self.hparams)
 
     @classmethod
     def own_data_options(cls, hparams: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options, by name, under which a folder of somebody's own is read for this network."""
+        """Return the data options that read a user's folder for this network."""
         return {**cls.input_type.of(hparams).for_own_data(), "classes": hparams["class_names"]}
 
     def setup(self, stage: str) -> None:
-        """Refuse a data module whose inputs are not those that the network was built for; Lightning calls this first.
+        """Refuse a data module that does not fit the network, and balance class weights; Lightning calls this first.
 
         Raises:
-            UserError: names what differs.
+            UserError: names the difference.
         """
         share_images_ourselves(self.trainer)
         data = getattr(self.trainer, "datamodule", None)
@@ -179,7 +179,7 @@ class Task(Answers, pl.LightningModule):
                 )
             self.hparams["class_weights"] = balanced(data.class_counts(), self.hparams["class_names"])
         facts = ("class_names", *self.input.fields())
-        # A data module of another kind publishes what it likes.
+        # An owner's data module that is no DataModule may have any of these attributes, or none.
         plain = {name: getattr(data, name) for name in facts if hasattr(data, name)}
         published = data.facts() if isinstance(data, DataModule) else plain
         kinds, names = getattr(data, "tasks", None), published.pop("class_names", None)
@@ -203,7 +203,7 @@ class Task(Answers, pl.LightningModule):
         return self.head(self.backbone(inputs), tuple(inputs.shape[2:]))
 
     def check_runs_on(self, num: int, training: bool) -> None:
-        """Let the network see a batch of random inputs, and keep nothing of that.
+        """Run the network on `num` random inputs, and restore its state.
 
         Raises:
             UserError: its layers cannot take so few inputs, or such small ones.
@@ -232,7 +232,7 @@ class Task(Answers, pl.LightningModule):
             self.train()
 
     def try_out(self, inputs: Tensor) -> None:
-        """Compute all that a training step computes of a prepared batch alone."""
+        """Run every network that a training step runs, on a prepared batch without targets."""
         self(inputs)
 
     def configure_callbacks(self) -> list[Callback]:
@@ -247,7 +247,7 @@ class Task(Answers, pl.LightningModule):
         if not 0 <= steps < math.inf:
             if schedule == "constant" and not warmup:
                 return optimiser
-            raise UserError(f"schedule {schedule} has to know how long the run is: give --max_epochs or --max_steps")
+            raise UserError(f"schedule {schedule} needs the length of the run: give --max_epochs or --max_steps")
         self._course = Course(until=int(steps))
         self._rate_changes = schedule != "constant" or bool(warmup)
 
@@ -267,7 +267,7 @@ class Task(Answers, pl.LightningModule):
         self.hparams["optim"] = {**self.hparams["optim"], "lr": value}
 
     def on_train_start(self) -> None:
-        """Have the optimiser's own settings hold, where a run is resumed with others than those it was saved with."""
+        """Apply this configuration's optimiser options to a resumed run, over those in its checkpoint."""
         saved, self._saved_course = self._saved_course, None
         if saved is None or not self._optimiser_values:
             return
@@ -280,9 +280,10 @@ class Task(Answers, pl.LightningModule):
             set_rates(config.scheduler, [values["lr"] for values in self._optimiser_values])
 
     def _resumed_course(self, saved: Mapping[str, Any]) -> Course:
-        """Return the saved course if the run still ends at the same step, else one from here to its new end.
+        """Return the saved course if the run still ends at the same step, else a new one from here to the new end.
 
-        What is done counts in the unit that limits the run, epochs or steps: a longer run goes on from a smaller share.
+        The finished share is counted in the unit that limits the run, epochs or steps, so a longer run continues from a
+        smaller share.
         """
         trainer = self.trainer
         step, batches = trainer.global_step, trainer.num_training_batches
@@ -299,7 +300,7 @@ class Task(Answers, pl.LightningModule):
                     (ended + within / batches) / trainer.max_epochs,
                     done == step,
                 )
-        if not saved and is_as_saved:  # by a version that did not save it
+        if not saved and is_as_saved:  # by a version that saved no course
             return Course(until)
         return Course(**saved) if saved and saved["until"] == until else Course(until, step, min(1.0, share))
 
@@ -322,12 +323,12 @@ class Task(Answers, pl.LightningModule):
         """Log as Lightning does, with three differences.
 
         - A mean over a training epoch (on_step=False, on_epoch=True in `training_step`) is over all processes, and a
-          run resumed in the middle of the epoch goes on from where it was.
-        - A test runs the validation's code, and val/NAME becomes test/NAME.
-        - A best metric that is not a number is an error at the end of a validation or test.
+          run resumed in the middle of the epoch continues it.
+        - A test runs the validation's code, so val/NAME becomes test/NAME.
+        - A best metric that is nan is an error at the end of a validation or test.
 
         Raises:
-            UserError: there is nothing to measure the best metric on.
+            UserError: the best metric is nan.
         """
         hook = current_hook(self)
         if hook == "training_step" and not args and _is_epoch_mean(value, options):
@@ -341,9 +342,9 @@ class Task(Answers, pl.LightningModule):
         super().log(name, value, *args, **options)
 
     def _check_measured(self, name: str, value: Any) -> None:
-        """Refuse a best metric that is not a number, which would otherwise look like a result."""
+        """Refuse a best metric that is nan, which would otherwise look like a result."""
         if name.partition("/")[2] != self.best_metric.partition("/")[2] or self.trainer.sanity_checking:
-            return  # the first look at a few images may see too little
+            return  # the sanity check's few images may not suffice
         if math.isnan(float(value.compute() if isinstance(value, Metric) else value)):
             images, remedy = "validation images", "give others, or train without: --limit_val_batches 0"
             if self.trainer.testing:
@@ -389,7 +390,7 @@ class Task(Answers, pl.LightningModule):
         count = torch.tensor(self.images_measured, device=self.device)
         self.images_measured = int(self.trainer.strategy.reduce(count, reduce_op="sum"))
 
-    # A test measures as a validation does.
+    # A test runs the validation's hooks.
 
     def on_test_start(self) -> None:
         self.on_validation_start()
@@ -412,13 +413,13 @@ class Task(Answers, pl.LightningModule):
     # ---- answering ----
 
     def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
-        """Return what predict.py says of each image of a batch."""
+        """Return predict.py's answer for each image of a batch."""
         images = batch[0]
         return self.answers(self.outputs(images), [(images.shape[2], images.shape[3])] * len(images))
 
     @torch.inference_mode()
     def predict_image(self, image: Image.Image) -> dict[str, Any]:
-        """Return what predict.py says of an image: see `answers`."""
+        """Return predict.py's answer for an image: see `answers`."""
         training = self.training
         raw, size = self.input.of_image(image, whole=self.takes_any_size)
         try:
@@ -429,7 +430,7 @@ class Task(Answers, pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["task"] = self.task_name
-        # Of each process, so that a resumed epoch's means are added up in the order of an uninterrupted one.
+        # One row per process, so that a resumed epoch adds up its means in the order of an uninterrupted one.
         totals = self._means.totals(self.device)
         if totals is not None:
             gathered: Any = self.all_gather(totals)
@@ -439,10 +440,10 @@ class Task(Answers, pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         names, sums = checkpoint["epoch_means"]["names"], checkpoint["epoch_means"]["sums"]
-        if sums is not None and sums.ndim == 2:  # of an earlier version: one number of images for all
+        if sums is not None and sums.ndim == 2:  # from an earlier version, with one number of images for all names
             names = [f"train/{name}" for name in names]
             sums = torch.stack([sums[:, :-1], sums[:, -1:].expand(-1, len(names))], dim=2)
-        # Of fewer processes than before, each takes over the sums of several; of more, some start from nothing.
+        # With fewer processes than before, each takes over the sums of several; with more, some start at zero.
         if sums is not None:
             own = sums[self.global_rank :: self.trainer.world_size]
             sums = sum(own[1:], own[0]) if len(own) else torch.zeros_like(sums[0])
@@ -451,7 +452,7 @@ class Task(Answers, pl.LightningModule):
         self.take_choices(present_names(checkpoint.get("hyper_parameters", {}), self.hparams, "task"))
 
     def take_choices(self, hparams: Mapping[str, Any]) -> None:
-        """Take over those hyperparameters of the resumed run that training itself chooses."""
+        """Adopt hyperparameters of the resumed run that its training chose; nothing by default."""
 
     @classmethod
     def load_from_checkpoint(
@@ -463,39 +464,41 @@ class Task(Answers, pl.LightningModule):
         weights_only: bool | None = True,
         **kwargs: Any,
     ) -> Self:
-        """Rebuild the task from a checkpoint file and nothing else, ready for use on `map_location`.
+        """Rebuild the task from a checkpoint file alone, ready for use on `map_location`.
 
-        Only plain values and tensors are ever read, so a file from a stranger can run nothing.
+        Only plain values and tensors are read, so a stranger's file can run no code.
 
         Args:
             checkpoint_path: a path on this machine.
-            map_location: where the weights go.
-            hparams_file: not taken: the hyperparameters are in the checkpoint.
+            map_location: device of the weights.
+            hparams_file: refused, because the hyperparameters are in the checkpoint.
             strict: whether missing and surplus weights are errors.
-            weights_only: true; false is refused.
-            kwargs: hyperparameters to set otherwise than the file says.
+            weights_only: must not be false.
+            kwargs: hyperparameters that override the file's.
 
         Raises:
             FileNotFoundError: there is no such file.
-            UserError: the file is not a whole checkpoint of this task.
+            UserError: the file is not an intact checkpoint of this task.
         """
         if hparams_file is not None or weights_only is False:
-            raise UserError("a checkpoint is read alone and as plain values: leave hparams_file and weights_only out")
+            raise UserError(
+                "a checkpoint holds its hyperparameters as plain values: omit hparams_file and weights_only"
+            )
         return cls.from_checkpoint(read_checkpoint(checkpoint_path), map_location, strict is not False, **kwargs)
 
     @classmethod
     def from_checkpoint(
         cls, checkpoint: Mapping[str, Any], map_location: Any = "cpu", strict: bool = True, **changes: Any
     ) -> Self:
-        """Rebuild the task from a checkpoint that has been read; see `load_from_checkpoint`."""
+        """Rebuild the task from a loaded checkpoint; see `load_from_checkpoint`."""
         if checkpoint["task"] != cls.task_name:
             raise UserError(f"this checkpoint holds task {checkpoint['task']!r}, not {cls.task_name!r}")
         hparams = cls.checked({**checkpoint["hyper_parameters"], **changes})
         weights = checkpoint["state_dict"]
         size = sum(value.nbytes for value in weights.values())
-        # Measures may keep images besides. A network that was changed on purpose may be larger than its file.
+        # Metrics may store images, too. A network changed by `changes` may be larger than its file.
         max_bytes = 4 * size + 64 * math.prod(cls.input_type.of(hparams).shape) + SLACK
-        unlike = "the network described takes {needed} GiB of memory, far more than the weights that are there for it"
+        unlike = "the network described takes {needed} GiB of memory, far more than the weights in the file"
         limit = AllocationLimit(max_bytes, unlike) if strict and not changes else contextlib.nullcontext()
         with weights_not_fetched(), limit:
             task = cls(**hparams)
@@ -508,16 +511,16 @@ class Task(Answers, pl.LightningModule):
         try:
             task.load_state_dict(weights, strict=strict)
         except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()  # of as many as there are weights
-            raise UserError(f"the checkpoint's weights are of another network ({reason[:200]})") from error
+            reason = str(error).splitlines()[-1].strip()  # there can be one line per weight
+            raise UserError(f"the checkpoint's weights belong to another network ({reason[:200]})") from error
         return task.to(map_location).eval()
 
     @classmethod
     def checked(cls, hparams: Any) -> dict[str, Any]:
-        """Return hyperparameters that were read from a file, with defaults for those it lacks.
+        """Return hyperparameters read from a file, completed by defaults.
 
         Raises:
-            UserError: they are not such that the task could have been built from them.
+            UserError: the task cannot be built from them.
         """
         if not isinstance(hparams, Mapping):
             raise UserError(f"hyperparameters are a mapping, got {brief(hparams)}")
@@ -529,7 +532,7 @@ class Task(Answers, pl.LightningModule):
             if name not in complete:
                 raise UserError(f"task {cls.task_name} lacks its hyperparameter {name}")
         check_class_names(complete["class_names"])
-        cls.input_type.of(complete)  # refuses what no input can be
+        cls.input_type.of(complete)  # refuses impossible inputs
         head = complete.get("head")
         if isinstance(head, Mapping) and isinstance(head.get("name"), str) and head["name"] in parts().heads:
             complete["head"] = present_names(head, options_of(parts().heads[head["name"]]), "head")
@@ -537,7 +540,7 @@ class Task(Answers, pl.LightningModule):
 
     @classmethod
     def without_network(cls, hparams: Mapping[str, Any]) -> Self:
-        """Return a task that has its hyperparameters alone: it words and draws what others computed."""
+        """Return a task without a network, which turns outputs computed elsewhere into answers and pictures."""
         task = cls.__new__(cls)
         Task.__init__(task)
         task.save_hyperparameters(cls.checked(hparams), logger=False)

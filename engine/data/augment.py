@@ -98,11 +98,11 @@ class Varied:
         self.use(None, 0.0)
 
     def use(self, own: Callable[[Any, Any], Any] | None, erase: float) -> None:
-        """Vary samples in the end by `own` as well, see project/augmentations.py, and erase a part of some images.
+        """Also apply `own`, an augmentation of project/augmentations.py, and then erase a part of some images.
 
         Args:
-            own: takes an image and its target, and returns the two.
-            erase: share of the images of which a part is erased.
+            own: takes and returns an image and its target; None for none.
+            erase: share of the images in which a part is erased.
         """
         self.own = own
         self.erase = v2.RandomErasing(erase) if erase else None

@@ -1,4 +1,4 @@
-"""MixUp and CutMix: training images that are two, with soft targets.
+"""MixUp and CutMix: training images mixed from two, with soft targets.
 
 N images, C channels, (H, W) size in pixels, K classes.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 def mixed(
     images: Tensor, labels: Tensor, num_classes: int, mixup: float, cutmix: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Mix each image with the one that stands as far from the end of the batch as it does from the beginning.
+    """Mix image i of a batch with image N - 1 - i.
 
     Sources: MixUp, Zhang et al. 2018, arXiv:1710.09412; CutMix, Yun et al. 2019, arXiv:1905.04899.
 
@@ -22,12 +22,12 @@ def mixed(
         images: (N, C, H, W) float, in a random order.
         labels: (N,) int64.
         num_classes: K.
-        mixup: alpha of the beta distribution that the share is drawn from; 0 for no MixUp.
-        cutmix: the same for CutMix. With both, each batch has one of them, equally often.
-        generator: on the CPU.
+        mixup: alpha of the beta distribution of MixUp's shares; 0 for no MixUp.
+        cutmix: the same for CutMix. With both, each batch gets one of them at random.
+        generator: the source of random numbers, on the CPU.
 
     Returns:
-        Images (N, C, H, W), and targets (N, K) that sum to 1.
+        Images (N, C, H, W), and targets (N, K), whose rows sum to 1.
     """
     draw = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
     cuts = cutmix > 0 and (mixup == 0 or draw.random() < 0.5)

@@ -1,4 +1,4 @@
-"""The table of classes: what was counted of each, and what was measured of it. K classes."""
+"""A report's table of classes: the counts and metrics of each. K classes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,17 +9,17 @@ from engine.training.progress import is_of_a_class
 
 
 def amount(value: float | None, digits: int = 0) -> str:
-    """Write a number with commas; '-' where there is none."""
+    """Format a number with commas; '-' for None."""
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
 def share(value: float | None) -> str:
-    """Write a share of 1 as a percentage; '-' where there is none."""
+    """Format a share in 0..1 as a percentage; '-' for None."""
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
 def counted(counts: Tensor, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return count, recall and precision of each class, from counts (K, K) of true classes (rows) given which."""
+    """Return each class's count, recall and precision, from a confusion matrix (K, K) with true classes in rows."""
     true, predicted = counts.sum(dim=1).tolist(), counts.sum(dim=0).tolist()
     rows = zip(names, counts.diagonal().tolist(), true, predicted, strict=True)
     return [
@@ -29,10 +29,10 @@ def counted(counts: Tensor, names: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def by_class(metrics: Mapping[str, float | None], rows_counted: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a table of classes: what was counted of each, and what test/MEASURE/CLASS says.
+    """Return a table with one row per class: its counts, and its metrics test/MEASURE/CLASS.
 
     Returns:
-        `columns`, and `rows` of as many texts.
+        `columns`, and `rows` with one text per column.
     """
     measured: dict[str, dict[str, float | None]] = {}  # by measure, by class
     for name, value in metrics.items():

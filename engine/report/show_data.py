@@ -1,4 +1,4 @@
-"""A picture of training samples as a network sees them, with their targets: what scripts/show_data.py does."""
+"""scripts/show_data.py: writes a picture of training samples as a network sees them, with their targets."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,8 +24,8 @@ def main(arguments: list[str]) -> None:
     """Write the picture.
 
     Raises:
-        UsageError: the command line makes no sense.
-        RunError: the data cannot be had.
+        UsageError: the command line is invalid.
+        RunError: the data cannot be read.
     """
     output, flags = show_data_arguments(arguments)
     target = check_output(output, [".png"])
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> None:
 
 
 def training_samples(data: DataModule) -> Tensor:
-    """Return a picture (3, h, w) of uint8 of training samples from all over the data, varied as in the first epoch."""
+    """Return a picture, uint8 (3, h, w), of samples spread over the training data, augmented as in the first epoch."""
     store = data.stores["train"]
     chosen: Any = torch.linspace(0, len(store) - 1, min(SHOWN, len(store))).round().long().tolist()
     if isinstance(store, SampleStore) and store.augment is not None:
@@ -60,12 +60,12 @@ def training_samples(data: DataModule) -> Tensor:
 
 
 def with_targets(images: Tensor, targets: Any, names: Sequence[str]) -> Tensor:
-    """Return pictures (N, 3, h, w) of uint8 with what belongs to each written or drawn on it.
+    """Return pictures, uint8 (N, 3, h, w), of images with their targets as captions, boxes or masks.
 
     Args:
         images: uint8 (N, 3, H, W).
         targets: classes (N,), shares of classes (N, K), masks (N, H, W), or for each image `boxes` and `labels`.
-        names: of the classes.
+        names: the classes' names.
     """
     if isinstance(targets, Tensor) and targets.ndim == 3:
         colours = {k: class_colour(k) for k in range(len(names))}

@@ -52,5 +52,5 @@ def test_a_network_far_larger_than_its_file_is_not_built(backbone, monkeypatch):
     monkeypatch.setattr(base, "SLACK", 0)
     assert LitClassifier.from_checkpoint(checkpoint).hparams == task.hparams
     checkpoint["hyper_parameters"]["backbone"] = backbone
-    with pytest.raises(ValueError, match="far more than the weights that are there for it"):
+    with pytest.raises(ValueError, match="far more than the weights in the file"):
         LitClassifier.from_checkpoint(checkpoint)

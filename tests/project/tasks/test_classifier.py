@@ -104,7 +104,7 @@ def test_training_means_cover_the_epochs_images():
 def test_a_schedule_needs_to_know_the_runs_length():
     task = LitClassifier()
     loader = DataLoader(TensorDataset(torch.randn(4, 1, 28, 28), torch.arange(4)))
-    with pytest.raises(ValueError, match="schedule one_cycle has to know how long the run is"):
+    with pytest.raises(ValueError, match="schedule one_cycle needs the length of the run"):
         quiet_trainer(max_epochs=-1).fit(task, loader)
 
 
