@@ -117,6 +117,8 @@ def a_mirror_image_has_the_mirrored_answer_where_both_are_asked(name: str, **opt
         torch.testing.assert_close(value, both[key])
         torch.testing.assert_close(measured[key], both[key], atol=1e-5, rtol=1e-5)
         assert not torch.allclose(both[key], one[key])
+        if value.shape[-1] == SIZE[1]:  # a map of the image
+            assert torch.equal(value, of_mirrors[key].flip(-1))
 
 
 def hyperparameters_are_plain_values(name: str, **options: Any) -> None:
