@@ -1,1 +1,1 @@
-"""How fast a run is, side by side with the loops that a person would write instead: what scripts/benchmark.py does."""
+"""The work of scripts/benchmark.py: measure the speed of runs, side by side with plain loops written by hand."""

@@ -1,4 +1,4 @@
-"""Reading a person's own files: our loader against a loop that decodes and does nothing else, and what memory it takes.
+"""Reading user files: our loader's speed and memory, against a loop that only decodes.
 
 (H, W) is a size in pixels.
 """
@@ -19,16 +19,16 @@ from engine.contract.parts import build_data
 from engine.inputs.folder import find_images
 from engine.training.summary import peak_memory_mb
 
-PHOTOGRAPH = (375, 500)  # (H, W), as most of ImageNet's
+PHOTOGRAPH = (375, 500)  # (H, W), as for most of ImageNet
 CLASSES = 10
-DIFFERENT = 200  # photographs; further files are links to these
+DIFFERENT = 200  # distinct photographs; further files are links to them
 IMAGE_SIZE = 224
 BATCH = 32
 WARM_UP = 4  # batches, while loading processes start
 
 
 def write_photographs(folder: Path, num: int) -> None:
-    """Write `num` JPEG files into class folders: broad shapes and fine grain, as long to decode as photographs."""
+    """Write `num` JPEG files into class folders: shapes and grain that take as long to decode as photographs."""
     generator = np.random.default_rng(0)
     for i in range(CLASSES):
         (folder / f"class {i}").mkdir(parents=True)
@@ -46,9 +46,9 @@ def write_photographs(folder: Path, num: int) -> None:
 
 
 def our_files(folder: str, workers: int, batches: int) -> dict[str, float]:
-    """Return images a second out of our training loader: decoded, fitted, varied, in batches; nothing is kept.
+    """Return images per second from our training loader (decoded, letterboxed, augmented, in batches, without a cache).
 
-    And the most memory that this process took, in MiB.
+    And this process's peak memory in MiB.
     """
     options: dict[str, Any] = {"image_size": [IMAGE_SIZE], "batch_size": BATCH, "cache": "none"}
     data = build_data(folder, "classify", 0, num_workers=workers, **options)
@@ -58,14 +58,14 @@ def our_files(folder: str, workers: int, batches: int) -> dict[str, float]:
 
 
 def bare_files(folder: str, workers: int, batches: int) -> dict[str, float]:
-    """Return images a second out of a loop that decodes each file and hands on nothing of it."""
+    """Return images per second from a loop that decodes each file and discards the result."""
     dataset = Decoded(find_images([folder]))
     loader = DataLoader(dataset, batch_size=BATCH, shuffle=True, num_workers=workers)
     return {"images_per_second": _rate(iter(loader), batches)}
 
 
 class Decoded(Dataset[int]):
-    """Decodes a file when it is asked for, and returns its width."""
+    """Decodes a file on access, and returns only its width."""
 
     def __init__(self, paths: list[Path]) -> None:
         self.paths = paths

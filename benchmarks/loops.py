@@ -1,4 +1,4 @@
-"""What our runs are compared with: the lecture's loop, and a bare loop over our own data and model, written plainly.
+"""The loops that our runs are compared with: the lecture's, and a bare one over our data and network.
 
 N images, (H, W) size in pixels.
 """
@@ -23,7 +23,7 @@ from engine.inference.predict import best_device
 
 
 class LectureNet(nn.Module):
-    """The lecture's network: two convolutions without padding, each pooled; two linear layers. 21,840 weights."""
+    """The lecture's network: two convolutions without padding, each with pooling; two linear layers. 21,840 weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,13 +40,13 @@ class LectureNet(nn.Module):
 
 
 def lecture_loader(root: str, train: bool) -> DataLoader[Any]:
-    """Return the lecture's batches: 100 images, each read, converted and normalised by itself, in a new order."""
+    """Return the lecture's loader: batches of 100, shuffled, each image converted and normalised by itself."""
     convert = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
     return DataLoader(MNIST(root, train=train, transform=convert), batch_size=100, shuffle=True)
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until a GPU has done what it was given: it works behind the program."""
+    """Wait until a GPU has finished, since its operations run asynchronously."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -54,13 +54,13 @@ def synchronize(device: torch.device) -> None:
 
 
 class LectureLoop:
-    """The lecture's training: cross-entropy, plain gradient descent at 0.01, the test set after each epoch.
+    """The lecture's training: cross-entropy, plain gradient descent at 0.01, a test after each epoch.
 
-    On the best device there is, like our own runs.
+    It runs on the fastest device of the machine, like our own runs.
 
     Args:
         root: folder that holds MNIST/raw/.
-        seed: of its weights and order.
+        seed: determines weights and order.
     """
 
     def __init__(self, root: str, seed: int) -> None:
@@ -72,7 +72,7 @@ class LectureLoop:
         self.optimiser = torch.optim.SGD(self.model.parameters(), lr=0.01)
 
     def epoch(self, batches: int | None = None) -> float:
-        """Train one epoch, or its first batches; return the seconds it took."""
+        """Train for one epoch, or for its first `batches` batches; return the seconds."""
         start = time.perf_counter()
         self.model.train()
         for images, labels in islice(self.train_loader, batches):
@@ -86,7 +86,7 @@ class LectureLoop:
 
     @torch.no_grad()
     def accuracy(self) -> float:
-        """Return the share of the test images that are classified rightly."""
+        """Return the test accuracy, in 0..1."""
         self.model.eval()
         right = 0
         for images, labels in self.test_loader:
@@ -95,10 +95,10 @@ class LectureLoop:
 
 
 def bare_fit(data: DataModule, task: Task, config: dict[str, Any]) -> float:
-    """Train a task as configured in a loop without Lightning, logs, checks and checkpoints; return its seconds.
+    """Train a task in a loop without Lightning, logs, checks and checkpoints; return the seconds.
 
-    It does the arithmetic of a run and nothing else: the same images, augmentation, network, loss, optimiser, schedule
-    and precision, and a validation after each epoch.
+    It does only the arithmetic of a run: the same images, augmentation, network, loss, optimiser, schedule and
+    precision, and a validation after each epoch.
     """
     start = time.perf_counter()
     device = torch.device(best_device())
@@ -127,7 +127,7 @@ def bare_fit(data: DataModule, task: Task, config: dict[str, Any]) -> float:
             schedule.step()
             step += 1
         task.eval()
-        right = torch.zeros((), device=device)  # for whoever would look; adding it up is part of validating
+        right = torch.zeros((), device=device)  # not read, but counting is part of a validation
         with torch.no_grad(), autocast:
             for images, labels in validation:
                 images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)

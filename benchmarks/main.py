@@ -1,4 +1,4 @@
-"""The benchmark's command line: measure the parts asked for, print the table, write the numbers."""
+"""The benchmark's command line: measure the chosen parts, print a table, write the numbers."""
 
 import argparse
 import json
@@ -21,11 +21,11 @@ REPEATS = 3
 
 
 def main(arguments: list[str]) -> None:
-    """Measure, print a table, and write everything that was measured if asked.
+    """Measure, print a table, and write all measurements if --output is given.
 
     Raises:
-        UsageError: the command line makes no sense.
-        RunError: MNIST cannot be had, or something that is measured failed.
+        UsageError: the command line is wrong.
+        RunError: MNIST cannot be fetched, or a measured program failed.
     """
     parser = Parser(prog="benchmark.py", description="Measure speed, side by side with the lecture's loop.")
     parser.add_argument("--quick", action="store_true", help="a few batches of most parts, once: about 90 seconds")

@@ -1,8 +1,8 @@
-"""Single measurements, each taken in a process of its own so that none warms or fills the memory of another.
+"""Single measurements, each in a process of its own, so that none affects the caches or memory of another.
 
     python -m benchmarks.measure NAME '{"option": value}'
 
-prints one line of JSON. The numbers of our own runs are not taken here but by scripts/train.py itself.
+prints one line of JSON. scripts/train.py itself measures our runs.
 """
 
 import json
@@ -16,15 +16,15 @@ from typing import Any
 
 from engine.shortcuts import settle, settle_threads
 
-MATRIX = 2048  # rows of the square matrices that are multiplied
+MATRIX = 2048  # rows of the square matrices to multiply
 MATRIX_SECONDS = 2.0
 PREDICT_SECONDS = 0.7
 WARM_UP = 20  # images
-COUNTED = 10  # images whose arithmetic is counted
+COUNTED = 10  # images for counting operations
 
 
 def lecture_data(root: str, batches: int | None) -> dict[str, float]:
-    """Return images a second out of the lecture's training loader."""
+    """Return images per second from the lecture's training loader."""
     from benchmarks.loops import lecture_loader
 
     loader = lecture_loader(root, train=True)
@@ -32,12 +32,12 @@ def lecture_data(root: str, batches: int | None) -> dict[str, float]:
 
 
 def our_data(root: str) -> dict[str, float]:
-    """Return normalised images a second out of our training loader, in the lecture's batches."""
+    """Return normalised images per second from our training loader, in batches as large as the lecture's."""
     from project.data import MNISTDataModule
 
     data = MNISTDataModule(root, download=False, batch_size=100, val_size=0)
     data.setup("fit")
-    # Three epochs, because one is over in less time than the clock's noise.
+    # Three epochs, because a single one is too short to time reliably.
     rates = [_rate((data.on_after_batch_transfer(b, 0) for b in data.train_dataloader()), None) for _ in range(3)]
     return {"images_per_second": statistics.median(rates)}
 
@@ -49,9 +49,9 @@ def _rate(loaded: Any, batches: int | None) -> float:
 
 
 def lecture(root: str, seed: int, batches: int | None = None, target: float | None = None) -> dict[str, Any]:
-    """Run the lecture's loop: one epoch, or until its test accuracy reaches the target, 30 epochs at most.
+    """Run the lecture's loop for one epoch, or until its test accuracy reaches the target, for at most 30 epochs.
 
-    The seconds are those of training alone: the tests after each epoch are left out.
+    The seconds are those of training only, without the tests after each epoch.
     """
     from benchmarks.loops import LectureLoop
 
@@ -66,7 +66,7 @@ def lecture(root: str, seed: int, batches: int | None = None, target: float | No
 
 
 def bare(arguments: list[str], images: int | None = None) -> dict[str, float]:
-    """Train as scripts/train.py would with these arguments, but in a bare loop; with data of so many images."""
+    """Train as scripts/train.py would with these arguments, but in a bare loop; `images` as in `train_repeated`."""
     from benchmarks.loops import bare_fit
     from engine.training.summary import peak_memory_mb
 
@@ -74,14 +74,14 @@ def bare(arguments: list[str], images: int | None = None) -> dict[str, float]:
         _register_repeated(images)
     config, data, task = _built(arguments)
     data.setup("fit")
-    # What a run settles too: the ratio is to be that of the Trainer and of what we put around it.
+    # With the thread settings of a run, so that the ratio shows only the overhead of the Trainer and the engine.
     settle_threads(1)
     seconds = bare_fit(data, task, config)
     return {"seconds": seconds, "peak_memory_mb": peak_memory_mb(task.device)}
 
 
 def _built(arguments: list[str]) -> tuple[dict[str, Any], Any, Any]:
-    """Return configuration, data module and task as scripts/train.py would have them with these arguments."""
+    """Return the configuration, data module and task that scripts/train.py would build with these arguments."""
     import torch
 
     import project  # noqa: F401, it hands its tasks, backbones, heads and data to the engine
@@ -96,7 +96,7 @@ def _built(arguments: list[str]) -> tuple[dict[str, Any], Any, Any]:
 
 
 def train_repeated(arguments: list[str], images: int) -> dict[str, Any]:
-    """Train on MNIST cut or repeated to so many images; the summary is in the run's folder."""
+    """Train on MNIST truncated or repeated to `images` images; the summary is in the run's folder."""
     from scripts import train
 
     _register_repeated(images)
@@ -105,7 +105,7 @@ def train_repeated(arguments: list[str], images: int) -> dict[str, Any]:
 
 
 def _register_repeated(images: int) -> None:
-    """Have `--data repeated` mean MNIST with so many training images."""
+    """Make `--data repeated` stand for MNIST with `images` training images."""
     import torch
 
     from project.data import DATA, MNISTDataModule
@@ -121,7 +121,7 @@ def _register_repeated(images: int) -> None:
 
 
 def predict(checkpoint: str, root: str, batch_size: int, plain: bool) -> dict[str, float]:
-    """Return images a second classified from bytes: as scripts/predict.py does, or by plainly calling the network."""
+    """Return images per second, from bytes to classes: as scripts/predict.py does, or by calling the network."""
     import torch
 
     from benchmarks.loops import synchronize
@@ -158,7 +158,7 @@ def predict(checkpoint: str, root: str, batch_size: int, plain: bool) -> dict[st
 
 
 def write_onnx(checkpoint: str, root: str) -> dict[str, str]:
-    """Export a checkpoint of MNIST; return the file's name."""
+    """Export a checkpoint of MNIST as ONNX; return the file's path."""
     import project  # noqa: F401, it hands its tasks, backbones, heads and data to the engine
     from engine.export import command as export
 
@@ -167,9 +167,9 @@ def write_onnx(checkpoint: str, root: str) -> dict[str, str]:
 
 
 def latency(file: str, root: str) -> dict[str, float]:
-    """Return the milliseconds, of many the median, that one image of MNIST takes on the CPU, bytes to probabilities.
+    """Return the median latency of one MNIST image on the CPU in ms, from bytes to probabilities.
 
-    `file` is a checkpoint, or what was exported from it.
+    `file` is a checkpoint or an exported file.
     """
     import torch
 
@@ -192,7 +192,7 @@ def latency(file: str, root: str) -> dict[str, float]:
 
 
 def matrix_product(precision: str) -> dict[str, float]:
-    """Return the arithmetic rate, in GFLOP/s, of a product of two square matrices in a precision's type."""
+    """Return the speed, in GFLOP/s, of multiplying two square matrices in the data type of a precision."""
     import torch
 
     from benchmarks.loops import synchronize
@@ -213,7 +213,7 @@ def matrix_product(precision: str) -> dict[str, float]:
 
 
 def arithmetic(arguments: list[str]) -> dict[str, Any]:
-    """Count the arithmetic of training on one image, in MFLOP, with these arguments; and return their precision."""
+    """Return the MFLOP of training on one image with these arguments, and their precision."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -224,7 +224,7 @@ def arithmetic(arguments: list[str]) -> dict[str, Any]:
 
 
 def write_photographs(folder: str, num: int) -> dict[str, float]:
-    """Write so many JPEG files into class folders."""
+    """Write `num` JPEG files into class folders."""
     from benchmarks import files
 
     files.write_photographs(Path(folder), num)
@@ -232,14 +232,14 @@ def write_photographs(folder: str, num: int) -> dict[str, float]:
 
 
 def our_files(**options: Any) -> dict[str, float]:
-    """Return images a second out of our loader of a person's files, and the memory it took."""
+    """Return images per second from our loader of user files, and its peak memory."""
     from benchmarks import files
 
     return files.our_files(**options)
 
 
 def bare_files(**options: Any) -> dict[str, float]:
-    """Return images a second out of a loop that decodes the same files."""
+    """Return images per second from a loop that decodes the same files."""
     from benchmarks import files
 
     return files.bare_files(**options)
@@ -264,13 +264,13 @@ MEASUREMENTS = {
     )
 }
 
-# The loops of others run as Python runs them: without what our scripts settle first.
+# These run as plain Python programs, without the settings of our scripts.
 PLAIN = ("lecture_data", "lecture", "matrix_product", "bare_files")
 
 if __name__ == "__main__":
     if sys.argv[1] not in PLAIN:
         settle()
-    # Whatever a run prints is not the answer.
+    # Only the answer may go to stdout, not the output of runs.
     answer, sys.stdout = sys.stdout, open(os.devnull, "w")  # noqa: SIM115, it stays open to the end
     result = MEASUREMENTS[sys.argv[1]](**json.loads(sys.argv[2]))
     print(json.dumps(result), file=answer)

@@ -1,4 +1,4 @@
-"""What is measured: a part is a row or a few, taken side by side and in turn, each number in a process of its own."""
+"""The parts of the benchmark: one or more rows each, both sides in turn, each number in a process of its own."""
 
 import json
 import os
@@ -25,9 +25,9 @@ class Bench:
 
     Args:
         data_root: folder that holds MNIST/raw/.
-        repeats: how often each row is measured.
-        quick: a few batches, once.
-        folder: where runs leave their checkpoints.
+        repeats: measurements per row.
+        quick: measure a few batches only.
+        folder: the working directory, for checkpoints and other files.
     """
 
     def __init__(self, data_root: Path, repeats: int, quick: bool, folder: Path) -> None:
@@ -38,12 +38,12 @@ class Bench:
         self.batches = QUICK_BATCHES if quick else None
         self.limit = ["--limit_train_batches", str(QUICK_BATCHES)] if quick else []
         self.count = 0
-        # Each program settles its threads itself, or does not: what was settled for this one is not handed on.
+        # Each program settles its own threads, or not: this process's setting must not be inherited.
         ours = {"GOMP_SPINCOUNT": str(spins())}
         self.environment = {k: v for k, v in os.environ.items() if ours.get(k) != v} | {"PYTHONPATH": str(ROOT)}
 
     def execute(self, command: list[str]) -> tuple[str, float]:
-        """Run a program in `folder`; return what it printed and the seconds from its start to its end."""
+        """Run a program in `folder`; return its output and its seconds from start to end."""
         start = time.perf_counter()
         done = subprocess.run(
             command,
@@ -58,18 +58,18 @@ class Bench:
         return done.stdout, time.perf_counter() - start
 
     def measure(self, name: str, **options: Any) -> dict[str, Any]:
-        """Take one of the measurements of `benchmarks.measure`."""
+        """Take a measurement of `benchmarks.measure`, by name."""
         command = [sys.executable, "-m", "benchmarks.measure", name, json.dumps(options)]
         return dict(json.loads(self.execute(command)[0].splitlines()[-1]))
 
     def arguments(self, *arguments: object) -> list[str]:
-        """Return the arguments of a run of ours, everything on, under a new name."""
+        """Return the arguments of a run with logging and reports on, under a new name."""
         self.count += 1
         own = ["--data.root", self.root, "--name", f"r{self.count}", "--wandb", "offline"]
         return [*own, *map(str, arguments)]
 
     def train(self, *arguments: object) -> dict[str, Any]:
-        """Run scripts/train.py; return its summary, with the seconds of the whole process as seconds.process."""
+        """Run scripts/train.py; return its summary, with the whole process's seconds as ["seconds"]["process"]."""
         script = [sys.executable, str(ROOT / "scripts" / "train.py")]
         _, seconds = self.execute([*script, *self.arguments(*arguments)])
         summary = self._summary()
@@ -77,7 +77,7 @@ class Bench:
         return summary
 
     def train_repeated(self, images: int, *arguments: object) -> dict[str, Any]:
-        """Train as scripts/train.py does, on MNIST cut or repeated to so many images; return the summary."""
+        """Train as scripts/train.py does, on MNIST truncated or repeated to `images` images; return the summary."""
         given = self.arguments(*arguments, "--data", "repeated")
         self.measure("train_repeated", arguments=given, images=images)
         return self._summary()
@@ -87,19 +87,19 @@ class Bench:
         return dict(json.loads(path.read_text(encoding="utf-8")))
 
     def bare(self, *arguments: object, images: int | None = None) -> dict[str, Any]:
-        """Run the same in a bare loop."""
+        """Train in a bare loop, with the arguments of `train`."""
         more = ["--data", "repeated"] if images is not None else []
         return self.measure("bare", arguments=[*self.arguments(*arguments), *more], images=images)
 
     def in_turn(self, *sides: Callable[[int], None]) -> None:
-        """Call each side as often as asked, given the number of the repeat; neither always goes first."""
+        """Call each side once per repeat, with the repeat's number; the order alternates."""
         for i in range(self.repeats):
             for side in sides if i % 2 == 0 else sides[::-1]:
                 side(i)
 
 
 def data_path(bench: Bench) -> list[Row]:
-    """Batches of the lecture's kind, from where the images are to normalised floats."""
+    """Loading batches of 100, from stored images to normalised floats."""
     row = Row("data path alone, batches of 100", "images/s", faster=True, goal=50)
     bench.in_turn(
         lambda i: row.ours.append(bench.measure("our_data", root=bench.root)["images_per_second"]),
@@ -111,7 +111,7 @@ def data_path(bench: Bench) -> list[Row]:
 
 
 def lecture_epoch(bench: Bench) -> list[Row]:
-    """Our fit of the lecture's recipe, everything on, against its loop without its tests."""
+    """Our fit of the lecture's recipe, with logging and checkpoints, against the lecture's loop without its tests."""
     what = f"the lecture's recipe, {QUICK_BATCHES} batches" if bench.quick else "the lecture's recipe, one epoch"
     row = Row(what, "s", faster=True, goal=None if bench.quick else 2)  # a few batches are mostly the fit's start
     config = ["--config", ROOT / "configs" / "lecture.yaml", "--max_epochs", 1, *bench.limit]
@@ -125,7 +125,7 @@ def lecture_epoch(bench: Bench) -> list[Row]:
 
 
 def time_to_accuracy(bench: Bench) -> list[Row]:
-    """The fast recipe's fit and whole process, and the lecture's loop up to the accuracy of its record."""
+    """The fast recipe's fit and whole process, and the lecture's loop up to its recorded accuracy."""
     fit = Row("time to 98.33 % test accuracy", "s", faster=True, goal=40)
     process = Row("fast recipe, whole process", "s", goal=10)
     accuracy: list[float] = []
@@ -177,7 +177,7 @@ def trainer_overhead(bench: Bench) -> list[Row]:
 
 
 def start_up(bench: Bench) -> list[Row]:
-    """The help page against importing Lightning and nothing else; neither takes Python apart at its end."""
+    """The help page, against only importing Lightning; both skip Python's teardown."""
     row = Row("--help, against importing lightning", "s", goal=1.3)
     bench.in_turn(
         lambda i: row.ours.append(bench.execute([sys.executable, str(ROOT / "scripts" / "train.py"), "--help"])[1]),
@@ -187,7 +187,7 @@ def start_up(bench: Bench) -> list[Row]:
 
 
 def prediction(bench: Bench) -> list[Row]:
-    """Classifying images that are in memory, against calling the network."""
+    """Classifying images in memory, against calling the network."""
     bench.train("--max_epochs", 1, "--limit_train_batches", 2)
     checkpoint = str(bench.folder / "checkpoints" / f"r{bench.count}" / "best.ckpt")
     return [_predicting(bench, checkpoint, batch_size) for batch_size in (1, 256)]
@@ -205,7 +205,7 @@ def _predicting(bench: Bench, checkpoint: str, batch_size: int) -> Row:
 
 
 def exported(bench: Bench) -> list[Row]:
-    """One image at a time through onnxruntime, against the checkpoint it was exported from."""
+    """The latency of one image with onnxruntime, against the checkpoint that was exported."""
     bench.train("--max_epochs", 1, "--limit_train_batches", 2)
     checkpoint = str(bench.folder / "checkpoints" / f"r{bench.count}" / "best.ckpt")
     file = str(bench.measure("write_onnx", checkpoint=checkpoint, root=bench.root)["file"])
@@ -219,7 +219,7 @@ def exported(bench: Bench) -> list[Row]:
 
 
 def own_files(bench: Bench) -> list[Row]:
-    """Folders of JPEG files, streamed by as many processes as there are cores; and their number against memory."""
+    """Streaming folders of JPEG files with one worker per core, and memory by number of files."""
     workers, batches = available_cores(), 10 if bench.quick else 60
     few, many = (1_000, 2_000) if bench.quick else (10_000, 100_000)
     read = Row("own JPEG files, streamed", "images/s", faster=True, goal=0.9)
@@ -245,11 +245,11 @@ def own_files(bench: Bench) -> list[Row]:
 
 
 def adversary(bench: Bench) -> list[Row]:
-    """Training a translator against a discriminator, and the same one alone."""
+    """Training a translator with a discriminator, against the same translator alone."""
     batches = QUICK_BATCHES if bench.quick else 300
     row = Row(f"an adversary, {batches} batches, against none", "s", goal=2.5)
     config = ["--config", ROOT / "configs" / "pix2pix.yaml", "--max_epochs", 1, "--limit_train_batches", batches]
-    config += ["--limit_val_batches", 1, "--limit_test_batches", 1]  # of training alone
+    config += ["--limit_val_batches", 1, "--limit_test_batches", 1]  # so that training dominates
     bench.in_turn(
         lambda i: row.ours.append(bench.train(*config, "--seed", i)["seconds"]["fit"]),
         lambda i: row.theirs.append(bench.train(*config, "--seed", i, "--task.adversary", "none")["seconds"]["fit"]),
@@ -258,7 +258,7 @@ def adversary(bench: Bench) -> list[Row]:
 
 
 def growth(bench: Bench) -> list[Row]:
-    """Time and memory of an epoch as the data grow, and with a second process."""
+    """Time and memory of an epoch with growing data, and with a second process."""
     rows = [row for images in (10_000, 60_000, 240_000) for row in _with_images(bench, images)]
     two = Row("3 epochs, 2 processes against 1", "s", remark="the start of the second process included")
     cpu = ["--max_epochs", 3, "--accelerator", "cpu"]
@@ -271,7 +271,7 @@ def growth(bench: Bench) -> list[Row]:
 
 
 def _with_images(bench: Bench, images: int) -> list[Row]:
-    # The recipe's settings for MNIST, which data of another name do not take on by themselves.
+    # The default settings of MNIST, which do not apply to data of another name.
     recipe = ["--max_epochs", 1, "--data.batch_size", 500, "--data.shift", 1.0]
     fit = Row(f"{images:,} images, one epoch", "s")
     memory = Row(f"{images:,} images, peak memory", "MiB")

@@ -1,4 +1,4 @@
-"""The table: its rows, what they say of each other, and how they look."""
+"""The benchmark's table: its rows, their ratios and goals, and their layout."""
 
 import statistics
 from dataclasses import dataclass, field
@@ -8,10 +8,10 @@ HEADER = f"{'':<36}{'ours':>13}{'theirs':>13}{'ratio':>8}{'goal':>9}"
 
 @dataclass
 class Row:
-    """One comparison: what was measured of us and of them, as often as it was repeated.
+    """One comparison: our measurements and theirs, one per repeat.
 
-    `faster` says how a ratio reads: True where it is how many times faster we are, from rates or from seconds as `unit`
-    says; False where it is our share of theirs.
+    With `faster` the ratio is our speed relative to theirs, whether `unit` is a rate or 's' for seconds. Without it the
+    ratio is our value divided by theirs.
     """
 
     what: str
@@ -19,12 +19,12 @@ class Row:
     ours: list[float] = field(default_factory=list)
     theirs: list[float] = field(default_factory=list)
     faster: bool = False
-    goal: float | None = None  # of the ratio, or of our median where there is nothing to compare with
+    goal: float | None = None  # for the ratio, or for our median if there are no values of theirs
     remark: str = ""
 
     @property
     def ratio(self) -> float | None:
-        """Median by median, the way `faster` says."""
+        """The ratio of the medians, as described by `faster`; None without both."""
         if not self.ours or not self.theirs:
             return None
         ours, theirs = statistics.median(self.ours), statistics.median(self.theirs)
@@ -32,7 +32,7 @@ class Row:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the goal was reached; None without one, or without anything to compare with."""
+        """Whether the goal was reached; None without a goal, or if a speed has nothing to compare with."""
         if self.goal is None or (self.faster and self.ours and not self.theirs):
             return None
         if not self.ours:
@@ -42,7 +42,7 @@ class Row:
 
 
 def line(row: Row) -> str:
-    """Return a row as two lines of 79 columns, medians above and spread below, and its remark."""
+    """Return a row as two lines of up to 79 columns, medians and then ranges, and a third for its remark."""
     ratio = "" if row.ratio is None else f"{_number(row.ratio)} x"
     unit = "x" if row.theirs else row.unit
     goal = "" if row.goal is None else f"{'>=' if row.faster else '<='} {row.goal:g} {unit}"
@@ -56,7 +56,7 @@ def line(row: Row) -> str:
 
 
 def _number(value: float) -> str:
-    """Write three or four digits of it."""
+    """Format a number with three or four digits."""
     if value >= 10_000:
         return f"{value / 1000:.{0 if value >= 100_000 else 1}f}k"
     return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"

@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import Callback
 
 
 def own(config: Mapping[str, Any]) -> list[Callback]:
-    """Return the callbacks that the Trainer gets after the engine's.
+    """Return your callbacks; the Trainer gets them after the engine's.
 
     Args:
         config: the run's configuration, as `--print_config` shows it: `config["max_epochs"]`, `config["data"]["name"]`.

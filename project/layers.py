@@ -1,4 +1,4 @@
-"""The LEGO blocks of our networks: activations and normalisations by name, convolution blocks, the Inception block.
+"""The building blocks of our networks: activations and normalisations by name, convolution and Inception blocks.
 
 Letters: N images, C channels, (H, W) size in pixels.
 """
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from engine.contract.errors import UserError
 from engine.contract.registry import brief, look_up
 
-MAX_LAYERS = 64  # of one kind in a network
+MAX_LAYERS = 64  # largest number of layers in an option such as widths
 Padding = Literal["same", "valid"]
 
 
 class Maxout(nn.Module):
-    """The largest of `pieces` linear pieces: (N, pieces * C, ...) -> (N, C, ...).
+    """The maximum of `pieces` linear pieces: (N, pieces * C, ...) -> (N, C, ...).
 
     Source: Goodfellow et al. 2013, arXiv:1302.4389.
     """
@@ -55,12 +55,12 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def build_activation(name: str) -> nn.Module:
-    """Return a new activation module. Every one works on (N, C, ...) tensors of any rank from 2."""
+    """Return a new activation module, for tensors (N, C, ...) of rank 2 or more."""
     return look_up("activation", name, ACTIVATIONS)()
 
 
 def activation_pieces(name: str) -> int:
-    """Return how many input channels the activation takes for one output channel: 2 for maxout, else 1."""
+    """Return the number of input channels per output channel of an activation: 2 for maxout, else 1."""
     module = build_activation(name)
     return module.pieces if isinstance(module, Maxout) else 1
 
@@ -79,19 +79,19 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def build_norm(name: str, channels: int) -> nn.Module:
-    """Return a new normalisation of (N, channels, H, W) maps."""
+    """Return a new normalisation module for maps (N, channels, H, W)."""
     return look_up("norm", name, NORMS)(channels)
 
 
 def check_dropout(dropout: float) -> float:
-    """Return `dropout` if it is a probability in [0, 1), else raise ValueError."""
+    """Return `dropout` if it is a probability in [0, 1), else raise UserError."""
     if not 0.0 <= dropout < 1.0:
         raise UserError(f"dropout is a probability in [0, 1), got {dropout}")
     return dropout
 
 
 def check_positive(name: str, values: int | list[int], largest: int = 2**20) -> None:
-    """Raise ValueError unless there are 1 to MAX_LAYERS values, each from 1 to `largest`."""
+    """Raise UserError unless there are 1 to MAX_LAYERS values, each from 1 to `largest`."""
     listed = [values] if isinstance(values, int) else values
     if not listed or min(listed) < 1:
         raise UserError(f"{name} must be 1 or more, got {values}")
@@ -102,9 +102,9 @@ def check_positive(name: str, values: int | list[int], largest: int = 2**20) -> 
 class ConvBlock(nn.Sequential):
     """Convolution, optional 2 x 2 max-pooling, normalisation, activation, dropout.
 
-    Pooling comes before normalisation and activation: those then run on a quarter of the pixels, and for an
-    activation that only rises the result is the one of pooling last. Pooling rounds an odd size up, so that a map is
-    always ceil(H / stride) high, as in the strided convolutions of other networks.
+    Pooling comes first, so that normalisation and activation process a quarter of the pixels; with a monotonic
+    activation its order with pooling does not matter. Pooling rounds an odd size up, so that a map is always
+    ceil(H / stride) high, as with strided convolutions.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class ConvBlock(nn.Sequential):
     ) -> None:
         wide = out_channels * activation_pieces(activation)
         pixels = kernel_size // 2 if padding == "same" else 0
-        # A bias in front of a normalisation is cancelled by it.
+        # A normalisation cancels a bias before it.
         layers: list[nn.Module] = [nn.Conv2d(in_channels, wide, kernel_size, padding=pixels, bias=norm == "none")]
         if pool:
             layers.append(nn.MaxPool2d(2, ceil_mode=True))
@@ -135,8 +135,8 @@ class ConvBlock(nn.Sequential):
 class InceptionBlock(nn.Module):
     """Four views of the same map, concatenated: 1 x 1, 3 x 3, 5 x 5 and pooled; (N, C, H, W) -> (N, out, H, W).
 
-    The larger kernels and the pooled view are narrowed by a 1 x 1 convolution, which keeps the block cheap.
-    `out_channels` is a multiple of 4: each branch gives a quarter.
+    A 1 x 1 convolution reduces the channels in the branches of the larger kernels and of pooling, to keep the block
+    cheap. `out_channels` is a multiple of 4: each branch gives a quarter.
     Source: Szegedy et al. 2015, arXiv:1409.4842, figure 2(b).
     """
 

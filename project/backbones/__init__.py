@@ -1,7 +1,7 @@
 """Backbones: images in, feature maps out, fine to coarse.
 
-Every backbone takes `in_channels` first (and `image_size`, if it has to know it), then options with defaults; what it
-promises is said in `engine.contract.backbone`.
+Every backbone takes `in_channels` first (and `image_size`, if it needs it), then options with defaults.
+`engine.contract.backbone` states the contract.
 """
 
 import functools
@@ -21,14 +21,14 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
 
 
 def find_backbone(name: str) -> Callable[..., Backbone]:
-    """Return the constructor of a backbone: one of ours, or any timm model by its name there.
+    """Return the constructor of a backbone: one of ours, or any timm model by its timm name.
 
     Raises:
         UserError: there is no such backbone.
     """
     if not isinstance(name, str) or name in BACKBONES:
         return look_up("backbone", name, BACKBONES)
-    from project.backbones import pretrained  # timm takes a second to import, and most runs do without it
+    from project.backbones import pretrained  # timm takes a second to import, and most runs do not need it
 
     pretrained.check_name(name, list(BACKBONES))
     return functools.partial(pretrained.TimmBackbone, name=name)

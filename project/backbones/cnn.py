@@ -16,19 +16,19 @@ CNNPadding = Literal["same", "valid", "stem"]
 
 
 class CNN(Backbone):
-    """A chain of blocks, each of one or more convolutions and then pooling, which halves the size: one map a block.
+    """A chain of blocks, each of one or more convolutions, then pooling that halves the size: one map per block.
 
-    With `padding="same"` map i is ceil(H / strides[i]) high. With `padding="valid"`, the lecture's choice, the
-    convolutions eat the border, so the maps are smaller than that (28 -> 12 -> 4 pixels for the lecture's network):
-    right for classifying whole images, not for heads that draw on the image's grid. `padding="stem"` does so in the
-    first block alone, whose large maps cost the most.
+    With `padding="same"` map i is ceil(H / strides[i]) high. With `padding="valid"`, the lecture's choice, convolutions
+    shrink the map at its border (28 -> 12 -> 4 pixels for the lecture's network): suited to classifying whole images,
+    not to heads that need the image's grid. `padding="stem"` is 'valid' in the first block only, whose large maps cost
+    the most.
 
     Args:
         in_channels: channels of the images.
         widths: channels of each block's output; their number is the number of blocks.
         kernel_size: side of the square kernels in pixels, odd.
-        convs: convolutions in each block. Two of 3 x 3 see what one of 5 x 5 does, through one more activation.
-        padding: 'same' keeps the size before pooling, 'valid' uses whole windows only, 'stem' so in the first block.
+        convs: convolutions in each block. Two of 3 x 3 see as far as one of 5 x 5, with one more activation.
+        padding: 'same' keeps the size before pooling, 'valid' uses whole windows only, 'stem' is valid, then same.
         norm: normalisation of each block: batch, group, instance or none.
         activation: activation of each block, by name (relu, leaky_relu, elu, maxout, sigmoid, tanh, gelu, ...).
         dropout: probability, in [0, 1), of dropping a whole channel after each convolution.
@@ -67,7 +67,7 @@ class CNN(Backbone):
             ]
             self.blocks.append(chain[0] if convs == 1 else nn.Sequential(*chain))
         self.smallest = 1
-        for how in reversed(paddings):  # a map of n pixels needs 2n - 1 before pooling
+        for how in reversed(paddings):  # n pixels need 2n - 1 before pooling
             self.smallest = 2 * self.smallest - 1 + (convs * (kernel_size - 1) if how == "valid" else 0)
 
     def forward(self, images: Tensor) -> list[Tensor]:

@@ -12,7 +12,7 @@ from project.layers import ConvBlock, InceptionBlock, check_positive
 
 
 class Inception(Backbone):
-    """A pooled convolution, then stages of one Inception block with pooling between them: a map a stage.
+    """A convolution with pooling, then stages of one Inception block with pooling between them: one map per stage.
 
     Args:
         in_channels: channels of the images.

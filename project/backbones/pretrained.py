@@ -1,4 +1,4 @@
-"""Any timm model, by its name there, as a backbone.
+"""Any timm model, by its timm name, as a backbone.
 
 N images, C channels, (H, W) size in pixels.
 """
@@ -18,18 +18,18 @@ from engine.contract.errors import UserError
 from engine.contract.registry import brief, closest
 from engine.shortcuts import without_hub_retries
 
-ENDINGS = (".safetensors", ".pth", ".pt", ".bin", "/model.safetensors", "/pytorch_model.bin")  # of files of weights
+ENDINGS = (".safetensors", ".pth", ".pt", ".bin", "/model.safetensors", "/pytorch_model.bin")  # of weight files
 
 
 class TimmBackbone(Backbone):
-    """The feature maps of a timm model, in (N, C, h, w) layout whatever the model's own.
+    """The feature maps of a timm model, in (N, C, h, w) layout, whichever the model uses.
 
     Args:
         in_channels: channels of the images; the first layer of pretrained weights is adapted to them.
         name: the model's name in timm, such as resnet18 or convnext_tiny.fb_in1k.
-        image_size: (H, W) of the images in pixels, which some transformers must know beforehand.
-        pretrained: start from trained weights: true for timm's, from its hub or from the cache of what was fetched
-            before; or the path of a file of weights, or of a folder that has NAME.safetensors, NAME.pth or NAME/ in it.
+        image_size: (H, W) of the images in pixels, which some transformers need.
+        pretrained: start from trained weights: true for timm's, from its hub or the local cache; or the path of a
+            weight file, or of a folder with NAME.safetensors, NAME.pth or NAME/ in it.
         dropout: probability, in [0, 1), of dropping a whole residual branch (timm's drop path).
     """
 
@@ -61,7 +61,7 @@ class TimmBackbone(Backbone):
             raise OSError(
                 f"the pretrained weights of {name} cannot be fetched, nor are they in the cache: leave "
                 "--backbone.pretrained out, give it the path of a folder of weights, or start from a checkpoint of "
-                "your own with --init_from"
+                "yours with --init_from"
             ) from error
         except (TypeError, RuntimeError, AssertionError) as error:
             shown = ", ".join(f"{key} {value}" for key, value in self.options.items())
@@ -77,7 +77,7 @@ class TimmBackbone(Backbone):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the maps, fine to coarse, for float images (N, C, H, W)."""
-        if not torch.compiler.is_exporting():  # sizes may be unknown then, and were looked at before
+        if not torch.compiler.is_exporting():  # in an export sizes may be symbolic, and were checked before
             size = (images.shape[-2], images.shape[-1])
             if size not in self._sizes_seen:
                 self._check_size(images)
@@ -86,7 +86,7 @@ class TimmBackbone(Backbone):
         return [m.permute(0, 3, 1, 2) for m in maps] if self.channels_come_last else maps
 
     def _check_size(self, images: Tensor) -> None:
-        """Refuse a size that the model cannot take, naming the next larger square that it can."""
+        """Refuse a size that the model cannot take, naming a larger square that it can."""
         failure = self._failure(self.body, images[:1])
         if failure is None:
             return
@@ -102,7 +102,7 @@ class TimmBackbone(Backbone):
         raise failure  # it was not the size
 
     def _failure(self, body: nn.Module, images: Tensor) -> Exception | None:
-        """Return what goes wrong when the model sees these images, if anything."""
+        """Return the error of the model on these images; None if it takes them."""
         training = body.training
         body.eval()  # a single image has no batch statistics
         try:
@@ -116,21 +116,21 @@ class TimmBackbone(Backbone):
             return ValueError("some of the maps are empty")
         height = maps[0].shape[1 if self.channels_come_last else 2]
         if self.has_fixed_size and height < images.shape[2] / self.strides[0]:
-            return ValueError("patches that reach over the border are left out")
+            return ValueError("patches across the border are left out")
         return None
 
 
 def read_weights(path: str, name: str) -> dict[str, Tensor]:
-    """Return the weights of a timm model from a file, or from a folder of files or folders with the models' names.
+    """Return the weights of a timm model from a file, or from a folder whose files or folders have models' names.
 
     Raises:
         OSError: there is no such file.
-        UserError: it cannot be read; nothing in it is ever run.
+        UserError: it cannot be read as plain weights; no code in it is run.
     """
     place = Path(path).expanduser()
     found = [place]
     if place.is_dir():
-        plain = name.partition(".")[0]  # without the tag of its training
+        plain = name.partition(".")[0]  # without the tag that names its training
         names = [f"{each}{end}" for each in dict.fromkeys((name, plain)) for end in ENDINGS]
         found = [file for file in (place / each for each in names) if file.is_file()]
         if not found:
@@ -141,15 +141,15 @@ def read_weights(path: str, name: str) -> dict[str, Tensor]:
         weights: dict[str, Tensor] = timm.models.load_state_dict(str(found[0]), device="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # unpickling and safetensors have types of their own for what is wrong
+    except Exception as error:  # unpickling and safetensors raise types of their own
         raise UserError(f"{found[0]} cannot be read as weights ({str(error).splitlines()[0][:200]})") from error
     return weights
 
 
 def check_name(name: str, ours: Sequence[str]) -> None:
-    """Raise ValueError, with the closest valid name, unless timm has a model of this name.
+    """Raise UserError, with the closest valid name, unless timm has a model of this name.
 
-    `ours` are the project's own backbones, among which the closest name is looked for as well.
+    `ours` are the names of the project's own backbones, which may be the closest.
     """
     if not timm.is_model(name):
         near = closest(name, [*ours, *timm.list_models()])

@@ -1,7 +1,7 @@
-"""Data modules: batches of images for a task, and the numbers a model needs to know about them.
+"""Data modules: batches of images for a task, and the facts about them that a network needs.
 
-Every data module takes `seed` (and `task`, if its batches differ by task), then options with defaults; what it promises
-is said in `engine.contract.data`.
+Every data module takes `seed` (and `task`, if its batches differ by task) and options with defaults.
+`engine.contract.data` states the contract.
 """
 
 from collections.abc import Callable
@@ -20,5 +20,5 @@ DATA: dict[str, Callable[..., DataModule]] = {
     "digit_pairs": DigitPairsDataModule,
 }
 
-# For the path of a folder: the first of these whose `reads(path)` is true.
+# A folder is read by the first of these whose `reads(path)` is true.
 OWN_DATA: tuple[Any, ...] = (IDXDataModule, FolderDataModule)

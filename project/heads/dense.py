@@ -1,4 +1,4 @@
-"""The classification head: the coarsest map -> one score a class, through fully connected layers.
+"""The classification head: the coarsest map -> one score per class, through fully connected layers.
 
 N images, K classes, (h, w) the coarsest map's size.
 """
@@ -16,17 +16,16 @@ from project.layers import activation_pieces, build_activation, check_dropout, c
 class DenseHead(ClassHead):
     """Average the coarsest map to `grid` x `grid` cells, flatten, and score with fully connected layers.
 
-    One cell is global average pooling: any image size will do. More cells keep where things are in the image. On a map
-    that has exactly `grid` x `grid` pixels the averaging changes nothing, and the head simply flattens, as the
-    lecture's network does with its 4 x 4 map.
+    With one cell this is global average pooling. More cells keep the position of things in the image. A map of exactly
+    `grid` x `grid` pixels is only flattened, like the 4 x 4 map of the lecture's network.
 
     Args:
         channels: channels of the backbone's maps.
         strides: strides of the backbone's maps in pixels.
         num_outputs: number of classes.
-        grid: cells per side that the coarsest map is averaged to.
-        hidden: units of the layer between, 0 for none.
-        activation: activation after that layer, by name.
+        grid: cells per side to which the coarsest map is averaged.
+        hidden: units of a hidden layer, 0 for none.
+        activation: activation after the hidden layer, by name.
         dropout: probability, in [0, 1), of dropping a unit before the last layer.
     """
 
@@ -58,7 +57,7 @@ class DenseHead(ClassHead):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, features: Sequence[Tensor], image_size: tuple[int, int]) -> Tensor:
-        """Return logits (N, K). `image_size` = (H, W) is not needed here; every head is given it."""
+        """Return logits (N, K). `image_size` = (H, W) is unused; every head gets it."""
         coarsest = features[-1]
         if coarsest.shape[-2:] != (self.grid, self.grid):
             coarsest = F.adaptive_avg_pool2d(coarsest, self.grid)

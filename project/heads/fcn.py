@@ -17,15 +17,15 @@ from project.layers import check_positive
 class FCNHead(MapHead):
     """Score each pixel from several maps: the coarsest is upsampled to the next finer one and added, and so on.
 
-    Upsampling is a transposed convolution that starts out as bilinear interpolation and is learned from there.
+    Upsampling is a transposed convolution, initialised to bilinear interpolation and then learned.
     Source: Long et al. 2015, arXiv:1411.4038.
 
     Args:
         channels: channels of the backbone's maps.
         strides: strides of the backbone's maps in pixels.
-        num_outputs: number of classes, or of the channels of an image.
-        levels: how many of the coarsest maps are used; all of them if there are fewer.
-        width: channels of a 3 x 3 convolution before the scores of each map, 0 for scores directly.
+        num_outputs: number of classes, or of channels of an image.
+        levels: how many of the coarsest maps are used; all maps if there are fewer.
+        width: channels of a 3 x 3 convolution before the scores of each map, 0 for no such convolution.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class FCNHead(MapHead):
 
 
 class Upsample(nn.Module):
-    """A transposed convolution that enlarges a map by `factor`, then cut or stretched to the size asked for."""
+    """A transposed convolution that enlarges a map by `factor`; the result is cropped or stretched to a size."""
 
     def __init__(self, channels: int, factor: int) -> None:
         super().__init__()
@@ -75,13 +75,13 @@ class Upsample(nn.Module):
         if self.factor > 1:
             x = self.layer(x)
         height, width = size
-        if x.shape[-2] >= height and x.shape[-1] >= width:  # maps are rounded up, so there may be a row too many
+        if x.shape[-2] >= height and x.shape[-1] >= width:  # map sizes are rounded up, so a row may be surplus
             return x[..., :height, :width]
         return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 def bilinear_filter(kernel_size: int, factor: int) -> Tensor:
-    """Return the (kernel_size, kernel_size) filter with which a transposed convolution interpolates bilinearly."""
+    """Return the filter (kernel_size, kernel_size) of a transposed convolution that interpolates bilinearly."""
     distance = (torch.arange(kernel_size) - (kernel_size - 1) / 2).abs()
     line = (1 - distance / factor).clamp(min=0)
     return line[:, None] * line[None]

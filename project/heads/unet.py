@@ -1,4 +1,4 @@
-"""The U-Net's decoder: from the coarsest map back to the image's size, each finer map joined on the way.
+"""The U-Net's decoder: from the coarsest map back to the image's size, joined with each finer map on the way.
 
 N images, K outputs, (H, W) image size.
 """
@@ -13,14 +13,15 @@ from project.layers import check_positive
 
 
 class UNetHead(MapHead):
-    """Upsample step by step, join the backbone's map of that size, and convolve twice: scores, or a whole image.
+    """Upsample step by step, each time join the backbone's map of that size and convolve twice; then score.
 
-    The decoder is that of segmentation-models-pytorch. Source: Ronneberger et al. 2015, arXiv:1505.04597.
+    The outputs are class scores or an image. The decoder is segmentation-models-pytorch's. Source: Ronneberger et al.
+    2015, arXiv:1505.04597.
 
     Args:
         channels: channels of the backbone's maps.
         strides: strides of the backbone's maps in pixels.
-        num_outputs: number of classes, or of the channels of an image.
+        num_outputs: number of classes, or of channels of an image.
         width: channels at the image's size; each coarser step has twice as many, up to 16 times.
         norm: normalisation of the decoder: batchnorm, instancenorm or none.
     """
@@ -50,7 +51,7 @@ class UNetHead(MapHead):
         steps = len(channels)
         widths = [width * min(16, 2 ** (steps - 1 - i)) for i in range(steps)]  # coarse to fine
         use_norm: str | bool = False if norm == "none" else norm
-        # The decoder counts the image itself among its maps, and looks at nothing but its size.
+        # The decoder expects the image as its first map, and uses only its size.
         self.decoder = UnetDecoder([0, *channels], widths, n_blocks=steps, use_norm=use_norm)
         self.score = nn.Conv2d(widths[-1], num_outputs, kernel_size=1)
 

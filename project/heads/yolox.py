@@ -1,4 +1,4 @@
-"""Anchor-free detection after YOLOX: a feature pyramid, and at each cell of it a box, a class and whether there is one.
+"""Anchor-free detection after YOLOX: a feature pyramid that predicts a box, objectness and a class at each cell.
 
 N images, K classes, A cells in all maps together, M boxes, (h, w) a map's size. Boxes are xyxy in pixels.
 """
@@ -19,13 +19,13 @@ from project.layers import MAX_LAYERS, ConvBlock, check_positive
 from project.ops.assignment import assign_cells, pad_objects
 from project.ops.suppression import likeliest_of_each
 
-BOX_WEIGHT = 5.0  # of the overlap against objectness and class in the loss
-PRIOR = 0.01  # probability of an object that every cell starts out with
-MAX_CANDIDATES = 1000  # boxes of an image, the likeliest, among which duplicates are looked for
+BOX_WEIGHT = 5.0  # of the IoU term in the loss, relative to objectness and class
+PRIOR = 0.01  # initial probability of an object at each cell
+MAX_CANDIDATES = 1000  # boxes of highest score per image that enter non-maximum suppression
 
 
 class Cells(NamedTuple):
-    """What is predicted at each cell."""
+    """The predictions at each cell."""
 
     boxes: Tensor  # (N, A, 4) xyxy in pixels
     objectness: Tensor  # (N, A) logits
@@ -37,7 +37,7 @@ class Cells(NamedTuple):
 class YOLOXHead(BoxHead):
     """Find objects with a decoupled head on a feature pyramid.
 
-    Class and box have branches of their own; cells are matched with objects by SimOTA while training.
+    Class and box have separate branches; in training, SimOTA assigns objects to cells.
     Source: Ge et al. 2021, arXiv:2107.08430; the pyramid is that of Lin et al. 2017, arXiv:1612.03144.
 
     Args:
@@ -48,8 +48,8 @@ class YOLOXHead(BoxHead):
         width: channels of the pyramid and of the branches.
         convs: 3 x 3 convolutions in each branch.
         activation: activation of the branches, by name.
-        nms_iou: of two boxes of a class that overlap more than this, the likelier one is kept.
-        max_detections: how many objects an image may have.
+        nms_iou: if two boxes of a class overlap by more than this IoU, only the one of higher score is kept.
+        max_detections: largest number of objects per image.
     """
 
     def __init__(
@@ -82,12 +82,12 @@ class YOLOXHead(BoxHead):
         self.branches = nn.ModuleList(Branches(width, num_outputs, convs, activation) for _ in self.strides)
 
     def forward(self, features: Sequence[Tensor], image_size: tuple[int, int]) -> Cells:
-        """Return what is predicted at each cell, for maps of images of `image_size` = (H, W) pixels."""
+        """Return the predictions at each cell, for maps of images of `image_size` = (H, W) pixels."""
         maps = list(features)[-len(self.strides) :]
         check_grid(maps, self.strides, image_size)
         merged = self.pyramid({str(i): m for i, m in enumerate(maps)}).values()
         outputs = [branches(m) for branches, m in zip(self.branches, merged, strict=True)]  # (N, 5 + K, h, w)
-        # In full precision from here on: half of it cannot tell one pixel from the next in a large image.
+        # Full precision from here on: half precision cannot resolve single pixels in a large image.
         values = torch.cat([output.flatten(2) for output in outputs], dim=2).transpose(1, 2).float()  # (N, A, 5 + K)
         centres, strides = cell_centres([(m.shape[-2], m.shape[-1]) for m in maps], self.strides, values)
         boxes = offsets_to_boxes(values[..., :4], centres, strides)
@@ -104,7 +104,7 @@ class YOLOXHead(BoxHead):
         chosen = number[image, cell]
         count = has_object.sum().clamp(min=1)
         iou = paired_iou(raw.boxes[image, cell], objects.boxes[image, chosen])
-        # A class is as certain as its box is right.
+        # The target probability of the class is the IoU of the box.
         labels = objects.labels[image, chosen]
         wanted = F.one_hot(labels, raw.classes.shape[-1]) * overlap[image, cell, None]
         weights = None if class_weights is None else class_weights.to(raw.classes)[labels, None]
@@ -131,7 +131,7 @@ class YOLOXHead(BoxHead):
 
 
 class Branches(nn.Module):
-    """From a map (N, width, h, w) to (N, 5 + K, h, w): offsets of a box, objectness, and a score for each class."""
+    """From a map (N, width, h, w) to (N, 5 + K, h, w): the box's offsets, objectness, and K class scores."""
 
     def __init__(self, width: int, num_classes: int, convs: int, activation: str) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class Branches(nn.Module):
         self.box_branch, self.class_branch = branch(), branch()
         self.box = nn.Conv2d(width, 5, kernel_size=1)
         self.classes = nn.Conv2d(width, num_classes, kernel_size=1)
-        with torch.no_grad():  # most cells have no object: start out there, not at one half
+        with torch.no_grad():  # most cells have no object, so start from PRIOR instead of one half
             self.box.bias[4] = self.classes.bias[:] = -math.log((1 - PRIOR) / PRIOR)  # type: ignore[index]
 
     def forward(self, x: Tensor) -> Tensor:

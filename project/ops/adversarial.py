@@ -1,6 +1,6 @@
-"""What a generator and a discriminator learn from: one makes images, the other tells them from real ones.
+"""Losses of a generator, which makes images, and of a discriminator, which tells them from real ones.
 
-Scores are what the discriminator says of images or of their patches, a tensor of any shape; higher is more real.
+Scores are the discriminator's outputs for images or their patches, a tensor of any shape; higher means more real.
 """
 
 from collections.abc import Callable
@@ -11,30 +11,30 @@ from torch import Tensor
 
 
 class Adversary(NamedTuple):
-    """The losses of both sides, and the score above which something counts as taken for real."""
+    """The losses of both networks, and the score above which an image counts as real."""
 
-    discriminator_loss: Callable[[Tensor, Tensor], Tensor]  # scalar, of the scores of real and of made images
-    generator_loss: Callable[[Tensor], Tensor]  # scalar, of the scores of made images
+    discriminator_loss: Callable[[Tensor, Tensor], Tensor]  # (scores of real images, of made images) -> scalar
+    generator_loss: Callable[[Tensor], Tensor]  # scores of made images -> scalar
     threshold: float
 
 
 def discriminator_least_squares(real: Tensor, made: Tensor) -> Tensor:
-    """Return half the squared distance of scores from 1 for real and from 0 for made images."""
+    """Return half the sum of two mean squared distances: of real scores from 1, and of made ones from 0."""
     return ((real - 1).square().mean() + made.square().mean()) / 2
 
 
 def generator_least_squares(made: Tensor) -> Tensor:
-    """Return the squared distance of scores from 1."""
+    """Return the mean squared distance of scores from 1."""
     return (made - 1).square().mean()
 
 
 def discriminator_hinge(real: Tensor, made: Tensor) -> Tensor:
-    """Return half of what scores are below 1 for real and above -1 for made images."""
+    """Return half the sum of two hinge losses: the means of max(0, 1 - real) and of max(0, 1 + made)."""
     return (F.relu(1 - real).mean() + F.relu(1 + made).mean()) / 2
 
 
 def generator_hinge(made: Tensor) -> Tensor:
-    """Return how low scores are."""
+    """Return the negative mean score."""
     return -made.mean()
 
 
@@ -47,5 +47,5 @@ ADVERSARIES: dict[str, Adversary] = {
 
 
 def discriminator_accuracy(real: Tensor, made: Tensor, threshold: float) -> Tensor:
-    """Return the share, in 0..1, of scores on the right side of the threshold; real and made ones weigh the same."""
+    """Return the balanced accuracy, in 0..1: the mean of the shares of real and made scores on their right side."""
     return ((real > threshold).float().mean() + (made <= threshold).float().mean()) / 2

@@ -1,6 +1,6 @@
-"""Which cells of a detector answer for which object: SimOTA, for a whole batch at once.
+"""SimOTA, for a whole batch at once: which cells of a detector are assigned to which object.
 
-N images, M objects an image (the fewest are filled up to the most), A cells, K classes. Boxes are xyxy in pixels.
+N images, M objects per image (padded to the largest number), A cells, K classes. Boxes are xyxy in pixels.
 """
 
 from typing import NamedTuple
@@ -11,23 +11,23 @@ from torch import Tensor
 
 from engine.inputs.boxes import paired_iou
 
-CENTRE_RADIUS = 1.5  # in strides: how far from an object's middle the cells that may answer for it lie
-IOU_WEIGHT = 3.0  # of the overlap against the class in what an assignment costs
-FAR = 1e6  # what a cell costs that is not near the object, but near another
-MAX_CELLS = 10  # that answer for one object
-MAX_PAIRS = 2**26  # of an object and a cell that are compared at once: 256 MiB in each of several tensors
+CENTRE_RADIUS = 1.5  # in strides: largest distance from an object's centre to a cell near it
+IOU_WEIGHT = 3.0  # of the IoU term in the cost, relative to the class term
+FAR = 1e6  # extra cost of a cell that is near another object only
+MAX_CELLS = 10  # per object
+MAX_PAIRS = 2**26  # of objects and cells compared at once: 256 MiB in each of several tensors
 
 
 class Objects(NamedTuple):
-    """The objects of a batch, filled up to the same number an image."""
+    """The objects of a batch, padded to the same number per image."""
 
     boxes: Tensor  # (N, M, 4)
-    labels: Tensor  # (N, M) int64, 0 where there is none
-    real: Tensor  # (N, M) bool
+    labels: Tensor  # (N, M) int64, 0 for padding
+    real: Tensor  # (N, M) bool, False for padding
 
 
 def pad_objects(targets: list[dict[str, Tensor]], like: Tensor) -> Objects:
-    """Put the `boxes` (m, 4) and `labels` (m,) of each image into one tensor each, on the device of `like`."""
+    """Pad the `boxes` (m, 4) and `labels` (m,) of each image and stack them, on the device of `like`."""
     max_objects = max([1, *(len(target["labels"]) for target in targets)])
     boxes = like.new_zeros(len(targets), max_objects, 4, dtype=torch.float32)
     labels = like.new_zeros(len(targets), max_objects, dtype=torch.int64)
@@ -42,11 +42,11 @@ def pad_objects(targets: list[dict[str, Tensor]], like: Tensor) -> Objects:
 def assign_cells(
     boxes: Tensor, objectness: Tensor, classes: Tensor, centres: Tensor, strides: Tensor, objects: Objects
 ) -> tuple[Tensor, Tensor]:
-    """Choose for each cell the object that it answers for, if any.
+    """Assign an object, or none, to each cell.
 
-    An object gets the cells that cost least: near its middle, of its class, with a box like its own. It gets as many as
-    its ten best overlaps add up to, at least one. A cell wanted by several objects goes to the one it costs least for.
-    Source: Ge et al. 2021, arXiv:2107.08430, section 2.1, with the constants of its authors' released code.
+    Each object gets its cells of lowest cost: near its centre, with its class and a similar box. Their number is the
+    sum of its ten best IoUs, rounded down, at least one. A cell chosen by several objects goes to that of lowest cost.
+    Source: Ge et al. 2021, arXiv:2107.08430, section 2.1, with the constants of the authors' released code.
 
     Args:
         boxes: (N, A, 4) predicted.
@@ -57,10 +57,10 @@ def assign_cells(
         objects: the true ones.
 
     Returns:
-        For each cell the number of its object (N, A) int64, -1 for none, and its overlap with that (N, A), in [0, 1].
+        The index of each cell's object (N, A) int64, -1 for none; and the IoU of both boxes (N, A), in [0, 1].
     """
     if len(boxes) > 1 and objects.real.numel() * len(centres) > MAX_PAIRS:
-        # One image with thousands of objects would have all others filled up to as many.
+        # Otherwise one image with thousands of objects would pad all others to as many.
         each = []
         for i, count in enumerate(objects.real.sum(dim=1).clamp(min=1).tolist()):
             own = Objects(*(part[i : i + 1, :count] for part in objects))
@@ -91,10 +91,10 @@ def assign_cells(
 def _class_cost(objectness: Tensor, classes: Tensor, labels: Tensor) -> Tensor:
     """Return the binary cross-entropy of each cell's scores with each object's class: (N, M, A).
 
-    A score is the root of objectness times class, as probabilities.
+    A score is the square root of the probabilities of objectness times class.
     """
     scores = (F.logsigmoid(classes.float()) + F.logsigmoid(objectness.float())[..., None]).mul(0.5)  # log, (N, A, K)
-    absent = torch.log1p(-scores.exp().clamp(max=1 - 1e-6))  # log of one less the score
+    absent = torch.log1p(-scores.exp().clamp(max=1 - 1e-6))  # log(1 - score)
     number = labels[:, None].expand(-1, scores.shape[1], -1)  # (N, A, M)
     cost = absent.gather(2, number) - scores.gather(2, number) - absent.sum(dim=2, keepdim=True)
     return cost.transpose(1, 2)

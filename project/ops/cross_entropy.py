@@ -1,4 +1,4 @@
-"""Cross-entropy in which classes, or samples that are easy, count less. N samples, K classes."""
+"""Cross-entropy with class weights, or with less weight on easy samples (focal loss). N samples, K classes."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from engine.contract.errors import UserError
 
-NOT_COUNTED = -100  # no class; PyTorch's number for it
+NOT_COUNTED = -100  # target of ignored samples: PyTorch's default `ignore_index`
 
 
 def cross_entropy(
@@ -17,19 +17,23 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     ignore: int = NOT_COUNTED,
 ) -> Tensor:
-    """Return the mean cross-entropy of the targets that have a class, a scalar; 0 where none has one.
+    """Return the mean cross-entropy over the targets that have a class, a scalar.
 
-    The mean is one weighed by `weights`. With `gamma` above 0 it is the focal loss, in which what is already right
-    counts less: each term is multiplied by (1 - p)^gamma, p being the probability of the true class.
+    The mean is weighted by `weights`. With `gamma` above 0 it is the focal loss, in which well-classified samples count
+    less: each term is multiplied by (1 - p)^gamma, where p is the probability of the true class. If no target has a
+    class, the result is 0 with `gamma` or another `ignore`, and nan otherwise, as in PyTorch.
     Source: Lin et al. 2017, arXiv:1708.02002.
 
     Args:
         logits: (N, K) or (N, K, ...).
         targets: (N,) or (N, ...) int64 in 0 .. K - 1, or `ignore`; or probabilities (N, K), without gamma.
-        weights: (K,) how much each class counts, 0 or more; None for all alike.
+        weights: (K,) weight of each class, 0 or more; None for equal weights.
         gamma: 0 or more.
-        label_smoothing: share of the target that is spread over all classes, in [0, 1).
-        ignore: the target of what does not count.
+        label_smoothing: share of the target spread over all classes, in [0, 1).
+        ignore: the target of samples to ignore.
+
+    Raises:
+        UserError: `gamma` with probabilities as targets.
     """
     weights = None if weights is None else weights.to(logits.dtype)
     if targets.is_floating_point():

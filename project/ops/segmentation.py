@@ -11,16 +11,16 @@ from engine.inputs.letterbox import IGNORE
 
 
 def dice_loss(logits: Tensor, masks: Tensor, smooth: float = 1.0) -> Tensor:
-    """Return one less the Dice coefficient, in [0, 1], averaged over the classes that the batch shows.
+    """Return 1 - the Dice coefficient, in [0, 1], averaged over the classes in the batch.
 
-    A class's coefficient is 2 |A and B| / (|A| + |B|), of its probabilities A and its pixels B over the whole batch.
-    `smooth`, in pixels, is added above and below. Without a pixel that has a class the loss is 0.
-    Source: Milletari et al. 2016, arXiv:1606.04797; taken class by class.
+    A class's coefficient is 2 |A and B| / (|A| + |B|), for its probabilities A and its pixels B over the whole batch.
+    `smooth`, in pixels, is added to numerator and denominator. If every pixel is ignored, the loss is 0.
+    Source: Milletari et al. 2016, arXiv:1606.04797; computed per class.
 
     Args:
         logits: (N, K, H, W).
         masks: (N, H, W) int64 in 0 .. K - 1, or IGNORE.
-        smooth: keeps the coefficient of a class of few pixels from jumping.
+        smooth: steadies the coefficient of classes with few pixels.
     """
     known = masks != IGNORE
     truth = F.one_hot(masks.masked_fill(~known, 0), logits.shape[1]).movedim(-1, 1) * known[:, None]  # (N, K, H, W)
@@ -33,9 +33,9 @@ def dice_loss(logits: Tensor, masks: Tensor, smooth: float = 1.0) -> Tensor:
 
 
 def iou_of_counts(counts: Tensor) -> Tensor:
-    """Return each class's intersection over union (K,), in [0, 1]; nan for a class that is neither there nor predicted.
+    """Return each class's intersection over union (K,), in [0, 1]; nan for a class neither present nor predicted.
 
-    `counts` (K, K) is how many pixels of each true class (rows) were given which class (columns).
+    `counts` (K, K) is the confusion matrix in pixels: rows are true classes, columns predicted ones.
     """
     both = counts.diagonal().double()
     return both / (counts.sum(dim=0) + counts.sum(dim=1) - both)

@@ -1,6 +1,6 @@
-"""Of boxes that show the same object, which one is kept.
+"""Non-maximum suppression: keep one of the boxes of the same object.
 
-N images, P boxes an image, M objects kept at most. Boxes are xyxy in pixels.
+N images, P boxes per image, at most M of them kept. Boxes are xyxy in pixels.
 """
 
 import torch
@@ -11,16 +11,16 @@ from engine.inputs.boxes import paired_iou
 
 
 def likeliest_of_each(boxes: Tensor, scores: Tensor, labels: Tensor, iou: float, max_boxes: int) -> Tensor:
-    """Return which boxes of each image are left (N, M), the likeliest first; -1 where there are no more.
+    """Return the indices (N, M) of the boxes kept in each image, by falling score, padded with -1.
 
-    From the likeliest on, each box is kept that overlaps with no kept one of its label by more than `iou`.
+    From the highest score down, a box is kept unless it overlaps a kept box of its label by more than `iou`.
 
     Args:
         boxes: (N, P, 4).
-        scores: (N, P), 0 for boxes that do not count.
+        scores: (N, P), 0 for boxes to ignore.
         labels: (N, P) int64.
-        iou: largest overlap with a kept box.
-        max_boxes: how many boxes are kept at most, M.
+        iou: largest IoU with a kept box.
+        max_boxes: largest number of boxes kept, M.
     """
     if torch.compiler.is_exporting():
         return _likeliest_in_tensors(boxes, scores, labels, iou, max_boxes)
@@ -34,10 +34,10 @@ def likeliest_of_each(boxes: Tensor, scores: Tensor, labels: Tensor, iou: float,
 
 
 def _likeliest_in_tensors(boxes: Tensor, scores: Tensor, labels: Tensor, iou: float, max_boxes: int) -> Tensor:
-    """Do the same to all images at once, in tensors whose shapes do not depend on what is in them.
+    """Do the same for all images at once, with shapes that do not depend on the values.
 
-    It is for graphs, where torchvision's function does not work on a batch of any number: it takes as many steps as
-    objects are kept, and so is the slower one. Relies on torch's `while_loop`, which has no public place yet.
+    It is for exported graphs, in which torchvision's function cannot handle any batch size. It is slower: one step per
+    kept object. Relies on torch's `while_loop`, which is not public yet.
     """
     from torch._higher_order_ops import while_loop
 

@@ -1,6 +1,6 @@
-"""Which objects that a detector found are there, and from which score on it is best believed.
+"""Precision and recall of a detector, and the score threshold with the best F1.
 
-M objects found in an image, T true ones. Boxes are xyxy in pixels.
+M detections in an image, T true objects. Boxes are xyxy in pixels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,38 +13,38 @@ from torchmetrics.utilities import dim_zero_cat
 
 from engine.inputs.boxes import paired_iou
 
-MIN_IOU = 0.5  # overlap from which on a box is that of an object
+MIN_IOU = 0.5  # smallest IoU of a true positive
 
 
 class Curve(NamedTuple):
-    """All objects found, the likeliest first, and how many true ones there are."""
+    """All detections, by falling score, and the number of true objects."""
 
     scores: Tensor  # (M,)
-    is_hit: Tensor  # (M,) bool
+    is_hit: Tensor  # (M,) bool, True for true positives
     num_true: int
 
     def from_score(self, score_threshold: float) -> tuple[float, float]:
-        """Return precision and recall of the objects from this score on: 0 if nothing is found, nan without objects."""
+        """Return precision and recall at a threshold; precision is 0 without detections, recall nan without objects."""
         believed = self.scores >= score_threshold
         found = int((self.is_hit & believed).sum())
         return found / max(1, int(believed.sum())), found / self.num_true if self.num_true else float("nan")
 
     def best_score(self) -> float | None:
-        """Return the score from which on precision and recall have the highest harmonic mean; None without any hit.
+        """Return the score threshold with the highest F1; None without a true positive.
 
-        It lies halfway between the last object that is believed and the next one.
+        It lies halfway between the last detection above it and the next one.
         """
         if not self.is_hit.any():
             return None
         believed = torch.arange(1, len(self.scores) + 1)
         f1 = 2 * self.is_hit.cumsum(0) / (believed + self.num_true)
         following = torch.cat([self.scores[1:], self.scores.new_zeros(1)])
-        last = int(f1.masked_fill(self.scores == following, 0.0).argmax())  # of equal scores, all are believed
+        last = int(f1.masked_fill(self.scores == following, 0.0).argmax())  # no threshold separates equal scores
         return float(self.scores[last] + following[last]) / 2
 
 
 class Hits(Metric):
-    """Objects found, each with its score and whether it is there: of its class, and overlapping by MIN_IOU."""
+    """Collects detections: the score of each, and whether it has the class of a true object and an IoU of MIN_IOU."""
 
     full_state_update = False
     scores: list[Tensor]
@@ -71,7 +71,7 @@ class Hits(Metric):
 
 
 def hits(found: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
-    """Return which of the objects found (M,), the likeliest first, are there: each true one counts once."""
+    """Return which detections (M,), given by falling score, are true positives: each true object matches once."""
     is_same = found["labels"][:, None] == target["labels"]
     overlap = (paired_iou(found["boxes"][:, None].float(), target["boxes"].float()) * is_same).cpu()  # (M, T)
     is_hit = torch.zeros(len(overlap), dtype=torch.bool)

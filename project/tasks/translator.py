@@ -1,4 +1,4 @@
-"""Image-to-image translation: from a source image to the target image that belongs to it.
+"""Image-to-image translation: from a source image to its target image.
 
 N images, C channels of a source, K of a target, (H, W) size in pixels.
 """
@@ -24,7 +24,7 @@ from project.ops import fidelity
 from project.ops.adversarial import ADVERSARIES, discriminator_accuracy
 from project.tasks.discriminator import PatchDiscriminator
 
-MEASURES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {  # of each image
+MEASURES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {  # per image
     "psnr": fidelity.psnr,
     "ssim": fidelity.ssim,
     "l1": lambda output, target: (output - target).abs().mean(dim=(1, 2, 3)),
@@ -35,29 +35,28 @@ EXTRA = ("loss", "edges", "true_edges")
 class LitTranslator(Task):
     """A backbone and a head that returns an image, alone or against a discriminator; logs loss, PSNR, SSIM and L1.
 
-    Batches are `(source, target)`: normalised float (N, C, H, W), and float (N, K, H, W) in 0..1. The output is in 0..1
-    as well, and so is all that a loss or a measure sees. The test also measures the source itself, where nothing would
-    be done, and what bicubic interpolation makes of it where it was enlarged.
+    Batches are `(source, target)`: normalised float (N, C, H, W), and float (N, K, H, W) in 0..1. Outputs are in 0..1,
+    and so are all images given to losses and measures. For comparison, the test also measures the unchanged source,
+    and its bicubic enlargement if the source was enlarged.
 
-    With an adversary, both networks are in one optimiser and learn from one sum, of which each part reaches the weights
-    of its own network alone. A step of Adam or gradient descent looks at each weight by itself, so that is what two
-    optimisers would do, both given the images that the generator made before the step. What holds for any training
-    then holds for this one: a batch is one step, gradients are accumulated, scaled and clipped (those of each network
-    by their own norm), and one file has all there is to go on from.
+    With an adversary, one optimiser trains both networks on the sum of their losses; each loss reaches only the weights
+    of its own network. Adam and gradient descent treat each weight by itself, so this equals two optimisers that step
+    on the same images of the generator. Everything else works as in any training: a batch is one step, gradients are
+    accumulated, scaled and clipped (each network by its own norm), and one checkpoint resumes both.
 
     Args:
         class_names: the name of each channel of the target.
         in_channels: channels of the source.
         image_size: (H, W) of the images in pixels.
         mean: mean of each channel, of values in 0..1, that was subtracted from the source.
-        std: standard deviation of each channel that the source was divided by.
-        upscale: how many times its side the source was enlarged by repeating pixels.
+        std: standard deviation of each channel, by which the source was divided.
+        upscale: factor by which each side of the source was enlarged by repeating pixels.
         backbone: `name` of a backbone and its options.
         head: `name` of a head and its options.
         optim: `name` of an optimiser, its options, and those of `training_options`.
         reconstruction: loss between output and target: l1 or l2.
-        adversary: loss of a discriminator besides: none, least_squares or hinge.
-        adversary_weight: weight of the discriminator's opinion, that of the reconstruction being 1.
+        adversary: adversarial loss in addition: none, least_squares or hinge.
+        adversary_weight: weight of the generator's adversarial loss; the reconstruction has weight 1.
         discriminator_widths: channels after each halving of the size in the discriminator.
         discriminator_norm: its normalisation: batch, group, instance or none.
     """
@@ -93,7 +92,7 @@ class LitTranslator(Task):
             raise UserError(f"adversary_weight is above 0, got {adversary_weight}; use adversary none for no adversary")
         if min(image_size) < fidelity.MIN_SIDE:
             raise UserError(
-                f"translation needs images of at least {fidelity.MIN_SIDE} pixels a side, got {list(image_size)}"
+                f"translation needs images of at least {fidelity.MIN_SIDE} pixels per side, got {list(image_size)}"
             )
         self.set_up(
             class_names=class_names,
@@ -117,14 +116,14 @@ class LitTranslator(Task):
         if self.adversary is not None:
             discriminator = PatchDiscriminator(in_channels + len(class_names), discriminator_widths, discriminator_norm)
             self.discriminator = discriminator.to(memory_format=torch.channels_last)
-            self.newest_is_best = True  # PSNR prefers blurred images, and so the first epochs
+            self.newest_is_best = True  # PSNR prefers blurred images, which an adversary makes only at first
         compared = ("", "source_", *(("bicubic_",) if upscale > 1 else ()))
         names = [f"{prefix}{name}" for prefix in compared for name in MEASURES]
-        # Each is a mean over images; a ModuleDict takes them to the device with everything else.
+        # Each is a mean over images; a ModuleDict moves them to the device with the task.
         self.means: Mapping[str, MeanMetric] = nn.ModuleDict(  # type: ignore[assignment]
             {name: MeanMetric(nan_strategy="disable") for name in [*names, *EXTRA]}
         )
-        self._compares = False  # whether the source and what bicubic interpolation makes of it are measured, too
+        self._compares = False  # whether the source and its bicubic enlargement are measured as well
 
     @classmethod
     def own_data_options(cls, hparams: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,7 +134,7 @@ class LitTranslator(Task):
     def translate(self, images: Tensor) -> Tensor:
         """Return images (N, K, H, W) in 0..1 for normalised sources (N, C, H, W) of any size.
 
-        They are made larger on the right and below, as far as the network's coarsest map asks for, and cut back.
+        They are padded on the right and below to multiples of the coarsest map's stride, and the output is cropped.
         """
         height, width = images.shape[-2:]
         images = pad_to_multiple(images, self.backbone.strides[-1])
@@ -153,7 +152,7 @@ class LitTranslator(Task):
         if self.adversary is None or self.discriminator is None:
             self.log("train/loss", loss, on_step=False, on_epoch=True)
             return loss
-        # Weights that are not to be learnt from this: the gradient passes through them, to the generator.
+        # The gradient passes through the discriminator to the generator, without reaching its weights.
         frozen = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
         opinion = functional_call(self.discriminator, frozen, (images, output))
         generator = loss + self.hparams["adversary_weight"] * self.adversary.generator_loss(opinion)
@@ -178,9 +177,9 @@ class LitTranslator(Task):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the gradients of each network by themselves: a steep one of one network is no reason to slow the other.
+        """Clip each network by the norm of its own gradients, so that steep ones of one do not slow the other.
 
-        Lightning calls this once the scaling of fp16 is undone.
+        Lightning calls this after it has undone the scaling of fp16.
         """
         if self.discriminator is None or not gradient_clip_val or gradient_clip_algorithm == "value":
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
@@ -192,10 +191,10 @@ class LitTranslator(Task):
     def on_validation_epoch_start(self) -> None:
         for mean in self.means.values():
             mean.reset()
-        # The source and its enlargement stay the same from epoch to epoch: they are measured when training is over.
+        # The source and its enlargement are the same in each epoch, so they are measured only outside of training.
         try:
             self._compares = self.trainer.state.fn != TrainerFn.FITTING
-        except RuntimeError:  # it has no Trainer
+        except RuntimeError:  # the task has no Trainer
             self._compares = True
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -220,7 +219,7 @@ class LitTranslator(Task):
         self.log_dict({f"val/{name}": value for name, value in self.measured().items()})
 
     def measured(self) -> dict[str, Any]:
-        """Return what was measured since the epoch's start: torchmetrics objects, or numbers of all processes."""
+        """Return the metrics since the epoch's start: torchmetrics objects, or values already merged over processes."""
         values = {
             name: mean
             for name, mean in self.means.items()
@@ -236,7 +235,7 @@ class LitTranslator(Task):
         return {**measured, "sharpness": (edges / true_edges) ** 0.5 if true_edges else float("nan")}
 
     def outputs(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the `image` (N, K, H, W) in 0..1 that is made of each, of its size."""
+        """Return the output `image` (N, K, H, W) in 0..1, of the input's size."""
         return {"image": self.translate(images)}
 
     def mirrored(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -246,7 +245,7 @@ class LitTranslator(Task):
         return outputs["image"].logit(eps=1e-6)  # finite also where it is black or white
 
     def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
-        """Return for each image the `image` (K, H, W), uint8, that was made of it, of the size of its file."""
+        """Return each output `image` (K, H, W), uint8, at the size of its file, with its `width` and `height`."""
         found = []
         for output, size in zip(outputs["image"], sizes, strict=True):
             if output.shape[-2:] != size:

@@ -37,7 +37,7 @@ def test_idx_files_that_do_not_fit_are_named(tmp_path, capsys):
     folder = write(tmp_path / "x")
     check_data.main([folder])
     assert "10 classes, 28 x 28 pixels" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="classes names 1, and the labels in .* are 0 to 9: name them all"):
+    with pytest.raises(ValueError, match="classes lists 1, but the labels in .* are 0 to 9: list them all"):
         build_data(folder, "classify", 0, classes=["a"])
     with pytest.raises(ValueError, match="val_size is a share of the images"):
         build_data(folder, "classify", 0, val_size=5000)

@@ -154,7 +154,7 @@ def test_mirrors_are_asked_over_https_only(monkeypatch):
 def test_a_redirection_away_from_https_is_refused(monkeypatch):
     monkeypatch.setattr(MNIST, "mirrors", ["https://mirror/"])
     monkeypatch.setattr("urllib.request.urlopen", lambda address, timeout: Response(b"", "http://elsewhere/"))
-    with pytest.raises(OSError, match="without encryption"):
+    with pytest.raises(OSError, match="redirects to an unencrypted address"):
         from_mirrors(["file"])
 
 

@@ -209,7 +209,7 @@ def test_a_patch_is_as_large_as_the_discriminator_says():
         ({"adversary": "wasserstein"}, "unknown adversary 'wasserstein'.*choose from: least_squares, hinge"),
         ({"reconstruction": "l3"}, "unknown reconstruction 'l3'; choose from: l1, l2"),
         ({"adversary": "hinge", "adversary_weight": 0.0}, "adversary_weight is above 0, got 0.0"),
-        ({"image_size": (8, 28)}, r"at least 11 pixels a side, got \[8, 28\]"),
+        ({"image_size": (8, 28)}, r"at least 11 pixels per side, got \[8, 28\]"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(options, message):
