@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> None:
             raise UsageError((done.stderr or done.stdout).strip().splitlines()[-1].removeprefix("error: "))
         new = commit(rendered, old, Path(box) / "tree")
     if new == old:
-        say("nothing new: the template makes what the branch `template` holds")
+        say("nothing new: the branch `template` is up to date")
     say_edits(old)
     merge(new)
 
@@ -92,9 +92,7 @@ def tip_of_branch() -> str:
         tip = git("log", "-1", "--all", "--format=%H", "--fixed-strings", f"--grep={MADE}")
         tip = tip or git("log", "-1", "--format=%H", "--diff-filter=A", "--", RECORD)
         if not tip:
-            raise UsageError(
-                f"the branch {BRANCH} is gone, and so are its commits: git fetch it from where it was kept"
-            )
+            raise UsageError(f"the branch {BRANCH} is gone, and so are its commits: git fetch it from its remote")
         git("branch", BRANCH, tip)
         say(f"the branch {BRANCH} was gone, and is restored at {tip[:12]}")
     return tip

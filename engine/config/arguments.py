@@ -31,11 +31,11 @@ other data with the same classes: a folder's test images, else its validation im
 A folder without splits is evaluated whole, or with --split val on the images that
 training would hold out.
 
---bootstrap INT: draw the images again so many times, 1000 for one, and print the
-interval that 95 % of the measures lie in, where one is a mean over images.
---tta flip: measure the mean of the outputs for an image and its mirror image."""
+--bootstrap INT: resample the images so many times, such as 1000, and print the 95 %
+confidence interval of every metric that is a mean over images.
+--tta flip: average the outputs for an image and its mirror image."""
 TTA = ("flip",)  # kinds of test-time augmentation
-MIN_RESAMPLES = 100  # fewer leave the ends of an interval to chance
+MIN_RESAMPLES = 100  # with fewer, an interval's ends are left to chance
 EVALUATE_TRAINER = ("accelerator", "devices", "precision", "limit_test_batches")
 
 
@@ -92,7 +92,11 @@ def _take_asked(given: argparse.Namespace, tasks: Mapping[str, Any]) -> argparse
 
 
 def evaluate_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> tuple[CommandLine, dict[str, float]]:
-    """Return the command line, and the values given for options of `Task.asked`."""
+    """Return the command line, and the values given for options of `Task.asked`.
+
+    Raises:
+        UsageError: the command line is invalid.
+    """
     line = read_command_line(arguments, positional=True)
     options = asked_options(tasks)
     if line.wants_help is not None:
@@ -111,7 +115,7 @@ def evaluate_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> tuple[
     if "bootstrap" in line.flags:
         given = str(line.flags["bootstrap"])
         if not given.isdecimal() or int(given) < MIN_RESAMPLES:
-            raise UsageError(f"--bootstrap is how often images are drawn again, {MIN_RESAMPLES} or more, got {given}")
+            raise UsageError(f"--bootstrap is the number of resamples, {MIN_RESAMPLES} or more, got {given}")
         line.flags["bootstrap"] = int(given)
     asked = {}
     for flag in options.keys() & line.flags.keys():
@@ -141,7 +145,7 @@ def predict_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> argpars
         action="store_true",
         help="letterbox to the training size and scale the answers back, for tasks that predict at native size",
     )
-    parser.add_argument("--tta", choices=TTA, help="answer with the mean over an image and its mirror image (flip)")
+    parser.add_argument("--tta", choices=TTA, help="average the outputs for an image and its mirror image (flip)")
     _add_asked(parser, tasks)
     parser.add_argument("--batch_size", type=int, default=32, metavar="INT", help="images per batch [32]")
     parser.add_argument("--device", default=None, help="cpu, cuda or mps; by default the best available")
@@ -219,7 +223,11 @@ sees them in the first epoch. The flags are those of train.py: --data, --task,
 
 
 def show_data_arguments(arguments: list[str]) -> tuple[str, list[str]]:
-    """Return the picture's path, and the flags for train.py's parser."""
+    """Return the picture's path, and the flags for train.py's parser.
+
+    Raises:
+        UsageError: --output has no value.
+    """
     if {"-h", "--help"} & set(arguments):
         print(SHOW_DATA_HELP.format(command=script_command("show_data")))
         raise SystemExit(0)

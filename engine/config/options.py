@@ -123,7 +123,7 @@ PRINT_OPTION = Option("print_config", bool, None, "print the whole resolved conf
 
 
 def default_task() -> str:
-    """Return the task of a command line that names none: the first of the project's."""
+    """Return the project's first task, which is used if the command line names none."""
     return next(iter(parts().tasks))
 
 

@@ -40,7 +40,7 @@ class Answers:
         raise NotImplementedError
 
     def raw_of(self, outputs: Mapping[str, Tensor]) -> Any:
-        """Return what the head would have returned for these outputs; only a task with `mirrored` needs it."""
+        """Return the head's raw outputs that give these outputs; only a task with `mirrored` needs it."""
         raise NotImplementedError
 
     def ask_with(self, option: str, value: float, is_program: bool = False) -> None:
@@ -75,9 +75,9 @@ class Answers:
         raise NotImplementedError
 
     def mirrored(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return outputs for mirror images, left for right, as outputs for the images themselves.
+        """Turn outputs for images mirrored left to right into outputs for the images themselves.
 
-        `--tta flip` takes the mean of these and the images' own outputs. A task without it refuses the flag.
+        `--tta flip` averages these and the images' own outputs. A task without this method refuses the flag.
         """
         raise NotImplementedError
 

@@ -102,7 +102,7 @@ class Input:
         """Stack raw inputs into a batch."""
         return torch.stack(list(raws))
 
-    # ---- from a batch to the first layer, and back to a person ----
+    # ---- from a batch to the first layer, and to a picture ----
 
     def prepare(self, raw: Tensor) -> Tensor:
         """Turn a raw batch into the first layer's input, on the batch's device."""

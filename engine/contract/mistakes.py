@@ -67,7 +67,10 @@ def calibration_error(bins: Tensor) -> float:
 
 
 def macro(counts: Tensor) -> dict[str, float]:
-    """Return `f1`, `precision` and `recall`, means over the classes that occur or are predicted, from counts (K, K)."""
+    """Return the means of `f1`, `precision` and `recall` over all classes that occur or are predicted.
+
+    `counts` is the confusion matrix (K, K).
+    """
     scores = class_scores(counts)
     return {name: float(getattr(scores, name).nanmean()) for name in ("f1", "precision", "recall")}
 

@@ -367,14 +367,15 @@ class Task(Answers, pl.LightningModule):
             self.log(name, total / count, **self._means.options.get(name, {}))
 
     def measured_with(self, each: Tensor, times: Tensor) -> dict[str, float]:
-        """Return what would be measured if each image were there so many times, by name as logged, without val/.
+        """Return the metrics of a resample that contains each image so many times, by logged name without val/.
 
-        Only measures that are means over images, or follow from sums over them; the default is none. For these
-        `validation_step` appends a row per image to `self.each`, if that is a list. `evaluate.py --bootstrap` asks.
+        This works for metrics that are means over images or follow from sums over them; by default there are none.
+        For these, `validation_step` appends a row per image to `self.each` if that is a list. `evaluate.py --bootstrap`
+        calls this.
 
         Args:
             each: the rows (N, ...), on the CPU.
-            times: float64 (N,).
+            times: how often the resample contains each image, float64 (N,).
         """
         return {}
 

@@ -122,7 +122,7 @@ class RunCheckpoints(Checkpoint):
         """The best checkpoint, under Lightning's name: `trainer.test(ckpt_path="best")` finds it."""
         return str(self.best_path) if self.best_path.exists() else ""
 
-    # ---- what is saved, and restored ----
+    # ---- saving and restoring ----
 
     def state_dict(self) -> dict[str, Any]:
         best = {"best_value": self.best_value, "best_epoch": self.best_epoch}
@@ -161,7 +161,7 @@ class RunCheckpoints(Checkpoint):
             set_validation_batches(trainer, self._resumed)
             self._resumed = None
 
-    # ---- when it is saved ----
+    # ---- when to save ----
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse a loaded state that does not fit this run, before Lightning gives it to the optimisers and loops.

@@ -24,7 +24,7 @@ from torch._utils import ExceptionWrapper
 LOADER_PATIENCE = float(torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL)  # seconds
 
 
-# ---- where a run stands ----
+# ---- a run's position ----
 
 
 def batches_begun(trainer: pl.Trainer) -> int:

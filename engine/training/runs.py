@@ -287,7 +287,12 @@ class Run:
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
-        """Run the block; then write its outcome to the folder, and turn errors the user can fix into one line."""
+        """Run the block; then write its outcome to the folder, and turn errors the user can fix into one line.
+
+        Raises:
+            UsageError: the run could not start.
+            RunError: the run failed, for example because memory is full or another process died.
+        """
         status = "failed"
         try:
             yield
