@@ -1,9 +1,9 @@
-"""Augmentations by name: `--data.augment NAME` varies each training sample of a folder with one of these.
+"""Augmentations by name: `--data.augment NAME` applies one to each training sample of a folder.
 
-One of your own is a function of an image and its target, in the types of torchvision's tv_tensors, and an entry below.
-The image is uint8 (C, H, W), already zoomed and mirrored. The target is a class number, a `Mask`, an `Image`, or a
-mapping of `boxes` and `labels`; transforms of `torchvision.transforms.v2` change all of them together. Draw from
-torch's global random numbers alone: they are seeded for each sample and epoch, so that a resumed run draws the same.
+Your own is a function of an image and its target, in torchvision's tv_tensors, and an entry below. The image is uint8
+(C, H, W), already zoomed and mirrored. The target is a class number, a `Mask`, an `Image`, or a mapping of `boxes` and
+`labels`; transforms of `torchvision.transforms.v2` change image and target together. Use only torch's global random
+numbers: they are seeded for each sample and epoch, so that a resumed run draws the same.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from engine.contract.errors import UserError
 
 
 class OfImages:
-    """Changes an image alone, and so is for classes: masks and boxes would stay where they are."""
+    """Changes only the image. For classes only, as masks and boxes would not move with it."""
 
     def __init__(self, transform: Callable[[Any], Any]) -> None:
         self.transform = transform
@@ -24,13 +24,13 @@ class OfImages:
     def __call__(self, image: Any, target: Any) -> Any:
         if isinstance(target, (dict, tv_tensors.TVTensor)):
             raise UserError(
-                f"augment: {type(self.transform).__name__} changes images alone, for images of one class each"
+                f"augment: {type(self.transform).__name__} changes images only, so it is for images of one class each"
             )
         return self.transform(image), target
 
 
 def turn(image: Any, target: Any) -> Any:
-    """Turn an image by up to 15 degrees either way, with its mask or boxes."""
+    """Rotate an image by up to 15 degrees either way, with its mask or boxes."""
     return v2.RandomRotation(15)(image, target)
 
 

@@ -20,7 +20,7 @@ from engine.inputs.reading import MIB, read_bytes, regular
 
 XML = {".xml"}
 LARGEST = 256 * MIB  # a file
-HEAD = 2**16  # bytes of a file that tell whether it is CVAT's
+HEAD = 2**16  # bytes of a file by which CVAT's are recognised
 LOOKED_AT = 5  # files of a folder
 NEEDED = {  # attributes of the shapes that have a bounding box
     "box": ("xtl", "ytl", "xbr", "ybr"),
@@ -29,7 +29,9 @@ NEEDED = {  # attributes of the shapes that have a bounding box
     "polygon": ("points",),
 }
 
-Image = tuple[Mapping[str, str], list[tuple[str, Mapping[str, str]]]]  # an element's attributes, and those of shapes
+Image = tuple[
+    Mapping[str, str], list[tuple[str, Mapping[str, str]]]
+]  # its attributes; tag and attributes of its shapes
 
 
 def cvat_layout(root: Folder, findings: Findings) -> Layout | None:
@@ -64,7 +66,7 @@ def cvat_layout(root: Folder, findings: Findings) -> Layout | None:
 
 
 def is_cvat(path: Path) -> bool:
-    """Whether the root element of an XML file is that of CVAT's."""
+    """Whether an XML file has CVAT's root element."""
     try:
         with open(regular(path), "rb") as file:
             element = re.search(r"<([A-Za-z_]\w*)", file.read(HEAD).decode("utf-8-sig", "replace"))
@@ -121,7 +123,7 @@ def read_images(path: Path) -> list[Image]:
 
 
 class _Images:
-    """Gathers the images and the elements right within each while a file is parsed."""
+    """Gathers each image and the elements directly within it while a file is parsed."""
 
     def __init__(self) -> None:
         self.images: list[Image] = []

@@ -1,4 +1,4 @@
-"""A person's own images, by the path of their folder."""
+"""User images, by the path of their folder."""
 
 import functools
 import itertools
@@ -41,49 +41,49 @@ SIDES = (("left", "right"), ("l", "r"), ("links", "rechts"), ("gauche", "droite"
 class FolderDataModule(ImageDataModule):
     """Batches of the images in a folder, whose layout is recognised: see `engine.files.layouts`.
 
-    Batches are `(images, targets)`: normalised float (N, C, H, W), and what the task wants: classes (N,), masks
-    (N, H, W), a list of boxes and labels, or images (N, K, H, W) for pairs, of which the first is the source. Images
-    are fitted into one size, with their proportions kept, and varied one by one in training.
+    Batches are `(images, targets)`: normalised float (N, C, H, W), and the task's targets: classes (N,), masks
+    (N, H, W), a list of boxes and labels, or target images (N, K, H, W). Images are letterboxed to one size; training
+    samples are augmented one by one.
 
     Args:
         path: the folder.
-        task: what its images are for: classify, segment, detect or translate.
-        image_size: pixels that images are fitted into: one number for a square, or height and width.
-        batch_size: images a batch and process.
+        task: the task of its images: classify, segment, detect or translate.
+        image_size: size in pixels to which images are letterboxed: one number for a square, or height and width.
+        batch_size: images per batch and process.
         channels: 3 for colour, 1 for grey.
-        target_channels: the same for what images are translated to. By default as many as channels.
-        val_size: share of the training images held out for validation, where the folder has none for it.
-        test_size: share of the training images held out for testing, where the folder has none for it. With 1 and a
-            val_size of 0 all are, in a folder without splits, to measure what was trained elsewhere.
-        train_size: train on that share of the images left for it, the same ones each epoch; above 1 it is their number.
+        target_channels: the same for target images, to translate; by default as many as channels.
+        val_size: share of the training images held out for validation, if the folder has no split for it.
+        test_size: share of the training images held out for testing, if the folder has no split for it. 1, with a
+            val_size of 0, tests on all images of a folder without splits.
+        train_size: share of the other images to train on, the same ones in every epoch; above 1, their number.
         classes: the classes in the order of their numbers, if not the folder's own order.
-        ignore: a class of masks that does not count, as 255 does not: its number, name, or colour as in '0 0 0'.
-        balance: train on images of each class as often as on those of any other, drawn anew for each epoch: some come
-            several times, and some not. For classification only.
+        ignore: a class of masks to ignore, like 255: its number, name, or colour as in '0 0 0'.
+        balance: train on images of each class equally often, drawn anew for each epoch; some then come several times,
+            and some not at all. For classification only.
         flip: mirror half of the training images left to right.
-        zoom: training images are seen nearer or farther by up to this share, at random.
+        zoom: training images are scaled by up to this share either way, at random.
         colour: training images change in brightness, contrast and saturation by up to this share, at random. By
-            default 0.2; for translation 0, and otherwise that of the source alone.
-        augment: vary training samples by an augmentation as well, by its name in project/augmentations.py: auto, rand,
+            default 0.2, and 0 to translate, where only the source changes.
+        augment: apply an augmentation to training samples, by its name in project/augmentations.py: auto, rand,
             trivial, augmix, or one of your own.
-        erase: share of the training images of which a part is erased.
+        erase: share of the training images in which a part is erased.
         mixup: mix training images of two classes with soft targets: 0.2 is common, 0 for none. For classification only.
         cutmix: put a part of one training image into another, with soft targets: 1 is common, 0 for none. For
             classification only.
-        mosaic: share of the training images that are joined from four, for detection only. By default 0.5 for that.
-        mosaic_until: share of the epochs after which nothing is joined any more.
-        cache: keep decoded images in memory: ram always, none never, auto where there is plenty.
-        num_workers: processes that load batches. By default one for each core, up to 8.
+        mosaic: share of the training images that are joined from four, for detection only; by default 0.5.
+        mosaic_until: share of the epochs after which no images are joined.
+        cache: keep decoded images in memory: ram (always), none (never) or auto (if memory allows).
+        num_workers: processes that load batches; by default one per core, up to 8.
         seed: determines the order of training and its augmentation.
-        known: what a checkpoint says of the files: those stay in the split that they were in.
+        known: a checkpoint's entry about its files, which stay in their splits.
 
     Raises:
-        UserError: there is no such folder, it is not for this task, or something in it or in an option is wrong.
+        UserError: the folder does not exist, is not for this task, holds a mistake, or an option is wrong.
     """
 
     @staticmethod
     def reads(path: Path) -> bool:
-        """Whether this module is for a folder: for any that no other module reads."""
+        """Whether this module reads a folder: always, as it is tried last."""
         return True
 
     def __init__(
@@ -123,7 +123,7 @@ class FolderDataModule(ImageDataModule):
             raise UserError(f"channels is 1 for grey or 3 for colour, got {channels}")
         targets = KINDS.get(task, Kind())
         if target_channels is not None and not targets.is_image:
-            raise UserError(f"target_channels is for images that become others, and the task is {task}: leave it out")
+            raise UserError(f"target_channels is for target images, and the task is {task}: leave it out")
         if target_channels not in (None, *STATISTICS):
             raise UserError(f"target_channels is 1 for grey or 3 for colour, got {target_channels}")
         if not (val_size >= 0 and test_size >= 0 and val_size + test_size < 1) and (val_size, test_size) != (0, 1):
@@ -149,7 +149,7 @@ class FolderDataModule(ImageDataModule):
         if balance and not targets.is_class:
             raise UserError(f"balance is for images of one class each, and the task is {task}: leave it out")
         self.balance = balance
-        wants_cache(cache, 0)  # refuses what is no mode
+        wants_cache(cache, 0)  # refuses an unknown value
         self.path = path
         self.image_size = (image_size[0], image_size[-1])
         self.in_channels = channels
@@ -179,20 +179,20 @@ class FolderDataModule(ImageDataModule):
             self.listings["train"] = part_for_training(self.listed["train"], train_size)
             num, kept = len(self.listed["train"]), len(self.listings["train"])
             self._how_split += f", {kept:,} of {num:,} for training"
-        self.layout.splits = self.listings  # each name is kept once
+        self.layout.splits = self.listings  # frees the names of images left out
         self.has_training = "train" in self.listings
         self.has_validation, self.has_test = "val" in self.listings, "test" in self.listings
 
     @functools.cached_property
     def files(self) -> dict[str, dict[str, Any]]:
-        """What is to be known of the files, for a run that goes on; see `engine.files.known_files`."""
+        """The entry about the files in a checkpoint; see `engine.files.known_files`."""
         return known_files(self.listed)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "files": self.files}
 
     def describe(self) -> str:
-        """Return a line on what was recognised, its classes and its splits."""
+        """Return a line with the layout, its classes and its splits."""
         names = self.layout.class_names
         shown = ", ".join(names[:10]) + (f", ... ({len(names)} classes)" if len(names) > 10 else "")
         sizes = ", ".join(f"{len(listing):,} {split}" for split, listing in self.listings.items())
@@ -211,7 +211,7 @@ class FolderDataModule(ImageDataModule):
             self.stores[split] = SampleStore(source, self.image_size, augment=augment, seed=self.seed)
 
     def augment(self, images_u8: Tensor, generator: torch.Generator) -> Tensor:
-        # A batch at a time, on its device: one by one, it would take as long as reading the file.
+        # Per batch, on its device: per image, it would take as long as reading the file.
         return vary_colour(images_u8, generator, self.colour) if self.colour else images_u8
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -223,7 +223,7 @@ class FolderDataModule(ImageDataModule):
         return super().train_dataloader()
 
     def _loader(self, stage: str, sampler: EpochBatchSampler) -> DataLoader[Batch]:
-        # Only now is it known with how many other processes cores and memory are shared.
+        # The number of processes that share cores and memory is known only now.
         processes = self.trainer.num_devices if self.trainer is not None else 1
         if self._chooses_workers:
             self.num_workers = min(MAX_WORKERS, max(1, available_cores() // processes))
@@ -232,7 +232,7 @@ class FolderDataModule(ImageDataModule):
         return super()._loader(stage, sampler)
 
     def _make_caches(self, processes: int) -> None:
-        """Give the stores that are gone through every epoch a cache, if there is room for all of them."""
+        """Give the stores that are read every epoch a cache, if there is room for all of them."""
         stores = [store for stage, store in self.stores.items() if stage != "test" and isinstance(store, SampleStore)]
         specs = [store.source.specs(self.image_size) for store in stores]
         needed = sum(cache_bytes(len(store), own) for store, own in zip(stores, specs, strict=True))
@@ -243,7 +243,7 @@ class FolderDataModule(ImageDataModule):
 
 
 def told_by_side(class_names: Sequence[str]) -> tuple[str, str] | None:
-    """Return two classes whose names differ in left and right alone, if there are such."""
+    """Return two classes whose names differ only in left and right; None if there are none."""
     by_words = {" ".join(re.findall(r"[^\W_]+", name.casefold())): name for name in class_names}
     for words, name in by_words.items():
         for left, right in SIDES:
@@ -256,14 +256,14 @@ def told_by_side(class_names: Sequence[str]) -> tuple[str, str] | None:
 def held_out(
     layout: Layout, val_size: float, test_size: float, known: Known | None = None
 ) -> tuple[dict[str, Listing], str]:
-    """Return the listings of training, validation and test, and how they came about.
+    """Return the listings of training, validation and test, and a description of the split.
 
-    What a folder tells apart stays so. Shares of the rest are drawn evenly from its classes, the same ones each time;
-    for training at least one image of each class is left. Files that are `known` stay in the split they were in, and
-    shares are drawn from the others.
+    A folder's own splits are kept. Shares of its training images are drawn evenly from the classes, the same ones each
+    time; at least one image of each class stays for training. Files that are `known` stay in their splits, and shares
+    are drawn from the others.
 
     Raises:
-        UserError: nothing would be left to train on, or a share is less than an image.
+        UserError: a split has no images, a share is less than an image, or too few images would be left for training.
     """
     found = dict(layout.splits)
     if test_size == 1:
@@ -290,7 +290,7 @@ def held_out(
 
 
 def _draw(train: Listing, shares: Mapping[str, float]) -> dict[str, list[int]]:
-    """Return which images are held out, by split."""
+    """Return the indices of the images to hold out, by split."""
     rest, drawn = _candidates(train), {}
     for split, share in reversed(list(shares.items())):
         wanted = round(share * len(train))
@@ -302,7 +302,7 @@ def _draw(train: Listing, shares: Mapping[str, float]) -> dict[str, list[int]]:
 
 
 def _drawn_before(train: Listing, shares: Mapping[str, float], known: Known) -> dict[str, list[int]]:
-    """Return which images are held out, by split, where those that are known stay where they were."""
+    """Return the indices of the images to hold out, by split: known ones as before, and shares of the new ones."""
     names = hashes(train)
     new = (~torch.isin(names, torch.cat([entry["names"] for entry in known.values()]))).nonzero().flatten().tolist()
     drawn = {}
@@ -311,12 +311,12 @@ def _drawn_before(train: Listing, shares: Mapping[str, float], known: Known) -> 
         chosen, new = _spread(new, round(share * num_new))
         drawn[split] = sorted(torch.isin(names, known[split]["names"]).nonzero().flatten().tolist() + chosen)
         if not drawn[split]:
-            raise UserError(f"none of the images that were held out for {split} is left: put them back")
+            raise UserError(f"none of the images that were held out for {split} exists any more: put them back")
     return drawn
 
 
 def _spread(indices: list[int], wanted: int) -> tuple[list[int], list[int]]:
-    """Return `wanted` of the indices, evenly spread and sorted, and the rest in its order."""
+    """Return `wanted` indices, evenly spaced in the list and then sorted, and the others in their order."""
     places = {math.floor((i + 0.5) * len(indices) / wanted) for i in range(wanted)}
     chosen = sorted(index for place, index in enumerate(indices) if place in places)
     return chosen, [index for place, index in enumerate(indices) if place not in places]
@@ -326,7 +326,7 @@ def part_for_training(listing: Listing, train_size: float) -> Listing:
     """Return the part of a listing that `train_size` keeps, drawn evenly from its classes; see `part_of`.
 
     Raises:
-        UserError: it keeps none, more than there are, or too few for one of each class.
+        UserError: it keeps none, more than there are, or less than one per class.
     """
     kept = part_of(len(listing), train_size)
     rest = _candidates(listing)
@@ -338,7 +338,7 @@ def part_for_training(listing: Listing, train_size: float) -> Listing:
 
 
 def _candidates(listing: Listing) -> list[int]:
-    """Return the images that may be held out, shuffled and then by class: all but one of each class."""
+    """Return the indices of all images but one per class, which may be held out: shuffled, then sorted by class."""
     generator = torch.Generator().manual_seed(SPLIT_SEED)
     order = torch.randperm(len(listing), generator=generator).tolist()
     labels = [0] * len(listing) if listing.labels is None else listing.labels.tolist()

@@ -1,4 +1,4 @@
-"""labelme's JSON: a file for each image, of its name, with the shapes drawn on it.
+"""labelme's JSON: one file per image, of the same name, with the shapes drawn on it.
 
 Points are in pixels from 0, of the upright image. Source: github.com/wkentaro/labelme; X-AnyLabeling writes the same.
 """
@@ -20,15 +20,15 @@ from engine.inputs.reading import MIB, read_text, regular
 
 JSON = {".json"}
 IMAGES, ANNOTATIONS = ("images", "image", "imgs", "jpegimages"), ("annotations", "labels", "json", "jsons", "labelme")
-LARGEST = 256 * MIB  # a file, which may hold its image
-HEAD = 2**16  # bytes of a file that tell whether it is labelme's
+LARGEST = 256 * MIB  # a JSON file, which may contain its image
+HEAD = 2**16  # bytes of a file by which labelme's are recognised
 LOOKED_AT = 5  # files of a folder
 WITH_AREA = ("polygon", "rectangle", "rotation", "mask")  # shapes whose points have a bounding box
 NO_CLASS = ("__ignore__", "_background_")  # labels
 
 
 def is_labelme(path: Path) -> bool:
-    """Whether a JSON file begins as labelme's do."""
+    """Whether a JSON file begins like labelme's."""
     try:
         with open(regular(path), "rb") as file:
             head = file.read(HEAD)
@@ -70,7 +70,7 @@ def _annotated(
     for stem, name in ones.items():
         if stem not in twos:
             findings.add(
-                "warning", "images left out: there is no JSON file of their name, so nobody labelled them", name
+                "warning", "images left out: they have no JSON file of their name, so they are unlabelled", name
             )
     for stem, name in twos.items():
         if stem not in ones and is_labelme(Path(root.path) / name):
@@ -113,7 +113,7 @@ def read_shapes(root: Folder, name: str) -> tuple[tuple[int, int], list[tuple[st
 
 
 def _shape(shape: Any, where: str) -> tuple[str, str, list[tuple[float, float]]]:
-    """Return a shape's label, its kind, and points whose bounding box is its own; none for a kind without area."""
+    """Return a shape's label, its kind, and points with the same bounding box; [] for a kind without area."""
     label = shape.get("label") if isinstance(shape, dict) else None
     if not isinstance(label, str) or not label.strip():
         raise UserError(f"{where} has no label: {brief(shape)}")
@@ -124,7 +124,7 @@ def _shape(shape: Any, where: str) -> tuple[str, str, list[tuple[float, float]]]
     if not isinstance(points, list) or len(points) < 2 or not all(_is_point(point) for point in points):
         raise UserError(f"{where}, {brief(label)}, has the points {brief(points)}: expected [[x, y], [x, y], ...]")
     corners = [(float(x), float(y)) for x, y in points]
-    if kind == "circle":  # its centre, and a point on it
+    if kind == "circle":  # points are its centre and a point on it
         (x, y), (x1, y1) = corners[:2]
         radius = ((x1 - x) ** 2 + (y1 - y) ** 2) ** 0.5
         corners = [(x - radius, y - radius), (x + radius, y + radius)]

@@ -1,4 +1,4 @@
-"""What annotations that name the class of each object have in common: reading many, and the layout they make.
+"""The layout of annotations that give each object's class by name, such as Pascal VOC's and labelme's.
 
 (H, W) is a size in pixels.
 """
@@ -28,7 +28,7 @@ Content = TypeVar("Content")
 def read_each(
     items: Sequence[Item], read: Callable[[Item], Content], findings: Findings, what: str = UNREADABLE
 ) -> Iterator[tuple[Item, Content]]:
-    """Yield each item with what `read` returns for it. One that cannot be read is a finding, `what` of its kind."""
+    """Yield each item with its content, as `read` returns it; an unreadable item becomes a finding, `what`."""
 
     def content(item: Item) -> Content | ValueError:
         try:
@@ -50,13 +50,13 @@ def named_layout(
     """Return a layout for task detect.
 
     Args:
-        kind: in words, such as 'Pascal VOC'.
+        kind: the layout's name, such as 'Pascal VOC'.
         root: the whole folder; a classes.txt in it names the classes in their order.
         annotated: by split, the names of image and annotation, and the annotation's content.
-        findings: gets what is wrong with annotations.
+        findings: collects mistakes in annotations.
 
     Raises:
-        UserError: no object at all, or one with a class that is not in classes.txt, and the findings are strict.
+        UserError: there are no objects; or, if the findings are strict, an object's class is not in classes.txt.
     """
     known = read_class_file(Path(root.path) / CLASSES)[0] if CLASSES in root.files else ()
     seen: dict[str, int] = {}  # classes in the order of appearance
@@ -83,7 +83,7 @@ def side_of(text: str | None, side: str) -> int:
     """Return an image's width or height, 0 if it is not stated.
 
     Raises:
-        UserError: it is no number.
+        UserError: it is not a finite number.
     """
     number = number_of(text, side) if text and text.strip() else 0.0
     if not math.isfinite(number):
@@ -92,10 +92,10 @@ def side_of(text: str | None, side: str) -> int:
 
 
 def number_of(text: str, what: str) -> float:
-    """Return the number that a text stands for.
+    """Return a text's number.
 
     Raises:
-        UserError: none; names `what` it should be.
+        UserError: it is not a number; the message begins with `what`.
     """
     try:
         return float(text)
@@ -104,7 +104,7 @@ def number_of(text: str, what: str) -> float:
 
 
 def around(points: Sequence[tuple[float, float]]) -> Box:
-    """Return the bounding box of points (x, y), of NaN if one of theirs is."""
+    """Return the bounding box of points (x, y); all NaN if a coordinate is."""
     xs, ys = zip(*points, strict=True)
     if any(map(math.isnan, (*xs, *ys))):
         return (math.nan,) * 4

@@ -1,7 +1,7 @@
 """YOLO's text: images, and a label file for each with a line per object, relative to the image's sides (0..1).
 
-A line is `CLASS CX CY W H`, or `CLASS X Y X Y X Y ...`, a polygon of which the bounding box is taken. A pose's line has
-its key points after the box, and data.yaml says so. (H, W) is a size in pixels.
+A line is `CLASS CX CY W H`, or `CLASS X Y X Y X Y ...`, a polygon, whose bounding box is taken. In a data set of poses,
+as data.yaml says, key points follow the box. (H, W) is a size in pixels.
 Source: docs.ultralytics.com/datasets/detect and github.com/AlexeyAB/darknet.
 """
 
@@ -26,10 +26,10 @@ TEXT = {".txt"}
 IMAGES, LABELS = ("images", "image", "imgs", "jpegimages"), ("labels",)
 DARKNET = {"obj_train_data": "train", "obj_valid_data": "val", "obj_test_data": "test"}  # folders
 CLASS_FILES = ("classes.txt", "obj.names", "_darknet.labels")
-NAMES = re.compile(r"^names\s*:", re.MULTILINE)  # in a YAML file that names the classes
+NAMES = re.compile(r"^names\s*:", re.MULTILINE)  # the key of class names in a YAML file
 LARGEST = 16 * MIB  # a label file or YAML file
-FARTHEST = 2.0  # larger numbers are pixels, not a box that crosses the border
-MAX_CLASSES = 10_000  # that have numbers alone
+FARTHEST = 2.0  # larger numbers must be pixels; a box may cross the border
+MAX_CLASSES = 10_000  # classes without names
 EXPECTED = "expected CLASS CX CY W H, or CLASS and three or more X Y"
 
 Pair = tuple[str, str | None]  # names of an image and of its label file
@@ -61,7 +61,7 @@ def yolo_layout(root: Folder, findings: Findings) -> Layout | None:
         boxes = BoxList(findings, numbers="relative")
         for (image, label), size, objects in own:
             for number in sorted({number for number, _ in objects if number >= len(names)}):
-                message = f"{label} has the class {number}, and {source} names {len(names)}, from 0 on: correct either"
+                message = f"{label} has the class {number}, but {source} names {len(names)}, from 0 on: correct either"
                 findings.error("label files with classes that have no name", message)
             boxes.add(image, size, [(number, box) for number, box in objects if number < len(names)])
         listings[split] = boxes.listing(Path(root.path))
@@ -69,7 +69,7 @@ def yolo_layout(root: Folder, findings: Findings) -> Layout | None:
 
 
 def _places(root: Folder, findings: Findings) -> dict[str, tuple[Folder, Folder]]:
-    """Return the folders of images and of label files by split, '' without splits; nothing if it is no such layout."""
+    """Return the folders of images and of label files by split, '' without splits; {} for other layouts."""
     found = side_by_side(root, IMAGES, LABELS, findings)
     if any(_has_labels(*both) for both in found.values()):
         images, labels = found.get("", (root, root))
@@ -88,7 +88,7 @@ def _places(root: Folder, findings: Findings) -> dict[str, tuple[Folder, Folder]
 
 
 def _stems(folder: Folder) -> list[str]:
-    """Return the stems of the label files right in a folder that lie beside an image of their name."""
+    """Return the stems of the label files directly in a folder that have an image of their name beside them."""
     images = {os.path.splitext(name)[0] for name in folder.own()}
     return [stem for name in folder.own(TEXT) if (stem := os.path.splitext(name)[0]) in images]
 
@@ -101,7 +101,7 @@ def _has_labels(images: Folder, labels: Folder) -> bool:
 
 
 def _looks_like_labels(folder: Folder, stem: str) -> bool:
-    """Whether a file begins with a line of a class's number and four numbers or more."""
+    """Whether a file's first line is a class number and at least four numbers."""
     try:
         words = read_text(Path(folder.path) / f"{stem}.txt", LARGEST).lstrip().partition("\n")[0].split()
         return len(words) >= 5 and words[0].isdecimal() and all(float(word) <= FARTHEST for word in words[1:])
@@ -110,7 +110,7 @@ def _looks_like_labels(folder: Folder, stem: str) -> bool:
 
 
 def _pairs(images: Folder, labels: Folder, findings: Findings) -> list[Pair]:
-    """Return the names of images and label files: an image without one shows no objects."""
+    """Return the names of each image and its label file; None for an image without one, which shows no objects."""
     ones, twos = by_stem(images, SUFFIXES, findings), by_stem(labels, TEXT, findings)
     twos = {stem: name for stem, name in twos.items() if os.path.basename(name) not in CLASS_FILES}
     note_unread([images] if images is labels else [images, labels], findings)
@@ -121,12 +121,12 @@ def _pairs(images: Folder, labels: Folder, findings: Findings) -> list[Pair]:
         )
     for stem, name in twos.items():
         if stem not in ones and _looks_like_labels(labels, stem):
-            findings.add("warning", "label files left out: there is no image of their name", name)
+            findings.add("warning", "label files left out: they have no image of their name", name)
     return [(name, twos.get(stem)) for stem, name in ones.items()]
 
 
 def _listed(root: Folder, images: Folder, pairs: list[Pair], findings: Findings) -> dict[str, list[Pair]]:
-    """Return the pairs by split, as train.txt, val.txt and test.txt list the images' paths; all are 'train' without."""
+    """Return the pairs by split, as listed in train.txt, val.txt and test.txt; without these, all are 'train'."""
     stems = {name: os.path.splitext(name.lower()) for name in root.files}
     lists = {SPLITS[stem]: name for name, (stem, end) in stems.items() if stem in SPLITS and end in TEXT}
     if "train" not in lists or len(lists) == 1:
@@ -141,18 +141,18 @@ def _listed(root: Folder, images: Folder, pairs: list[Pair], findings: Findings)
             if stem is not None:
                 own[known[stem]] = None
             elif line.strip():
-                message = f"{lists[split]} lists {brief(line.strip())}, which is not there: add it, or remove the line"
-                findings.error("listed images that are not there", message)
+                message = f"{lists[split]} lists {brief(line.strip())}, which does not exist: add it or drop the line"
+                findings.error("listed images that do not exist", message)
         listed[split] = list(own)
     taken = {pair for own in listed.values() for pair in own}
     for pair in pairs:
         if pair not in taken:
-            findings.add("note", f"images left out: none of {', '.join(lists.values())} lists them", pair[0])
+            findings.add("note", f"images left out: they are not listed in {', '.join(lists.values())}", pair[0])
     return listed
 
 
 def _class_names(folders: list[Folder]) -> tuple[tuple[str, ...], str, bool]:
-    """Return the classes' names, the file that names them, and whether boxes are followed by key points."""
+    """Return the class names, the name of their file, and whether key points follow boxes."""
     for folder in folders:
         for name in folder.own({".yaml", ".yml"}):
             path = Path(folder.path) / name
@@ -188,7 +188,7 @@ def _num_classes(gathered: dict[str, list[tuple[Pair, tuple[int, int], Objects]]
                 highest, label = (number, name or "") if number > highest else (highest, label)
     if highest >= MAX_CLASSES:
         raise UserError(
-            f"{label} has the class {highest}, and no data.yaml names any: expected numbers below {MAX_CLASSES}"
+            f"{label} has the class {highest}, but no data.yaml has class names: expected numbers below {MAX_CLASSES}"
         )
     return highest + 1
 
@@ -225,7 +225,7 @@ def read_labels(path: Path, is_pose: bool = False) -> Objects:
         is_pose: whether key points follow the box in each line.
 
     Raises:
-        UserError: a line is something else; names it.
+        UserError: a line has another form; names it.
     """
     objects: Objects = []
     for place, line in enumerate(_lines(path), start=1):

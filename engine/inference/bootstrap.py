@@ -1,4 +1,4 @@
-"""How far a measure could be off by the images that happened to be measured: intervals by the bootstrap. N images."""
+"""Bootstrap intervals: how much a measure depends on the choice of the test images. N images."""
 
 import collections
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-SHARE = 0.95  # of the resampled values that lie within an interval
+SHARE = 0.95  # of the resampled values, within an interval
 
 
 def intervals(
@@ -14,14 +14,14 @@ def intervals(
 ) -> dict[str, tuple[float, float]]:
     """Return the 95 % percentile interval of each measure: (low, high).
 
-    Each of the `resamples` draws N of the N images with replacement, and measures on these.
+    Each resample draws N of the N images with replacement and measures on them.
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 13.3.
 
     Args:
-        measure: returns measures by name, given how often each image was drawn: float64 (N,).
+        measure: returns measures by name, given the count of each image in a resample: float64 (N,).
         num_images: N.
-        resamples: how many.
-        seed: of the draws.
+        resamples: number of resamples.
+        seed: determines the draws.
     """
     generator = torch.Generator().manual_seed(seed)
     values = collections.defaultdict(list)

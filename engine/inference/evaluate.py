@@ -112,7 +112,7 @@ def main(arguments: list[str]) -> None:
     for metric, text in rows:
         say(f"{metric:<{width}}{text}")
     if resamples and (without := [name for name in overall if name not in ends]):
-        say(f"no interval for {', '.join(without)}: not made of what is measured image by image")
+        say(f"no interval for {', '.join(without)}: not computed from values per image")
     counts = task.confusion()
     names = [str(name) for name in task.hparams["class_names"]]
     table = by_class(metrics, [] if counts is None else counted(counts, names))
@@ -121,13 +121,13 @@ def main(arguments: list[str]) -> None:
 
 
 def intervals_of(task: Task, each: Tensor, split: str, resamples: int, seed: int) -> dict[str, tuple[float, float]]:
-    """Return the interval of each measure that can be resampled, by its name as logged."""
+    """Return the interval of each measure that can be resampled, by its logged name."""
     found = intervals(lambda times: task.measured_with(each, times), len(each), resamples, seed)
     return {f"{split}/{name}": ends for name, ends in found.items()}
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as lines whose columns stand under each other: the first to the left, the others to the right."""
+    """Return rows as lines with aligned columns: the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join([f"{first:<{widths[0]}}", *(f"{cell:>{w}}" for cell, w in zip(rest, widths[1:], strict=True))])

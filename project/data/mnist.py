@@ -19,18 +19,18 @@ SPLIT_SEED = 0  # which training images are held out for validation; never chang
 class MNISTDataModule(ImageDataModule):
     """Batches `(images, labels)`: normalised float (N, 1, 28, 28) and int64 (N,), from MNIST's official files.
 
-    Validation images are taken from the official training set; the official test set is for testing and nothing else.
-    Images stay in memory as bytes (55 MB) and are normalised a batch at a time, on the device.
+    Validation images are taken from the official training set; the official test set is only for testing. Images stay
+    in memory as bytes (55 MB) and are normalised per batch, on the device.
 
     Args:
         root: folder that holds MNIST/raw/ with the four files, or will; a relative path starts at PROJECT_HOME, if set.
         download: fetch files that are missing or damaged; if false, they must be there.
-        batch_size: images a batch and process.
+        batch_size: images per batch and process.
         val_size: how many of the 60,000 training images are held out for validation, 0 for none.
-        train_size: train on that share of the other images, the same ones each epoch; above 1 it is their number.
+        train_size: share of the other images to train on, the same ones in every epoch; above 1, their number.
         balance: train on images of each class equally often, drawn anew for each epoch; some then come several times.
-        shift: training images are moved by up to this many pixels each way, at random.
-        rotate: training images are turned by up to this many degrees either way, at random.
+        shift: training images are shifted by up to this many pixels along each axis, at random.
+        rotate: training images are rotated by up to this many degrees either way, at random.
         zoom: training images are scaled by up to this share either way, at random.
         num_workers: processes that load batches; with images in memory 0 is fastest.
         seed: determines the order of training and its augmentation.
@@ -42,7 +42,7 @@ class MNISTDataModule(ImageDataModule):
     class_names = tuple("0123456789")
     mean = (0.1307,)
     std = (0.3081,)
-    sums: ClassVar[Mapping[str, str]] = SHA256  # what the four files must be
+    sums: ClassVar[Mapping[str, str]] = SHA256  # of the four files
 
     def __init__(
         self,
@@ -71,15 +71,15 @@ class MNISTDataModule(ImageDataModule):
         self.val_size = val_size
         self.train_size = train_size
         self.balance = balance
-        self._files: dict[str, bytes] = {}  # as read by prepare_data, in the process that calls it
+        self._files: dict[str, bytes] = {}  # read by prepare_data, in the process that calls it
         self.has_validation = val_size > 0
         self.shift, self.rotate, self.zoom = shift, rotate, zoom
 
     def prepare_data(self) -> None:
-        """Fetch the files if need be; Lightning calls this in one process of each machine.
+        """Fetch the files if necessary; Lightning calls this in one process of each machine.
 
         Raises:
-            FileNotFoundError: the files could not be had; says what to put where.
+            FileNotFoundError: the files could not be fetched; names them and their folder.
         """
         if not self.stores:
             self._files = load_files(self.root, self.download, self.sums)
@@ -107,15 +107,15 @@ class MNISTDataModule(ImageDataModule):
 
 
 class FromMNIST(ImageDataModule):
-    """Batches made from MNIST's images: a subclass's constructor sets `_mnist`, whose files are fetched for it."""
+    """Batches made from MNIST's images: the constructor of a subclass sets `_mnist`, which fetches the files."""
 
     _mnist: MNISTDataModule
 
     def prepare_data(self) -> None:
-        """Fetch MNIST's files if need be; Lightning calls this in one process of each machine.
+        """Fetch MNIST's files if necessary; Lightning calls this in one process of each machine.
 
         Raises:
-            FileNotFoundError: the files could not be had; says what to put where.
+            FileNotFoundError: the files could not be fetched; names them and their folder.
         """
         if not self.stores:
             self._mnist.prepare_data()

@@ -1,4 +1,4 @@
-"""Classification: one class for each image.
+"""Classification: one class per image.
 
 N images, C channels, (H, W) size in pixels, K classes.
 """
@@ -43,14 +43,14 @@ class LitClassifier(Task):
         in_channels: channels of the images.
         image_size: (H, W) of the images in pixels.
         mean: mean of each channel, of values in 0..1, that was subtracted from the images.
-        std: standard deviation of each channel that the images were divided by.
+        std: standard deviation of each channel, by which the images were divided.
         backbone: `name` of a backbone and its options.
         head: `name` of a head and its options.
         optim: `name` of an optimiser, its options, and those of `training_options`.
-        label_smoothing: share of the target that is spread over all classes, in [0, 1).
-        class_weights: how much each class counts in the loss: a number each, or balanced, by which rare classes count
-            as much as common ones; it then holds those numbers once training has begun.
-        focal: how much less counts what is already right, as the focal loss has it: 0 for not at all, 2 is common.
+        label_smoothing: share of the target spread over all classes, in [0, 1).
+        class_weights: weight of each class in the loss: a list of numbers, or balanced, which weighs classes by their
+            inverse frequency; training replaces it by the numbers.
+        focal: gamma of the focal loss, which down-weights samples that are already right: 0 for none, 2 is common.
     """
 
     task_name = "classify"
@@ -93,7 +93,7 @@ class LitClassifier(Task):
             focal=focal,
         )
         self.label_smoothing, self.focal = label_smoothing, focal
-        # Without their own checks of each batch, for which they would wait for the device.
+        # Without torchmetrics' checks of each batch, which would wait for the device.
         self.accuracy = MulticlassAccuracy(len(class_names), average="micro", validate_args=False)
         self.loss = MeanMetric(nan_strategy="disable")
         self.mistakes = Mistakes(len(class_names), (in_channels, *image_size))
@@ -110,7 +110,7 @@ class LitClassifier(Task):
         images, labels = batch
         logits = self(images)
         loss = self.criterion(logits, labels)
-        likeliest = labels.argmax(dim=1) if labels.ndim == 2 else labels  # soft targets of mixed images
+        likeliest = labels.argmax(dim=1) if labels.ndim == 2 else labels  # mixed images have soft targets
         acc = (logits.detach().argmax(dim=1) == likeliest).float().mean()
         self.log_dict({"train/loss": loss, "train/acc": acc}, on_step=False, on_epoch=True)
         return loss
@@ -137,7 +137,7 @@ class LitClassifier(Task):
     def measured_by_class(self) -> dict[str, float]:
         """Return the means over classes of F1, precision and recall, the calibration error, and the F1 of each class.
 
-        A class counts if an image is of it or was given it.
+        Classes that neither occur nor are predicted are left out.
         """
         counts, _, bins = self.mistakes.compute()
         measured = {"ece": calibration_error(bins)}
@@ -172,7 +172,7 @@ class LitClassifier(Task):
         return log_probabilities(outputs["probabilities"])
 
     def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
-        """Return for each image `class`, its `probability`, and the `probabilities` of all classes by name."""
+        """Return the `class` of each image, its `probability`, and the `probabilities` of all classes by name."""
         names = self.hparams["class_names"]
         probabilities = outputs["probabilities"].cpu()
         return [

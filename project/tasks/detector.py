@@ -1,4 +1,4 @@
-"""Detection: where the objects of an image are, and of which class.
+"""Detection: the boxes and classes of the objects in an image.
 
 N images, C channels, (H, W) size in pixels, K classes, M objects. Boxes are xyxy in pixels.
 """
@@ -21,28 +21,28 @@ from engine.inputs.letterbox import unletterbox_boxes
 from project.tasks.hits import Hits, hits
 
 UNTRAINED = 0.3  # score threshold until a validation has chosen one
-MIN_MEASURED = 0.01  # score from which on an object counts in average precision, which ranks them all
+MIN_MEASURED = 0.01  # lowest score that counts in average precision, which ranks all detections
 
 
 class LitDetector(Task):
     """A backbone and a head that finds objects; logs the parts of its loss, and average precision by COCO's rules.
 
-    Batches are `(images, targets)`: normalised float (N, C, H, W), and for each image a mapping of `boxes` (M, 4) xyxy
-    in pixels and `labels` (M,) int64 in 0 .. K - 1; M may be 0.
+    Batches are `(images, targets)`: normalised float (N, C, H, W), and per image a mapping of `boxes` (M, 4) xyxy in
+    pixels and `labels` (M,) int64 in 0 .. K - 1; M may be 0.
 
     Args:
         class_names: the name of each class, in the order of the labels.
         in_channels: channels of the images.
         image_size: (H, W) of the images in pixels.
         mean: mean of each channel, of values in 0..1, that was subtracted from the images.
-        std: standard deviation of each channel that the images were divided by.
+        std: standard deviation of each channel, by which the images were divided.
         backbone: `name` of a backbone and its options.
         head: `name` of a head and its options.
         optim: `name` of an optimiser, its options, and those of `training_options`.
-        score_threshold: objects that score less are not predicted, in (0, 1). By default each validation chooses the
-            score of the highest F1, and the checkpoint keeps it.
-        class_weights: how much each class counts in the class's part of the loss: a number each, or balanced, by which
-            rare classes count as much as common ones; it then holds those numbers once training has begun.
+        score_threshold: lowest score of a predicted object, in (0, 1). By default each validation chooses the
+            threshold of the highest F1, and the checkpoint keeps it.
+        class_weights: weight of each class in the loss of classes: a list of numbers, or balanced, which weighs classes
+            by their inverse frequency; training replaces it by the numbers.
     """
 
     task_name = "detect"
@@ -52,7 +52,7 @@ class LitDetector(Task):
     best_is_highest = True
     unmeasured = "none of them has an object"
     asked: ClassVar[Mapping[str, tuple[float, float]]] = {"score_threshold": (0.0, 1.0)}
-    rounding_share = 0.005  # a box at the score threshold, or at the least overlap, may be there or not
+    rounding_share = 0.005  # rounding decides about boxes exactly at the score threshold or at the overlap limit
     columns: ClassVar[Mapping[str, str]] = {
         "class": "text",
         "score": "percent",
@@ -98,7 +98,7 @@ class LitDetector(Task):
         self.loss = MeanMetric(nan_strategy="disable")
 
     def predict(self, images: Tensor) -> list[dict[str, Tensor]]:
-        """Return `boxes` (M, 4), `scores` (M,) and `labels` (M,) of each of the normalised images (N, C, H, W)."""
+        """Return `boxes` (M, 4), `scores` (M,) and `labels` (M,) per image, for normalised images (N, C, H, W)."""
         return objects_of(self.outputs(images))
 
     def training_step(self, batch: tuple[Tensor, list[dict[str, Tensor]]], batch_idx: int) -> Tensor:
@@ -140,9 +140,9 @@ class LitDetector(Task):
             self.hparams["score_threshold"] = hparams["score_threshold"]
 
     def measured(self) -> dict[str, Any]:
-        """Return what was measured since the epoch's start: torchmetrics objects, or numbers of all processes."""
+        """Return the metrics since the epoch's start: torchmetrics objects, or values already merged over processes."""
         precision = self._computed()
-        # Where there is no object to be found, it says -1: there is nothing to measure.
+        # torchmetrics gives -1 if there are no true objects.
         values = {name: precision[name].where(precision[name] >= 0, torch.nan) for name in ("map", "map_50")}
         right, found = self.hits.compute().from_score(self.hparams["score_threshold"])
         return {**values, "precision": right, "recall": found, "loss": self.loss}
@@ -164,14 +164,14 @@ class LitDetector(Task):
         return self._precision
 
     def outputs(self, images: Tensor) -> dict[str, Tensor]:
-        """Return `boxes` (N, M, 4), `scores` (N, M) and `labels` (N, M), the likeliest first; unused rows score 0.
+        """Return `boxes` (N, M, 4), `scores` (N, M) and `labels` (N, M), by falling score; unused rows score 0.
 
-        M is as many as the head finds at most in an image.
+        M is the largest number of objects that the head finds in an image.
         """
         return self.head.decode(self(images), self.hparams["score_threshold"])
 
     def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
-        """Return for each image its `objects`, the likeliest first: `class`, `score`, and x0, y0, x1, y1."""
+        """Return the `objects` of each image, by falling score: `class`, `score`, and x0, y0, x1, y1 in pixels."""
         names = self.hparams["class_names"]
         found = []
         for objects, size in zip(objects_of(outputs, self.hparams["score_threshold"]), sizes, strict=True):
@@ -192,13 +192,13 @@ class LitDetector(Task):
     def ask_with(self, option: str, value: float, is_program: bool = False) -> None:
         min_score = self.hparams["score_threshold"]
         if is_program and value < min_score:
-            raise UserError(f"this exported file has no objects of a score less than {min_score}: ask the checkpoint")
+            raise UserError(f"this exported file has no objects that score below {min_score}: use the checkpoint")
         super().ask_with(option, value)
 
     def in_order_of(self, outputs: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return the rows of outputs each in the place of that row of others which lies closest to it.
+        """Reorder the rows of `outputs` to match the closest rows of `others`, since objects of equal score may swap.
 
-        Objects of equal scores may come either way. An image whose rows have no partners, one by one, stays as it is.
+        An image whose rows cannot be matched one to one is left unchanged.
         """
         mine, theirs = (  # (N, M, 6)
             torch.cat([found["boxes"], found["scores"][..., None], 1e4 * found["labels"][..., None]], dim=-1)
@@ -212,17 +212,17 @@ class LitDetector(Task):
         return {name: value[torch.arange(len(value))[:, None], order] for name, value in outputs.items()}
 
     def rows(self, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return list(answer["objects"]) or [dict.fromkeys(self.columns)]  # an image without objects has a row, too
+        return list(answer["objects"]) or [dict.fromkeys(self.columns)]  # an image without objects gets an empty row
 
     def draw(self, image: Tensor, answer: Mapping[str, Any]) -> Tensor:
-        objects = answer["objects"][::-1]  # the likeliest last, and so on top
+        objects = answer["objects"][::-1]  # the highest score last, so that it is on top
         names = list(self.hparams["class_names"])
         boxes = torch.tensor([[o["x0"], o["y0"], o["x1"], o["y1"]] for o in objects]).view(-1, 4)
         texts = [f"{o['class']} {o['score']:.0%}" for o in objects]
         return draw_boxes(image, boxes, [names.index(o["class"]) for o in objects], texts)
 
     def pictures(self, images: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        # Enlarged before boxes are drawn: lines and names are then as fine as the picture.
+        # Enlarged before drawing, so that lines and names are fine.
         seen = as_shown(self.input.seen(images))
         factor = seen.shape[-1] // images.shape[-1]
         names = self.hparams["class_names"]
@@ -236,15 +236,15 @@ class LitDetector(Task):
                     for k, score in zip(labels, scores, strict=True)
                 ]
                 boxes = objects["boxes"].float().cpu() * factor
-                # The likeliest last, and so on top.
+                # The highest score last, so that it is on top.
                 drawn[title].append(draw_boxes(image, boxes.flip(0), labels[::-1], texts[::-1]))
         return {title: torch.stack(pictures) for title, pictures in drawn.items()}
 
 
 def objects_of(found: Mapping[str, Tensor], score_threshold: float = 0.0) -> list[dict[str, Tensor]]:
-    """Return `boxes` (M, 4), `scores` (M,) and `labels` (M,) of each image, of what `outputs` found: no unused rows.
+    """Split `outputs` into `boxes` (M, 4), `scores` (M,) and `labels` (M,) per image.
 
-    Objects less certain than `score_threshold` are left out as well.
+    Unused rows and objects that score below `score_threshold` are left out.
     """
     each = [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
     kept = [(image["scores"] > 0) & (image["scores"] >= score_threshold) for image in each]

@@ -1,4 +1,4 @@
-"""Segmentation: a class for each pixel.
+"""Segmentation: a class per pixel.
 
 N images, C channels, (H, W) size in pixels, K classes.
 """
@@ -29,7 +29,7 @@ class LitSegmenter(Task):
     """A backbone and a head that scores each pixel, under cross-entropy; logs loss, accuracy, and mean IoU.
 
     Batches are `(images, masks)`: normalised float (N, C, H, W) and int64 (N, H, W) in 0 .. K - 1, or 255 for pixels
-    that count neither in the loss nor in a measure. The mean IoU is that over all pixels of a data set, of the classes
+    that the loss and all measures ignore. IoU is computed over all pixels of a data set, and averaged over the classes
     that occur in it or are predicted.
 
     Args:
@@ -37,14 +37,14 @@ class LitSegmenter(Task):
         in_channels: channels of the images.
         image_size: (H, W) of the images in pixels.
         mean: mean of each channel, of values in 0..1, that was subtracted from the images.
-        std: standard deviation of each channel that the images were divided by.
+        std: standard deviation of each channel, by which the images were divided.
         backbone: `name` of a backbone and its options.
         head: `name` of a head and its options.
         optim: `name` of an optimiser, its options, and those of `training_options`.
         dice: weight of the Dice loss, which is added to cross-entropy; it helps small classes.
-        class_weights: how much each class counts in the loss: a number each, or balanced, by which rare classes count
-            as much as common ones; it then holds those numbers once training has begun.
-        focal: how much less counts what is already right, as the focal loss has it: 0 for not at all, 2 is common.
+        class_weights: weight of each class in the loss: a list of numbers, or balanced, which weighs classes by their
+            inverse frequency; training replaces it by the numbers.
+        focal: gamma of the focal loss, which down-weights pixels that are already right: 0 for none, 2 is common.
     """
 
     task_name = "segment"
@@ -90,10 +90,10 @@ class LitSegmenter(Task):
         self.dice = dice
         self.counts = MulticlassConfusionMatrix(len(class_names), ignore_index=IGNORE, validate_args=False)
         self.loss = MeanMetric(nan_strategy="disable")
-        self._labelled: Tensor | None = None  # pixels with a class in this epoch, if it began in this process
+        self._labelled: Tensor | None = None  # pixels with a class in this epoch; None if it began before a resume
 
     def predict(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the class of each pixel (N, H, W) and its probability (N, H, W), for normalised (N, C, H, W)."""
+        """Return class (N, H, W) and probability (N, H, W) of each pixel, for normalised images (N, C, H, W)."""
         return self.head.decode(self(images))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -138,7 +138,7 @@ class LitSegmenter(Task):
             self.log_dict({f"val/{name}": value for name, value in self.measured_by_class().items()})
 
     def measured(self) -> dict[str, Any]:
-        """Return what was measured since the epoch's start: torchmetrics objects, or numbers of all processes."""
+        """Return the metrics since the epoch's start: torchmetrics objects, or values already merged over processes."""
         counts = self.counts.compute()
         return {
             "miou": iou_of_counts(counts).nanmean(),
@@ -168,11 +168,11 @@ class LitSegmenter(Task):
         return log_probabilities(outputs["probabilities"])
 
     def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
-        """Return for each image the share of its pixels of each class that it shows, and its `mask`."""
+        """Return the `shares` of the classes in each image, by name, and its `mask` (H, W) at the size of its file."""
         names = self.hparams["class_names"]
         found = []
         for probabilities, size in zip(outputs["probabilities"], sizes, strict=True):
-            # Probabilities are scaled, not classes: edges are then as fine as the image.
+            # Scaling probabilities instead of classes gives edges as fine as the image.
             scaled = F.interpolate(
                 unletterbox_map(probabilities, size)[None], size=size, mode="bilinear", align_corners=False
             )
@@ -203,7 +203,7 @@ class LitSegmenter(Task):
         return {names[number]: colour for number, colour in self._colours().items()}
 
     def _colours(self) -> dict[int, tuple[int, int, int]]:
-        """Return the colour of each class; the first has none if it is the ground, or has a number for a name."""
+        """Return the colour of each class; the first one has none if it is the background or its name is a number."""
         names = self.hparams["class_names"]
         colours = {number: class_colour(number - 1) for number in range(1, len(names))}
         if not names[0].isdecimal() and names[0].lower() not in GROUND:

@@ -65,7 +65,7 @@ def test_families_change_images_and_are_for_classes(name):
     changed = [AUGMENTATIONS[name](image, 5) for _ in range(5)]
     assert all(target == 5 and varied.shape == image.shape for varied, target in changed)
     assert any(not torch.equal(varied, image) for varied, _ in changed)
-    with pytest.raises(ValueError, match="changes images alone, for images of one class each"):
+    with pytest.raises(ValueError, match="changes images only, so it is for images of one class each"):
         AUGMENTATIONS[name](image, tv_tensors.Mask(torch.zeros(32, 32, dtype=torch.uint8)))
 
 
@@ -149,7 +149,11 @@ def test_what_cannot_be_meant_is_refused(workplace, task, flags, message):
 @pytest.mark.parametrize(
     ("task", "flags", "message"),
     [
-        ("segment", ["--data.augment", "auto"], "AutoAugment changes images alone, for images of one class each"),
+        (
+            "segment",
+            ["--data.augment", "auto"],
+            "AutoAugment changes images only, so it is for images of one class each",
+        ),
         ("classify", ["--data.mixup", 0.2, "--task.focal", 2], "focal is for images of one class each: leave it out"),
     ],
 )

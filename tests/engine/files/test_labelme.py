@@ -78,7 +78,7 @@ def test_images_that_nobody_labelled_are_left_out_and_those_without_shapes_show_
     layout = recognise(tmp_path)
     assert list(layout.splits["train"].images) == ["a.png", "empty.png"] and len(layout.splits["train"].boxes[1]) == 0
     assert layout.notes == [
-        "1 images left out: there is no JSON file of their name, so nobody labelled them (first: new.png)"
+        "1 images left out: they have no JSON file of their name, so they are unlabelled (first: new.png)"
     ]
     (tmp_path / "a.png").unlink()
     with pytest.raises(ValueError, match=r"a.json has no image: expected a\.\*; add it, or take the annotation out"):

@@ -71,7 +71,7 @@ def test_images_without_a_label_or_with_an_empty_one_show_no_objects_and_are_cou
     (tmp_path / "labels/classes.txt").write_text("dog\ncat\n")
     layout = recognise(tmp_path)
     assert layout.notes == [
-        "1 label files left out: there is no image of their name (first: labels/lost.txt)",
+        "1 label files left out: they have no image of their name (first: labels/lost.txt)",
         "2 images without objects: their label file is empty (first: images/0.jpg)",
         "1 images without objects: there is no label file (first: images/2.jpg)",
     ]
@@ -90,7 +90,7 @@ def test_classes_without_names_are_numbers(tmp_path):
     layout = recognise(write(tmp_path, "2 0.5 0.5 0.2 0.5", names=None))
     assert layout.class_names == ("0", "1", "2")
     assert layout.notes == ["classes are numbers: none of data.yaml, classes.txt, obj.names names them"]
-    with pytest.raises(ValueError, match="labels/a.txt has the class 99999999999, and no data.yaml names any"):
+    with pytest.raises(ValueError, match="labels/a.txt has the class 99999999999, but no data.yaml has class names"):
         recognise(write(tmp_path, "99999999999 0.5 0.5 0.2 0.5", names=None))
 
 
@@ -105,9 +105,9 @@ def test_label_files_may_lie_beside_their_images_and_lists_tell_the_splits(tmp_p
     (tmp_path / "x/valid.txt").write_text("C:\\my data\\b.jpg\r\n\r\n")
     layout = recognise(tmp_path / "x")
     assert sizes(layout) == {"train": 1, "val": 1}
-    assert "1 images left out: none of train.txt, valid.txt lists them (first: " in layout.notes[-1]
+    assert "1 images left out: they are not listed in train.txt, valid.txt (first: " in layout.notes[-1]
     (tmp_path / "x/valid.txt").write_text("d.jpg")
-    with pytest.raises(ValueError, match="valid.txt lists 'd.jpg', which is not there"):
+    with pytest.raises(ValueError, match="valid.txt lists 'd.jpg', which does not exist"):
         recognise(tmp_path / "x")
 
 
@@ -135,7 +135,7 @@ def test_folders_of_a_year_and_of_darknet_are_splits(tmp_path):
         ("0.5 0.5 0.5 0.2 0.5", "class '0.5' is not a whole number"),
         ("-1 0.5 0.5 0.2 0.5", "class '-1' is not a whole number"),
         ("1e999 0.5 0.5 0.2 0.5", "class '1e999' is not a whole number"),
-        ("2 0.5 0.5 0.2 0.5", "labels/a.txt has the class 2, and data.yaml names 2, from 0 on"),
+        ("2 0.5 0.5 0.2 0.5", "labels/a.txt has the class 2, but data.yaml names 2, from 0 on"),
         (b"\xff\xfe0\x000\x00", "a.txt cannot be read as text"),
     ],
 )

@@ -51,7 +51,7 @@ def test_intervals_stand_beside_the_numbers_and_are_the_same_again(capsys):
         line = next(line for line in lines if line.startswith(f"test/{name} "))
         low, high = (float(end) for end in re.search(r" % \((.*) to (.*)\)$", line).groups())
         assert low < high and (name != "acc" or low < float(line.split()[1]) < high)
-    assert "no interval for test/loss: not made of what is measured image by image" in lines
+    assert "no interval for test/loss: not computed from values per image" in lines
 
 
 @pytest.mark.parametrize("value", ["99", "many", "-1", "1e3", "true"])

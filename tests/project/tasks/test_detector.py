@@ -169,7 +169,7 @@ def test_what_is_less_certain_than_asked_for_is_left_out_of_an_answer():
 
 def test_an_exported_file_can_be_asked_for_fewer_objects_only():
     task = built(score_threshold=0.4)
-    with pytest.raises(ValueError, match="has no objects of a score less than 0.4: ask the checkpoint"):
+    with pytest.raises(ValueError, match="has no objects that score below 0.4: use the checkpoint"):
         task.ask_with("score_threshold", 0.3, is_program=True)
     task.ask_with("score_threshold", 0.5, is_program=True)
     assert task.hparams["score_threshold"] == 0.5
