@@ -21,9 +21,17 @@ def write_class_folders(folder: Path, num: int = 24, split: bool = False, suffix
     """Write CLASS/N.png, the classes being the colours; with `split` below train/, val/ and test/."""
     names = list(COLOURS)
     for part, i in _parts(num, split):
-        image = _noise(i, 90)
-        image[8:40, 6:34] += np.array(COLOURS[names[i % 3]]) // 2
-        _save(folder / part / names[i % 3] / f"{i}{suffix}", image)
+        _save(folder / part / names[i % 3] / f"{i}{suffix}", _coloured(i))
+    return folder
+
+
+def write_table(folder: Path, num: int = 24, split: bool = False) -> Path:
+    """Write images/N.png and labels.csv, the labels being the colours; with `split` a column of that name."""
+    lines = [f"file,label{',split' * split}"]
+    for part, i in _parts(num, split):
+        _save(folder / "images" / f"{i}.png", _coloured(i))
+        lines.append(f"{i}.png,{list(COLOURS)[i % 3]}{f',{part}' * split}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
 
 
@@ -184,6 +192,13 @@ def _parts(num: int, split: bool) -> Iterator[tuple[str, int]]:
     for i in range(num):
         share = (i + 0.5) / num
         yield ("train" if share < 0.5 else "val" if share < 0.75 else "test") if split else "", i
+
+
+def _coloured(i: int) -> np.ndarray:
+    """Return an image with a large block of the colour at place i % 3."""
+    image = _noise(i, 90)
+    image[8:40, 6:34] += np.array(list(COLOURS.values())[i % 3]) // 2
+    return image
 
 
 def _noise(seed: int, most: int = 60) -> np.ndarray:

@@ -212,6 +212,7 @@ def check_data_arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("path", help="the folder, as in --data PATH")
     parser.add_argument("--ignore", metavar="CLASS", help="mask class to ignore, as in --data.ignore")
+    parser.add_argument("--labels", metavar="FILE.csv", help="table of files and labels, as in --data.labels")
     return parser.parse_args(arguments)
 
 

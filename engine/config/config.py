@@ -124,7 +124,7 @@ def recorded(config: Mapping[str, Any], path: Any) -> dict[str, Any]:
     flat = flatten(config)
     folder = folder_around(path)
     if folder is not None and folder.is_absolute():
-        for key in ("data.name", "data.root"):
+        for key in ("data.name", "data.root", "data.labels"):
             value = str(flat.get(key) or "~")
             if (
                 value not in parts().data

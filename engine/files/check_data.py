@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
             data.setup("fit")
             say(f"{data.describe()}; {len(data.class_names)} classes, {data.input}, for --task {data.tasks[0]}")
             return
-        checked = check_folder(path, given.ignore)
+        checked = check_folder(path, given.ignore, given.labels)
     except UserError as error:
         raise RunError(str(error)) from error
     for line in report(checked):
@@ -50,6 +50,7 @@ def main(arguments: list[str]) -> None:
     if errors:
         raise RunError(f"training on {path} would fail: {errors} error{'s' * (errors != 1)}, see above")
     options = [] if given.ignore is None else ["--data.ignore", given.ignore]
+    options += [] if given.labels is None else ["--data.labels", given.labels]
     for line in ("", "train on it with", suggestion(checked, given.path, options)):
         say(line)
 

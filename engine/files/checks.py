@@ -65,16 +65,16 @@ class _Read:
     untold: bool = False  # unclear whether its boxes are for the pixels as stored or for the upright image
 
 
-def check_folder(path: Path, ignore: int | str | None = None) -> Checked:
-    """Read every file of a folder and gather the mistakes; `ignore` is a class as for `recognise`.
+def check_folder(path: Path, ignore: int | str | None = None, labels: str | None = None) -> Checked:
+    """Read every file of a folder and gather the mistakes; `ignore` and `labels` are as for `recognise`.
 
     Raises:
         UserError: the folder's layout is unknown.
     """
     try:
-        layout = recognise(path, findings=Findings(strict=False), ignore=ignore)
+        layout = recognise(path, findings=Findings(strict=False), ignore=ignore, labels=labels)
     except ValueError:
-        recognise(path, ignore=ignore)  # strict: may fail on a single file, with a more precise message
+        recognise(path, ignore=ignore, labels=labels)  # strict: may fail on a single file, with a more precise message
         raise
     try:
         check_boxes(layout)

@@ -58,6 +58,7 @@ class FolderDataModule(ImageDataModule):
         train_size: share of the other images to train on, the same ones in every epoch; above 1, their number.
         classes: the classes in the order of their numbers, if not the folder's own order.
         ignore: a class of masks to ignore, like 255: its number, name, or colour as in '0 0 0'.
+        labels: a CSV file with the columns file and label, for classification. By default labels.csv in the folder.
         balance: train on images of each class equally often, drawn anew for each epoch; some then come several times,
             and some not at all. For classification only.
         flip: mirror half of the training images left to right.
@@ -99,6 +100,7 @@ class FolderDataModule(ImageDataModule):
         train_size: float = 1.0,
         classes: list[str] | None = None,
         ignore: int | str | None = None,
+        labels: str | None = None,
         balance: bool = False,
         flip: bool = True,
         zoom: float = 0.25,
@@ -162,7 +164,7 @@ class FolderDataModule(ImageDataModule):
         self._chooses_workers = num_workers is None
         self._caches_made = False
 
-        self.layout = recognise(Path(path), classes, task=task, ignore=ignore)
+        self.layout = recognise(Path(path), classes, task=task, ignore=ignore, labels=labels)
         check_boxes(self.layout)
         self.tasks = (task,)
         self.target_channels = target_channels or channels

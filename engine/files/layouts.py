@@ -15,6 +15,7 @@ import torch
 from engine.contract.errors import UserError
 from engine.files.coco import coco_layout
 from engine.files.cvat import cvat_layout
+from engine.files.label_table import table_layout
 from engine.files.labelme import labelme_layout
 from engine.files.listing import (
     SPLITS,
@@ -47,7 +48,7 @@ LOOKED_AT = 5  # images opened to see whether they are two side by side
 TWICE_AS_WIDE = (1.6, 2.5)  # the proportions of two images side by side that are roughly square
 
 LAYOUTS = (
-    "CLASS/*.jpg, with or without train/, val/ and test/ around the classes (classify)",
+    "CLASS/*.jpg, with or without train/, val/ and test/ around the classes, or labels.csv (classify)",
     "images/ and masks/, or train/ and train_masks/ (segment)",
     "JPEGImages/ and Annotations/ of Pascal VOC, images/ and labels/ of YOLO, COCO, labelme, CVAT (detect)",
     "A/ and B/, or trainA/ and trainB/, or files with two images side by side (translate)",
@@ -68,6 +69,7 @@ def recognise(
     findings: Findings | None = None,
     task: str | None = None,
     ignore: int | str | None = None,
+    labels: str | None = None,
 ) -> Layout:
     """Return what a folder holds.
 
@@ -77,6 +79,7 @@ def recognise(
         findings: collects faulty files, which are left out; by default the first one raises.
         task: the requested task, if any.
         ignore: a class of masks to ignore, by number, name or colour, as in '0 0 0'.
+        labels: a table of the images' classes; by default labels.csv in the folder, if it has no other annotations.
 
     Raises:
         UserError: the folder does not exist, has no known layout, or holds a faulty file.
@@ -95,12 +98,13 @@ def recognise(
         masks,
         yolo_layout,
         labelme_layout,
+        table_layout,
         _pairs,
         _class_folders,
         _no_others,
         _joined_pairs,
     )
-    for recogniser in order:
+    for recogniser in order if labels is None else (functools.partial(table_layout, labels=labels),):
         layout = recogniser(root, findings)
         if layout is None or (task == "classify" and recogniser is _pairs and not split_in_names(root, *SIDES)):
             continue  # A and B may be classes

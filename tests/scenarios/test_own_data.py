@@ -26,6 +26,7 @@ from tests.own_data import (
     write_labelme,
     write_masks,
     write_pairs,
+    write_table,
     write_voc,
     write_yolo,
 )
@@ -66,6 +67,7 @@ def pixels(path):
     [
         ("classify", write_class_folders, {}),
         ("classify", write_class_folders, {"split": True, "suffix": ".jpg"}),
+        ("classify", write_table, {"split": True}),
         ("segment", write_masks, {"split": True}),
         slow("segment", write_masks, {"classes": False}),
         ("detect", write_voc, {"split": True}),

@@ -15,6 +15,7 @@ from tests.own_data import (
     write_labelme,
     write_masks,
     write_pairs,
+    write_table,
     write_voc,
     write_yolo,
 )
@@ -59,7 +60,7 @@ def test_boxes_and_shares_of_pixels_are_counted(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "write", [write_masks, write_voc, write_coco, write_yolo, write_labelme, write_cvat, write_pairs]
+    "write", [write_masks, write_voc, write_coco, write_yolo, write_labelme, write_cvat, write_pairs, write_table]
 )
 def test_nothing_is_wrong_with_what_is_right(tmp_path, capsys, write):
     for split in (False, True):

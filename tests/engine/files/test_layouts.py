@@ -19,6 +19,7 @@ from tests.own_data import (
     write_labelme,
     write_masks,
     write_pairs,
+    write_table,
     write_voc,
     write_yolo,
 )
@@ -44,6 +45,7 @@ def images(layout, split="train"):
     ("write", "kind", "task", "class_names"),
     [
         (write_class_folders, "class folders", "classify", ("blue", "green", "red")),
+        (write_table, "table of labels", "classify", ("blue", "green", "red")),
         (write_masks, "images with masks", "segment", ("background", "blue", "red")),
         (write_voc, "Pascal VOC", "detect", ("blue", "red")),
         (write_coco, "COCO", "detect", ("blue", "red")),

@@ -108,18 +108,25 @@ def test_unnamed_runs_of_one_second_get_names_of_their_own(monkeypatch):
 
 
 def test_paths_of_data_are_those_of_the_folder_that_the_run_was_started_in(workplace, monkeypatch):
-    (workplace / "own").mkdir()
-    (workplace / "elsewhere").mkdir()
+    for name in ("own", "elsewhere"):
+        (workplace / name).mkdir()
+    (workplace / "own.csv").touch()
     monkeypatch.chdir(workplace / "elsewhere")
     checkpoint = workplace / "checkpoints" / "a" / "last.ckpt"
     for name, found in (("own", str(workplace / "own")), ("./gone", "./gone"), ("mnist", "mnist"), ("/own", "/own")):
-        config = {"data": {"name": name, "root": "data"}, "seed": 3}
+        config = {"data": {"name": name, "root": "data", "labels": "own.csv"}, "seed": 3}
         assert recorded(config, checkpoint) == {
             "data.name": found,
             "data.root": str(workplace / "data"),
+            "data.labels": str(workplace / "own.csv"),
             "seed": 3,
         }
-        assert recorded(config, "last.ckpt") == {"data.name": name, "data.root": "data", "seed": 3}
+        assert recorded(config, "last.ckpt") == {
+            "data.name": name,
+            "data.root": "data",
+            "data.labels": "own.csv",
+            "seed": 3,
+        }
 
 
 def broken(folder):
