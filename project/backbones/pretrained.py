@@ -128,6 +128,8 @@ def read_weights(path: str, name: str) -> dict[str, Tensor]:
         UserError: it cannot be read as plain weights; no code in it is run.
     """
     place = Path(path).expanduser()
+    if not place.exists():
+        raise UserError(f"pretrained is true, false, or the path of weights, and there is nothing at {path}")
     found = [place]
     if place.is_dir():
         plain = name.partition(".")[0]  # without the tag that names its training

@@ -73,7 +73,11 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["--data.root", "nowhere", "--data.download", "false"], 1, "train-images-idx3-ubyte"),
     (["--task", "detect", "--data", "mnist"], 2, "data mnist is for task classify, not detect"),
     (["--head", "yolox"], 2, "head yolox is a BoxHead, and task classify needs a ClassHead: use dense"),
-    (["--backbone", "test_resnet", "--backbone.pretrained", "maybe"], 2, "backbone.pretrained is true|false, got"),
+    (
+        ["--backbone", "test_resnet", "--backbone.pretrained", "maybe"],
+        2,
+        "pretrained is true, false, or the path of weights, and there is nothing at maybe",
+    ),
 ]
 CONFIGURATIONS = {
     "empty": "",

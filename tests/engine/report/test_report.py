@@ -235,7 +235,7 @@ def test_a_task_that_shows_nothing_has_one_too(workplace, monkeypatch):
     monkeypatch.setitem(TASKS, "classify", LitPlain)
     run("--name", "a", "--max_epochs", 1)
     assert plots(workplace, "a") == {"loss.png", "metric.png", "figures.json"}
-    assert "test/acc" in page("a") and "<h2>Classes</h2>" not in page("a")
+    assert "test/acc" in page("a") and "Predictions beside the truth" not in page("a")
 
 
 def test_it_is_made_again_without_the_data(workplace, capsys):
