@@ -24,7 +24,7 @@ CLASSES = 10
 DIFFERENT = 200  # distinct photographs; further files are links to them
 IMAGE_SIZE = 224
 BATCH = 32
-WARM_UP = 4  # batches, while loading processes start
+WARM_UP = 4  # batches, while workers start
 
 
 def write_photographs(folder: Path, num: int) -> None:

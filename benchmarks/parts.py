@@ -223,7 +223,7 @@ def own_files(bench: Bench) -> list[Row]:
     workers, batches = available_cores(), 10 if bench.quick else 60
     few, many = (1_000, 2_000) if bench.quick else (10_000, 100_000)
     read = Row("own JPEG files, streamed", "images/s", faster=True, goal=0.9)
-    read.remark = f"theirs: decoding alone; {workers} loading processes each"
+    read.remark = f"theirs: decoding only; {workers} workers each"
     memory = Row(f"memory, {many:,} files against {few:,}", "MiB", goal=1.1)
     for num in (few, many):
         bench.measure("write_photographs", folder=str(bench.folder / f"{num} files"), num=num)

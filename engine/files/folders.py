@@ -29,7 +29,7 @@ from engine.inputs.images import vary_colour
 from engine.machine import available_cores
 
 SPLIT_SEED = 0  # which images are held out; never changes, so that runs compare
-MAX_WORKERS = 8  # loading processes of each training process
+MAX_WORKERS = 8  # workers of each training process
 STATISTICS = {  # ImageNet's mean and std, which pretrained networks expect, by the number of channels
     1: ((0.449,), (0.226,)),
     3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),

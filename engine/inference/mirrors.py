@@ -1,4 +1,4 @@
-"""Test-time augmentation: the mean of a task's outputs for an image and for its mirror image, left for right."""
+"""Test-time augmentation: the mean of a task's outputs for an image and for its left-right mirror image."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,13 +12,13 @@ from engine.export.model import Model
 
 
 def check_mirrors(task: Task) -> None:
-    """Refuse a task that has no such mean.
+    """Refuse a task whose outputs cannot be averaged.
 
     Raises:
-        UsageError: names the task.
+        UsageError: the task does not define `mirrored`; names it.
     """
     if type(task).mirrored is Answers.mirrored:
-        raise UsageError(f"--tta flip: task {task.task_name} cannot join its outputs for an image and its mirror image")
+        raise UsageError(f"--tta flip: task {task.task_name} cannot average outputs for an image and its mirror image")
 
 
 def mean_with_mirrors(
@@ -30,12 +30,12 @@ def mean_with_mirrors(
 
 
 def with_mirrors(model: Model) -> Model:
-    """Return a model that computes its outputs twice, for mirror images as well."""
+    """Return a model whose outputs are the means with those of mirror images."""
     return model._replace(outputs=lambda raw: mean_with_mirrors(model.task, model.outputs, raw))
 
 
 def measure_with_mirrors(task: Task) -> None:
-    """Have a task measure that mean from here on: its `forward` returns what would lead to it."""
+    """Make a task measure that mean from now on: its `forward` returns the raw outputs that lead to it."""
     plain = task.forward
 
     def forward(images: Tensor) -> Any:

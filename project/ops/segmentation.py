@@ -42,9 +42,9 @@ def iou_of_counts(counts: Tensor) -> Tensor:
 
 
 def pixels_by_class(predicted: Tensor, masks: Tensor, num_classes: int) -> Tensor:
-    """Return pixels of each class in each image (N, 3, K), int64: those that are right, there, and predicted.
+    """Return the pixels of each class in each image (N, 3, K), int64: correctly predicted, true, and predicted ones.
 
-    Both maps are (N, H, W) int64 in 0 .. K - 1; a pixel that is IGNORE in `masks` does not count.
+    Both maps are (N, H, W) int64 in 0 .. K - 1; pixels that are IGNORE in `masks` are ignored.
     """
     return torch.stack(
         [

@@ -205,7 +205,7 @@ def test_with_mirror_images_a_probability_is_the_mean_of_two(tmp_path, file):
 
 
 def test_mirror_images_are_refused_by_a_task_that_cannot_join_two_answers():
-    with pytest.raises(UsageError, match="--tta flip: task detect cannot join its outputs for an image and its mirror"):
+    with pytest.raises(UsageError, match="--tta flip: task detect cannot average outputs for an image and its mirror"):
         predict.main([str(ROOT / "tests" / "fixtures" / "detect.ckpt"), "images", "--tta", "flip"])
     with pytest.raises(UsageError, match="argument --tta: invalid choice: 'turn'"):
         predict.main([CKPT, "images", "--tta", "turn"])
