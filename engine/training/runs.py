@@ -60,8 +60,8 @@ DECISIVE = (
     *("seed", "max_epochs", "max_steps", "accumulate_grad_batches", "precision", "limit_train_batches"),
     *("overfit_batches", "gradient_clip_val", "gradient_clip_algorithm", "deterministic", "compile"),
 )
-# ... except these: where the images are, and how they are read.
-INDIFFERENT = ("data.name", "data.root", "data.download", "data.num_workers", "data.cache")
+# ... except these: where the images and their labels are, and how they are read.
+INDIFFERENT = ("data.name", "data.root", "data.labels", "data.download", "data.num_workers", "data.cache")
 
 
 def build(asked: Asked) -> tuple[DataModule, Task]:

@@ -111,6 +111,21 @@ def test_a_run_on_own_files_cut_within_an_epoch_goes_on_exactly(task):
     assert read_metrics("whole") == read_metrics("cut")
 
 
+def test_a_run_finds_its_table_of_labels_from_elsewhere_and_says_if_that_was_changed(capsys, monkeypatch):
+    write_table(Path("own"), num=12)
+    Path("own/labels.csv").rename("mine.csv")
+    run("classify", "--name", "a", "--data.labels", "mine.csv", "--data.num_workers", "0", "--max_epochs", "1")
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    capsys.readouterr()
+    train.main(["--ckpt_path", "../checkpoints/a/last.ckpt", "--max_epochs", "2"])
+    printed = "".join(capsys.readouterr())
+    assert "uninterrupted one: max_epochs is 2 and was 1" in printed and "the files in" not in printed
+    Path("../mine.csv").write_text(Path("../mine.csv").read_text().replace("0.png,blue", "0.png,red"))
+    train.main(["--ckpt_path", "../checkpoints/a/last.ckpt", "--max_epochs", "3"])
+    assert "changed since the run stopped (classes, boxes or file contents changed)" in "".join(capsys.readouterr())
+
+
 def test_predictions_are_drawn_and_tabled(capsys, task):
     WRITERS[task](Path("own"))
     run(task, "--name", "a", "--data.num_workers", "0")
