@@ -77,6 +77,7 @@ def test_one_that_hangs_is_killed_at_the_end():
         batches._shutdown_workers()
     finally:
         set_loader_patience()
+    process.join(60)  # the system may take its time
     assert not process.is_alive() and process.exitcode == -signal.SIGKILL
 
 
