@@ -13,6 +13,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from engine.contract.errors import UserError
+from engine.inputs.letterbox import IGNORE
 
 
 class OfImages:
@@ -31,7 +32,7 @@ class OfImages:
 
 def turn(image: Any, target: Any) -> Any:
     """Rotate an image by up to 15 degrees either way, with its mask or boxes."""
-    return v2.RandomRotation(15)(image, target)
+    return v2.RandomRotation(15, fill={tv_tensors.Mask: IGNORE, "others": 0})(image, target)
 
 
 AUGMENTATIONS: dict[str, Callable[[Any, Any], Any]] = {

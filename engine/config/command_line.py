@@ -83,7 +83,8 @@ def parse(arguments: list[str]) -> Asked | None:
     if resumed is not None:
         check_same_parts(config, resumed)
         folder = folders.folder_that_goes_on(config, resumed)
-        stopped_early = resumed.not_better >= (config["early_stop"] or math.inf)
+        metric = config["monitor"] or parts().tasks[config["task"]["name"]].best_metric
+        stopped_early = resumed.not_better(metric) >= (config["early_stop"] or math.inf)
         if folder is not None and _is_finished(folder, config, resumed, stopped_early):
             say(f"run {folder.name} is finished after {resumed.epochs_done} epochs: see {folder}/summary.json")
             say(f"give a larger --{'early_stop' if stopped_early else 'max_epochs'} to train longer")

@@ -167,7 +167,11 @@ class DataModule(pl.LightningDataModule):
         store = self.stores[stage]
         varied = isinstance(store, SampleStore) and store.augment is not None
         weights = None
-        if self.balance and shuffle:
+        if self.balance and stage == "train":
+            if not shuffle:
+                raise UserError(
+                    "balance draws images, and --overfit_batches takes the first ones: leave out one of them"
+                )
             if store.labels is None:
                 raise UserError("balance is for images of one class each")
             weights = 1 / store.labels.bincount()[store.labels].double()

@@ -212,7 +212,10 @@ class Task(Answers, pl.LightningModule):
         before = {name: buffer.clone() for name, buffer in self.named_buffers()}
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                self.train(training).try_out(inputs)
+                self.train(training)
+                if frozen_epochs(self.hparams["backbone"]) == math.inf:
+                    self.backbone.eval()
+                self.try_out(inputs)
         except ValueError as error:
             if "Expected more than 1 value per channel" in str(error):  # batch and group normalisation
                 raise UserError(

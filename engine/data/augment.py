@@ -115,7 +115,9 @@ class Varied:
             sample = self._zoomed(read(index), self.zoom)
         sample = sample if self.flip is None else self.flip(*sample)
         if self.own is not None:
-            image, target = self.own(*sample)
+            # Copies, as it may write into them, and they may be those of the cache.
+            image, target = (part.clone() if isinstance(part, Tensor) else part for part in sample)
+            image, target = self.own(image, target)
             check_varied((image, target), sample)
             if isinstance(target, Mapping):
                 boxes = target["boxes"]

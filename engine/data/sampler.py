@@ -94,9 +94,16 @@ class EpochBatchSampler(Sampler[list[Any]]):
         else:
             order = torch.arange(self.num_samples)
         skip, self._skip = self._skip, 0
-        for step in order.tensor_split(self.num_batches)[skip:]:
-            share = step.tensor_split(self.world_size)[self.rank].tolist()
-            yield [(self.epoch, index) for index in share] if self.name_epoch else share
+        places = torch.arange(self.num_samples)  # by which indices that come several times are told apart
+        steps = zip(*(numbers.tensor_split(self.num_batches)[skip:] for numbers in (order, places)), strict=True)
+        for step in steps:
+            share, where = (part.tensor_split(self.world_size)[self.rank].tolist() for part in step)
+            if not self.name_epoch:
+                yield share
+            elif self.weights is None:
+                yield [(self.epoch, index) for index in share]
+            else:
+                yield [(self.epoch, index, place) for index, place in zip(share, where, strict=True)]
 
 
 def mix(*numbers: int) -> int:

@@ -17,7 +17,8 @@ from engine.data.sampler import mix
 Size = tuple[int, int]  # (H, W) in pixels
 Sample = tuple[tv_tensors.Image, Any]
 Augment = Callable[[Callable[[int], Sample], int, int], Sample]  # see SampleStore
-Index = int | tuple[int, int]  # a sample's index, or (epoch, index) of a sample to augment
+# A sample's index; or (epoch, index) of a sample to augment, and its place in the epoch where one can come twice.
+Index = int | tuple[int, ...]
 
 
 class SampleSource(Protocol):
@@ -77,11 +78,11 @@ class SampleStore(Dataset[Any]):
     def __getitem__(self, index: Index) -> Sample:
         if not isinstance(index, tuple):
             return self.read(index)
-        epoch, index = index
+        epoch, index, *place = index
         assert self.augment is not None
         # Only the CPU's generator: a GPU's belongs to the network.
         before = torch.default_generator.get_state()
-        torch.default_generator.manual_seed(mix(self.seed, epoch, index))
+        torch.default_generator.manual_seed(mix(self.seed, epoch, index, *place))
         try:
             return self.augment(self.read, index, epoch)
         finally:

@@ -383,7 +383,9 @@ def write_table(task: Any, predictions: list[Prediction], path: Path, names: Map
             for row in task.rows(p.answer)
         ]
         table = io.StringIO()
-        columns = list(rows[0]) if rows else ["image", *task.columns, "looks_inverted", *(["picture"] if names else [])]
+        columns = (
+            list(rows[0]) if rows else ["image", *task.columns, *task.input.hints, *(["picture"] if names else [])]
+        )
         writer = csv.DictWriter(table, columns)
         writer.writeheader()
         writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)

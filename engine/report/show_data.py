@@ -9,9 +9,10 @@ from torch import Tensor
 from engine.config import command_line
 from engine.config.arguments import check_output, show_data_arguments
 from engine.contract.data import DataModule
+from engine.contract.errors import UserError
 from engine.data.sampler import mix
 from engine.data.samples import SampleStore
-from engine.errors import RunError, one_line
+from engine.errors import RunError, UsageError, one_line
 from engine.inputs.drawing import captioned, class_colour, contact_sheet, draw_boxes, draw_masks, in_colour, to_image
 from engine.terminal import say
 from engine.training import runs
@@ -29,6 +30,8 @@ def main(arguments: list[str]) -> None:
     """
     output, flags = show_data_arguments(arguments)
     target = check_output(output, [".png"])
+    if any(flag.partition("=")[0].replace("-", "_") == "__ckpt_path" for flag in flags):
+        raise UsageError("show_data.py draws the data of a new run: leave --ckpt_path out")
     asked = command_line.parse(flags)
     if asked is None:
         return
@@ -37,6 +40,8 @@ def main(arguments: list[str]) -> None:
         data.prepare_data()
         data.setup("fit")
         to_image(training_samples(data)).save(target)
+    except UserError as error:
+        raise UsageError(str(error)) from error
     except OSError as error:
         raise RunError(one_line(error)) from error
     say(data.describe())

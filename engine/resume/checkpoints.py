@@ -106,6 +106,7 @@ class RunCheckpoints(Checkpoint):
         self._resumed: int | None = None  # ... in the loaded state
         self._resumable = False  # whether a run can resume from the state being saved
         self._validated_at = -1  # the step of the newest validation
+        self._resumes_at_epoch_end = False
         self._best_is_later = False  # whether best.ckpt is newer than the epoch-N.ckpt being resumed
         self._loaded: dict[str, Any] | None = None  # the loaded state, until the run has its optimisers
 
@@ -153,6 +154,8 @@ class RunCheckpoints(Checkpoint):
             best, own = (c["callbacks"]["RunCheckpoints"] for c in (read_checkpoint(self.best_path), checkpoint))
             self._best_is_later = best["best_epoch"] != own["best_epoch"]
         self._resumed = checkpoint["validation_pending"]
+        is_whole = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
+        self._resumes_at_epoch_end = bool(is_whole) and self._resumed is None
         if self._resumed is not None:
             start_with_validation(checkpoint["loops"]["fit_loop"], self._resumed)
 
@@ -181,6 +184,12 @@ class RunCheckpoints(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._step = trainer.global_step
+        if self._resumes_at_epoch_end:  # its test may be all that is left to do
+            self._stop_early(trainer)
+
+    def _stop_early(self, trainer: pl.Trainer) -> None:
+        if self.early_stop is not None and self.not_better >= self.early_stop:
+            trainer.should_stop = True
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -239,8 +248,7 @@ class RunCheckpoints(Checkpoint):
         if self.best_value is None:  # nothing was validated so far
             self.best_epoch = trainer.current_epoch
             trainer.save_checkpoint(self.best_path)
-        if self.early_stop is not None and self.not_better >= self.early_stop:
-            trainer.should_stop = True
+        self._stop_early(trainer)
         if batches_begun(trainer) >= trainer.num_training_batches:
             self._record_epoch(trainer)
             self._save_last(trainer, None)

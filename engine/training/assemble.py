@@ -15,6 +15,7 @@ from engine.config.yaml_files import SECTIONS
 from engine.contract.data import DataModule
 from engine.contract.errors import UserError
 from engine.contract.freezing import frozen_epochs
+from engine.contract.optim import build_optimiser
 from engine.contract.parts import build_data, find_data, is_path, parts
 from engine.contract.registry import closest, options_of
 from engine.contract.task import Task
@@ -111,6 +112,9 @@ def build(config: dict[str, Any], resumed: Resumed | None = None) -> tuple[DataM
         built = {section: config[section] for section in ("backbone", "head", "optim")}
         task = task_type(**about_data, **built, **options)
         choose_best(task, config["monitor"], config["early_stop"])
+        chosen = [f"--{key}" for key in ("monitor", "early_stop") if config[key] is not None]
+        if chosen and (not data.has_validation or config["limit_val_batches"] == 0):
+            raise UserError(f"{' and '.join(chosen)}: there is no validation to go by; hold data out for it")
         task.check_runs_on(1, training=False)  # refuses an unfit image size before any download
     except UserError as error:
         raise UsageError(str(error)) from error
@@ -212,6 +216,7 @@ def check_same_network(task: Task, resumed: Resumed) -> None:
             f"run {resumed.name} was trained with --backbone.freeze {str(was_frozen).lower()}, which its optimiser's "
             f"state depends on: resume it as it is, or {start}"
         )
+    _check_same_groups(task, resumed, start)
     own = {name: tuple(value.shape) for name, value in task.state_dict().items()}
     saved = {name: tuple(value.shape) for name, value in resumed.checkpoint["state_dict"].items()}
     for name in {**own, **saved}:
@@ -220,6 +225,22 @@ def check_same_network(task: Task, resumed: Resumed) -> None:
                 f"run {resumed.name} has other weights ({name}: {saved.get(name)}, not {own.get(name)}): "
                 f"resume it as it is, or {start}"
             )
+
+
+def _check_same_groups(task: Task, resumed: Resumed, start: str) -> None:
+    """Refuse an optimiser of our own whose weights are grouped by rate otherwise than the run's."""
+    if type(task).configure_optimizers is not Task.configure_optimizers:
+        return
+    now = [len(group["params"]) for group in build_optimiser(task, **task.hparams["optim"])[0].param_groups]
+    try:
+        before = [len(group["params"]) for group in resumed.checkpoint["optimizer_states"][0]["param_groups"]]
+    except (KeyError, IndexError, TypeError):
+        return  # a damaged state, which is refused where it is restored
+    if now != before and sum(now) == sum(before):
+        raise UsageError(
+            f"run {resumed.name} has other groups of learning rates: leave --optim.backbone_lr_scale and "
+            f"--optim.layer_decay as they were, or {start}"
+        )
 
 
 def decided_by(data: DataModule) -> dict[str, Any]:

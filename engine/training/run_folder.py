@@ -63,10 +63,10 @@ class Resumed:
         progress = self.checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
         return int(progress["processed"])
 
-    @property
-    def not_better(self) -> int:
-        """Validations since the best one."""
-        return int(self.checkpoint["callbacks"]["RunCheckpoints"].get("not_better", 0))
+    def not_better(self, metric: str) -> int:
+        """Return the number of validations since the one that was best by a metric; 0 if another one decided so far."""
+        state = self.checkpoint["callbacks"]["RunCheckpoints"]
+        return int(state.get("not_better", 0)) if state["metric"] == metric else 0
 
     @property
     def steps_done(self) -> int:

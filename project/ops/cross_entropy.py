@@ -6,6 +6,7 @@ from torch import Tensor
 
 from engine.contract.errors import UserError
 
+SMALLEST = 1e-12  # total weight that is divided by
 NOT_COUNTED = -100  # target of ignored samples: PyTorch's default `ignore_index`
 
 
@@ -21,7 +22,7 @@ def cross_entropy(
 
     The mean is weighted by `weights`. With `gamma` above 0 it is the focal loss, in which well-classified samples count
     less: each term is multiplied by (1 - p)^gamma, where p is the probability of the true class. If no target has a
-    class, the result is 0 with `gamma` or another `ignore`, and nan otherwise, as in PyTorch.
+    class, or one of a weight above 0, the result is 0.
     Source: Lin et al. 2017, arXiv:1708.02002.
 
     Args:
@@ -35,23 +36,35 @@ def cross_entropy(
     Raises:
         UserError: `gamma` with probabilities as targets.
     """
+    soft = targets.is_floating_point()
+    if soft and gamma:
+        raise UserError("focal is for images of one class each: leave it out, or --data.mixup and --data.cutmix")
+    if weights is None and not gamma and ignore == NOT_COUNTED:
+        targets = targets.to(logits.dtype) if soft else targets
+        return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+    counted = total_weight(targets, weights, ignore)
     weights = None if weights is None else weights.to(logits.dtype)
-    if targets.is_floating_point():
-        if gamma:
-            raise UserError("focal is for images of one class each: leave it out, or --data.mixup and --data.cutmix")
-        targets = targets.to(logits.dtype)
-    if not gamma and ignore == NOT_COUNTED:
-        return F.cross_entropy(logits, targets, weight=weights, label_smoothing=label_smoothing)
-    options = {"weight": weights, "ignore_index": ignore, "label_smoothing": label_smoothing}
+    options = {"weight": weights, "label_smoothing": label_smoothing}
+    if soft:
+        total = F.cross_entropy(logits, targets.to(logits.dtype), reduction="sum", **options)  # type: ignore[arg-type]
+        return total / counted.clamp(min=SMALLEST)
+    options["ignore_index"] = ignore
     known = targets != ignore
-    counted = known.sum() if weights is None else weights[targets.masked_fill(~known, 0)][known].sum()
     if gamma:
         terms = F.cross_entropy(logits, targets, reduction="none", **options)  # type: ignore[arg-type]
         right = (-F.cross_entropy(logits, targets, reduction="none", ignore_index=ignore)).exp()
         total = ((1 - right).clamp(min=1e-6) ** gamma * terms)[known].sum()  # a root of 0 has no gradient
     else:
         total = F.cross_entropy(logits, targets, reduction="sum", **options)  # type: ignore[arg-type]
-    return total / counted.clamp(min=1e-12 if weights is not None else 1)
+    return total / counted.clamp(min=1 if weights is None else SMALLEST)
+
+
+def total_weight(targets: Tensor, weights: Tensor | None = None, ignore: int = NOT_COUNTED) -> Tensor:
+    """Return what the mean of `cross_entropy` divides by, a scalar: the weights of the targets' classes, added up."""
+    if targets.is_floating_point():
+        return targets.sum() if weights is None else (targets.float() @ weights.float()).sum()
+    known = targets != ignore
+    return known.sum() if weights is None else weights.float()[targets[known]].sum()
 
 
 def log_probabilities(probabilities: Tensor) -> Tensor:

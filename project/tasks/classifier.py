@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
-from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from engine.contract.class_weights import ClassWeights
 from engine.contract.errors import UserError
 from engine.contract.heads import ClassHead
+from engine.contract.mean import Mean
 from engine.contract.mistakes import (
     BINS,
     MAX_CLASSES,
@@ -28,7 +28,7 @@ from engine.contract.mistakes import (
 )
 from engine.contract.task import Task
 from engine.inputs.drawing import captioned, draw_caption
-from project.ops.cross_entropy import cross_entropy, log_probabilities
+from project.ops.cross_entropy import cross_entropy, log_probabilities, total_weight
 
 
 class LitClassifier(Task):
@@ -95,7 +95,7 @@ class LitClassifier(Task):
         self.label_smoothing, self.focal = label_smoothing, focal
         # Without torchmetrics' checks of each batch, which would wait for the device.
         self.accuracy = MulticlassAccuracy(len(class_names), average="micro", validate_args=False)
-        self.loss = MeanMetric(nan_strategy="disable")
+        self.loss = Mean()
         self.mistakes = Mistakes(len(class_names), (in_channels, *image_size))
 
     def predict(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,7 +123,11 @@ class LitClassifier(Task):
         images, labels = batch
         logits = self(images)
         self.accuracy.update(logits, labels)
-        self.loss.update(self.criterion(logits, labels).expand(len(labels)))
+        loss = self.criterion(logits, labels)
+        if self.class_weights is None:
+            self.loss.update(loss.expand(len(labels)))
+        else:  # a mean over all images, and not one of means over batches
+            self.loss.update(loss, total_weight(labels, self.class_weights))
         self.mistakes.update(logits, labels, images)
         if self.each is not None:
             probabilities, predicted = logits.float().softmax(dim=1).max(dim=1)

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
-from torchmetrics import MeanMetric
 from torchmetrics.detection import MeanAveragePrecision
 
 from engine.contract.class_weights import ClassWeights
 from engine.contract.errors import UserError
 from engine.contract.heads import BoxHead
+from engine.contract.mean import Mean
 from engine.contract.task import Task
 from engine.inputs.drawing import as_shown, draw_boxes
 from engine.inputs.letterbox import unletterbox_boxes
@@ -95,7 +95,7 @@ class LitDetector(Task):
         self.precision_of_boxes = MeanAveragePrecision(backend="faster_coco_eval", class_metrics=True)
         self.precision_of_boxes.warn_on_many_detections = False
         self.hits = Hits()
-        self.loss = MeanMetric(nan_strategy="disable")
+        self.loss = Mean()
 
     def predict(self, images: Tensor) -> list[dict[str, Tensor]]:
         """Return `boxes` (M, 4), `scores` (M,) and `labels` (M,) per image, for normalised images (N, C, H, W)."""

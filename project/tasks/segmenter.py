@@ -10,16 +10,16 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
-from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from engine.contract.class_weights import ClassWeights
 from engine.contract.errors import UserError
 from engine.contract.heads import MapHead
+from engine.contract.mean import Mean
 from engine.contract.task import Task
 from engine.inputs.drawing import class_colour, draw_masks
 from engine.inputs.letterbox import IGNORE, unletterbox_map
-from project.ops.cross_entropy import cross_entropy, log_probabilities
+from project.ops.cross_entropy import cross_entropy, log_probabilities, total_weight
 from project.ops.segmentation import dice_loss, iou_of_counts, pixels_by_class
 
 GROUND = ("ground", "background", "bg", "void", "unlabelled", "unlabeled", "other", "none")
@@ -89,7 +89,7 @@ class LitSegmenter(Task):
         )
         self.dice = dice
         self.counts = MulticlassConfusionMatrix(len(class_names), ignore_index=IGNORE, validate_args=False)
-        self.loss = MeanMetric(nan_strategy="disable")
+        self.loss = Mean()
         self._labelled: Tensor | None = None  # pixels with a class in this epoch; None if it began before a resume
 
     def predict(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,7 +128,8 @@ class LitSegmenter(Task):
         images, masks = batch
         logits = self(images)
         self.counts.update(logits.argmax(dim=1), masks)
-        self.loss.update(self._loss(logits, masks), len(images))
+        counted = len(images) if self.class_weights is None else total_weight(masks, self.class_weights, IGNORE)
+        self.loss.update(self._loss(logits, masks), counted)
         if self.each is not None:
             self.each.append(pixels_by_class(logits.argmax(dim=1), masks, logits.shape[1]))
 

@@ -12,10 +12,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric
 
 from engine.contract.errors import UserError
 from engine.contract.heads import MapHead
+from engine.contract.mean import Mean
 from engine.contract.registry import look_up
 from engine.contract.task import Task
 from engine.inputs.drawing import in_colour
@@ -120,8 +120,8 @@ class LitTranslator(Task):
         compared = ("", "source_", *(("bicubic_",) if upscale > 1 else ()))
         names = [f"{prefix}{name}" for prefix in compared for name in MEASURES]
         # Each is a mean over images; a ModuleDict moves them to the device with the task.
-        self.means: Mapping[str, MeanMetric] = nn.ModuleDict(  # type: ignore[assignment]
-            {name: MeanMetric(nan_strategy="disable") for name in [*names, *EXTRA]}
+        self.means: Mapping[str, Mean] = nn.ModuleDict(  # type: ignore[assignment]
+            {name: Mean() for name in [*names, *EXTRA]}
         )
         self._compares = False  # whether the source and its bicubic enlargement are measured as well
 

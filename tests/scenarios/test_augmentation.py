@@ -161,3 +161,38 @@ def test_what_does_not_fit_together_ends_in_a_line(workplace, task, flags, messa
     folder = FOLDERS[task](workplace / "own")
     with pytest.raises(RunError, match=message):
         own_run(folder, "--task", task, "--name", "a", *flags)
+
+
+def test_what_turning_leaves_of_a_mask_has_no_class():
+    torch.manual_seed(1)
+    image = tv_tensors.Image(torch.zeros(3, 40, 40, dtype=torch.uint8))
+    _, mask = AUGMENTATIONS["turn"](image, tv_tensors.Mask(torch.ones(40, 40, dtype=torch.uint8)))
+    assert mask.unique().tolist() == [1, 255]
+
+
+def test_an_augmentation_that_writes_into_the_image_leaves_the_cache_alone():
+    image = tv_tensors.Image(torch.zeros(3, 8, 8, dtype=torch.uint8))
+    mask = tv_tensors.Mask(torch.zeros(8, 8, dtype=torch.uint8))
+
+    def write(image, target):
+        image[:] = 9
+        target[:] = 1
+        return image, target
+
+    varied = Varied((8, 8))
+    varied.use(write, 0.0)
+    seen, target = varied(lambda index: (image, mask), 0, 0)
+    assert seen.max() == 9 and target.max() == 1 and image.max() == 0 and mask.max() == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--task", "segment", "--data.augment", "auto"], "AutoAugment changes images only"),
+        (["--ckpt_path", "last"], "show_data.py draws the data of a new run: leave --ckpt_path out"),
+    ],
+)
+def test_data_that_cannot_be_shown_is_a_line(workplace, flags, message):
+    folder = write_masks(workplace / "own")
+    with pytest.raises(UsageError, match=message):
+        show_data.main(["--data", str(folder), *QUICK, *flags, "--output", "a.png"])

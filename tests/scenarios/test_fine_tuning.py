@@ -1,5 +1,7 @@
 """A frozen backbone, and one that learns more slowly than its head."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -130,3 +132,16 @@ def test_every_weight_is_in_one_layer_and_a_layer_has_a_matrix(name):
 def test_what_cannot_be_meant_is_refused(flags, message):
     with pytest.raises(UsageError, match=message):
         run("--name", "a", *flags)
+
+
+def test_other_groups_of_rates_are_refused_before_anything_is_written():
+    run("--name", "a", "--max_epochs", 1)
+    before = Path("checkpoints/a/config.yaml").read_text(), Path("checkpoints/a/summary.json").read_text()
+    with pytest.raises(UsageError, match="run a has other groups of learning rates: leave --optim.backbone_lr_scale"):
+        run("--ckpt_path", "checkpoints/a/last.ckpt", "--max_epochs", 2, "--optim.layer_decay", 0.5)
+    assert before == (Path("checkpoints/a/config.yaml").read_text(), Path("checkpoints/a/summary.json").read_text())
+
+
+def test_a_frozen_backbone_takes_batches_of_one():
+    run("--name", "a", "--max_epochs", 1, "--backbone", "mlp", "--backbone.freeze", "true", "--data.batch_size", 1)
+    assert Path("checkpoints/a/last.ckpt").exists()

@@ -1,8 +1,10 @@
 """Classes that are rare: weights in the loss, and training on them as often as on the others."""
 
+import lightning.pytorch as pl
 import pytest
 import torch
 
+from engine.contract.parts import load_task
 from engine.data.sampler import EpochBatchSampler
 from engine.errors import RunError, UsageError
 from engine.inference import evaluate
@@ -116,3 +118,27 @@ def test_balanced_training_is_resumed_bit_for_bit():
     run("--name", "cut", *options, "--max_steps", 7)
     run("--ckpt_path", "checkpoints/cut/last.ckpt", "--max_steps", -1)
     assert same(*(read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "cut")))
+
+
+def test_the_loss_measured_with_weights_does_not_depend_on_the_batches(workplace):
+    weights = "[5, 1, 1, 1, 1, 1, 1, 1, 1, 0.1]"
+    run("--name", "a", "--task.class_weights", weights, "--task.label_smoothing", 0, "--max_epochs", 1)
+    task, data = load_task("checkpoints/a/best.ckpt"), MNISTDataModule(val_size=60, batch_size=60)
+    losses = []
+    for size in (60, 7):
+        data = MNISTDataModule(val_size=60, batch_size=size)
+        quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
+        trainer = pl.Trainer(accelerator="cpu", **quiet)
+        losses.append(trainer.validate(task, data, verbose=False)[0]["val/loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_an_image_that_comes_twice_in_an_epoch_is_varied_twice():
+    weights = torch.tensor([1.0, 1e-9, 1e-9, 1e-9])
+    sampler = EpochBatchSampler(4, 4, True, 0, name_epoch=True, weights=weights)
+    assert sorted(next(iter(sampler))) == [(0, 0, place) for place in range(4)]
+
+
+def test_balance_and_overfitting_do_not_go_together():
+    with pytest.raises(RunError, match="balance draws images, and --overfit_batches takes the first ones"):
+        run("--name", "a", "--data.balance", "true", "--overfit_batches", 2)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import UsageError
 from engine.resume.checkpoint_file import read_checkpoint
 from tests.runs import read_metrics, read_summary, run, same
 
@@ -91,3 +92,25 @@ def test_what_cannot_be_meant_is_refused(flags, message):
     with pytest.raises(Exception, match=message):
         run("--name", "a", *flags)
     assert not Path("checkpoints/a").exists()
+
+
+def test_a_run_that_stopped_early_and_was_cut_before_its_test_trains_no_more():
+    run("--name", "a", "--early_stop", 1, *STANDS_STILL)
+    summary = Path("checkpoints/a/summary.json")
+    summary.write_text(summary.read_text().replace('"finished"', '"stopped"'))
+    before = read_checkpoint("checkpoints/a/last.ckpt")
+    run("--ckpt_path", "checkpoints/a/last.ckpt")
+    assert same(before, read_checkpoint("checkpoints/a/last.ckpt"))
+    assert (read_summary("a")["status"], read_summary("a")["epochs"]) == ("finished", 2)
+
+
+def test_a_run_that_stopped_early_goes_on_by_another_metric():
+    run("--name", "a", "--early_stop", 1, *STANDS_STILL)
+    run("--ckpt_path", "checkpoints/a/last.ckpt", "--monitor", "val/loss", "--max_epochs", 3)
+    assert read_summary("a")["epochs"] == 3
+
+
+@pytest.mark.parametrize("flags", [("--data.val_size", 0), ("--limit_val_batches", 0)])
+def test_without_a_validation_there_is_nothing_to_go_by(flags):
+    with pytest.raises(UsageError, match="--monitor and --early_stop: there is no validation to go by"):
+        run("--name", "a", "--early_stop", 1, "--monitor", "val/loss", *flags)

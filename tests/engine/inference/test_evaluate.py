@@ -79,5 +79,5 @@ def test_with_mirror_images_other_numbers_are_measured(capsys):
 def test_mirror_images_are_refused_in_one_line():
     with pytest.raises(UsageError, match="--tta is flip, got 'turn'"):
         evaluate.main([CKPT, "--tta", "turn"])
-    with pytest.raises(UsageError, match="--tta flip: task detect cannot join"):
+    with pytest.raises(UsageError, match="--tta flip: task detect cannot average outputs"):
         evaluate.main([str(ROOT / "tests" / "fixtures" / "detect.ckpt"), "--tta", "flip"])

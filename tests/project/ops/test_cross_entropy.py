@@ -38,3 +38,17 @@ def test_a_sample_that_is_certainly_right_has_a_finite_gradient(gamma):
     logits = torch.tensor([[200.0, 0.0]], requires_grad=True)
     cross_entropy(logits, torch.tensor([0]), gamma=gamma).backward()
     assert logits.grad.isfinite().all()
+
+
+def test_classes_of_no_weight_alone_have_no_loss():
+    logits = torch.randn(3, 3, requires_grad=True)
+    loss = cross_entropy(logits, torch.zeros(3, dtype=torch.int64), torch.tensor([0.0, 1.0, 1.0]))
+    loss.backward()
+    assert loss.item() == 0 and (logits.grad == 0).all()
+
+
+def test_soft_targets_weigh_as_hard_ones():
+    logits, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 2, 1, 0])
+    soft = F.one_hot(labels, 3).float()
+    torch.testing.assert_close(cross_entropy(logits, soft, WEIGHTS), cross_entropy(logits, labels, WEIGHTS))
+    torch.testing.assert_close(cross_entropy(logits, soft), cross_entropy(logits, labels))
