@@ -48,7 +48,7 @@ def test_it_trains_and_answers_and_takes_a_checkpoint_of_the_template(made, tmp_
     assert "identical" in same  # the template's run and the project's
 
 
-@pytest.mark.slow
+@pytest.mark.exercise
 def test_its_own_tests_pass(made):
     run(made, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "tests", cwd=made)
     assert git(made, "status", "--porcelain") == ""
