@@ -162,7 +162,8 @@ def resolve(sources: Sequence[Source]) -> tuple[dict[str, Any], list[str]]:
                 raise UsageError(_unknown(key, source.label, options, names))
             merged[key] = _parse(options[key], value, source.label)
     values = {key: merged.get(key, plain(option.default)) for key, option in options.items()}
-    return nest({k: v for k, v in values.items() if v is not None or k not in derived()}), remarks
+    unset = derived().keys()
+    return nest({k: v for k, v in values.items() if v is not None or k not in unset}), remarks
 
 
 def _defaults(sources: Sequence[Source]) -> tuple[dict[str, str], Source]:
@@ -262,7 +263,8 @@ def _unknown(key: str, label: str, options: Mapping[str, Option], names: Mapping
     if key in OWNED:
         return f"{label}: {flag} is not an option here: {OWNED[key]}"
     section, _, option = key.partition(".")
-    known = [k for k in options if k not in derived() and k not in INTERNAL]
+    unset = derived().keys() | INTERNAL
+    known = [k for k in options if k not in unset]
     if not option and key in FOREIGN_FLAGS:
         return f"{label}: unknown option {flag}; here it is {FOREIGN_FLAGS[key]}"
     same = [k for k in known if k.endswith(f".{RENAMED.get(key, key)}")]

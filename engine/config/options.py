@@ -177,11 +177,11 @@ def from_signature(builder: Callable[..., Any], prefix: str) -> list[Option]:
             parsed = docstring_parser.parse(inspect.getdoc(text) or "")
             texts.update({p.arg_name: _first_sentence(p.description or "") for p in parsed.params})
         hints.update(typing.get_type_hints(source.__init__ if inspect.isclass(source) else source))
-    found = []
+    found, unset = [], derived().keys()
     for name, parameter in options_of(builder).items():
         default = None if parameter.default is inspect.Parameter.empty else parameter.default
         annotation = hints.get(name, Any)
-        if parameter.default is inspect.Parameter.empty or f"{prefix}{name}" in derived():
+        if parameter.default is inspect.Parameter.empty or f"{prefix}{name}" in unset:
             annotation, default = annotation | None, None
         found.append(Option(f"{prefix}{name}", annotation, default, texts.get(name, "")))
     return found
@@ -216,11 +216,12 @@ def help_page(names: Mapping[str, str], defaults: Mapping[str, Any], topic: str)
         raise UserError(f"--help {topic}: expected one of {', '.join(HELP_TOPICS)}{closest(topic, HELP_TOPICS)}")
     by_key = {option.key: option for option in [*trainer_options(), *RUN_OPTIONS, CONFIG_OPTION]}
     pages: dict[str, list[str]] = {"run": ["run", *_rows([*RUN_OPTIONS, CONFIG_OPTION, PRINT_OPTION])]}
+    unset = derived().keys()
     for section in SECTIONS:
         options = [
             dataclasses.replace(option, default=defaults.get(option.key, option.default))
             for option in section_options(section, names[section])
-            if option.key not in derived()
+            if option.key not in unset
         ]
         by_key |= {option.key: option for option in options}
         pages[section] = [f"--{section} {names[section]}   (choose from {_choices(section)})", *_rows(options)]

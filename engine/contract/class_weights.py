@@ -11,9 +11,8 @@ from torch import Tensor
 from engine.contract.errors import UserError
 
 BALANCED = "balanced"
-ClassWeights = (
-    Literal["balanced"] | Sequence[float] | None
-)  # 'balanced', a number for each class, or none: all count alike
+# A number for each class; or those that let each class count as much as any other; or none, and all count alike.
+ClassWeights = Literal["balanced"] | Sequence[float] | None
 
 
 def check_class_weights(weights: ClassWeights, class_names: Sequence[str]) -> None:

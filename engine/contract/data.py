@@ -16,7 +16,7 @@ from engine.contract.input import Input
 from engine.contract.registry import brief, is_count
 from engine.data import workers
 from engine.data.mixing import mixed
-from engine.data.sampler import EpochBatchSampler, mix
+from engine.data.sampler import EpochBatchSampler, mix, spread
 from engine.data.samples import SampleStore
 from engine.data.store import collate
 from engine.inputs.image_input import ImageInput
@@ -107,7 +107,7 @@ class DataModule(pl.LightningDataModule):
         counts = torch.zeros(len(self.class_names), dtype=torch.int64)
         if store.labels is not None:
             return counts + store.labels.bincount(minlength=len(counts))
-        for index in torch.linspace(0, len(store) - 1, min(COUNTED, len(store))).round().long().tolist():
+        for index in spread(COUNTED, len(store)):
             target = store.read(index)[1]
             labels = target["labels"] if isinstance(target, Mapping) else target.flatten()
             counts += labels.as_subclass(Tensor).long()[labels != IGNORE].bincount(minlength=len(counts))

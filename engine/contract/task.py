@@ -179,9 +179,10 @@ class Task(Answers, pl.LightningModule):
                 )
             self.hparams["class_weights"] = balanced(data.class_counts(), self.hparams["class_names"])
         facts = ("class_names", *self.input.fields())
-        # An owner's data module that is no DataModule may have any of these attributes, or none.
-        plain = {name: getattr(data, name) for name in facts if hasattr(data, name)}
-        published = data.facts() if isinstance(data, DataModule) else plain
+        if isinstance(data, DataModule):
+            published = data.facts()
+        else:  # an owner's data module may have any of these attributes, or none
+            published = {name: getattr(data, name) for name in facts if hasattr(data, name)}
         kinds, names = getattr(data, "tasks", None), published.pop("class_names", None)
         if kinds is not None and self.takes not in kinds:
             raise UserError(f"task {self.task_name} takes data for {self.takes}, and this is for {', '.join(kinds)}")

@@ -77,6 +77,8 @@ class Varied:
         mosaic: share of the samples that are joined from four.
         mosaic_epochs: epochs with mosaics; later ones have none, so that training ends on natural images.
         num: number of samples, from which a mosaic's other three are drawn.
+        own: an augmentation of project/augmentations.py to apply then: takes and returns an image and its target.
+        erase: share of the images in which a part is erased in the end.
     """
 
     def __init__(
@@ -87,6 +89,8 @@ class Varied:
         mosaic: float = 0.0,
         mosaic_epochs: float = math.inf,
         num: int = 0,
+        own: Callable[[Any, Any], Any] | None = None,
+        erase: float = 0.0,
     ) -> None:
         self.zoom = RandomZoom(size, 1 / (1 + zoom), 1 + zoom)
         self.out = RandomZoom(size, 1 / MOSAIC_OUT / (1 + zoom), 1.0)
@@ -95,15 +99,6 @@ class Varied:
         self.mosaic = mosaic
         self.mosaic_epochs = mosaic_epochs
         self.num = num
-        self.use(None, 0.0)
-
-    def use(self, own: Callable[[Any, Any], Any] | None, erase: float) -> None:
-        """Also apply `own`, an augmentation of project/augmentations.py, and then erase a part of some images.
-
-        Args:
-            own: takes and returns an image and its target; None for none.
-            erase: share of the images in which a part is erased.
-        """
         self.own = own
         self.erase = v2.RandomErasing(erase) if erase else None
 

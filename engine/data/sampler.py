@@ -94,16 +94,16 @@ class EpochBatchSampler(Sampler[list[Any]]):
         else:
             order = torch.arange(self.num_samples)
         skip, self._skip = self._skip, 0
-        places = torch.arange(self.num_samples)  # by which indices that come several times are told apart
-        steps = zip(*(numbers.tensor_split(self.num_batches)[skip:] for numbers in (order, places)), strict=True)
-        for step in steps:
-            share, where = (part.tensor_split(self.world_size)[self.rank].tolist() for part in step)
-            if not self.name_epoch:
-                yield share
-            elif self.weights is None:
-                yield [(self.epoch, index) for index in share]
-            else:
-                yield [(self.epoch, index, place) for index, place in zip(share, where, strict=True)]
+        # An index that is drawn several times is told apart by its place in the order.
+        rows = [order] if self.weights is None else [order, torch.arange(self.num_samples)]
+        for steps in zip(*(row.tensor_split(self.num_batches)[skip:] for row in rows), strict=True):
+            share = [step.tensor_split(self.world_size)[self.rank].tolist() for step in steps]
+            yield [(self.epoch, *where) for where in zip(*share, strict=True)] if self.name_epoch else share[0]
+
+
+def spread(most: int, length: int) -> list[int]:
+    """Return up to `most` indices of `length` samples, evenly spaced from the first to the last."""
+    return torch.linspace(0, length - 1, min(most, length)).round().long().tolist()
 
 
 def mix(*numbers: int) -> int:

@@ -208,8 +208,15 @@ class FolderDataModule(ImageDataModule):
             source = file_source(self.layout, listing, self.in_channels, self.target_channels)
             augment = None
             if split == "train" and (self.flip or self.zoom or self.mosaic or self.own or self.erase):
-                augment = Varied(self.image_size, self.zoom, self.flip, self.mosaic, num=len(listing))
-                augment.use(self.own, self.erase)
+                augment = Varied(
+                    self.image_size,
+                    self.zoom,
+                    self.flip,
+                    self.mosaic,
+                    num=len(listing),
+                    own=self.own,
+                    erase=self.erase,
+                )
             self.stores[split] = SampleStore(source, self.image_size, augment=augment, seed=self.seed)
 
     def augment(self, images_u8: Tensor, generator: torch.Generator) -> Tensor:

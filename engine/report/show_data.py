@@ -10,7 +10,7 @@ from engine.config import command_line
 from engine.config.arguments import check_output, show_data_arguments
 from engine.contract.data import DataModule
 from engine.contract.errors import UserError
-from engine.data.sampler import mix
+from engine.data.sampler import mix, spread
 from engine.data.samples import SampleStore
 from engine.errors import RunError, UsageError, one_line
 from engine.inputs.drawing import captioned, class_colour, contact_sheet, draw_boxes, draw_masks, in_colour, to_image
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> None:
 def training_samples(data: DataModule) -> Tensor:
     """Return a picture, uint8 (3, h, w), of samples spread over the training data, augmented as in the first epoch."""
     store = data.stores["train"]
-    chosen: Any = torch.linspace(0, len(store) - 1, min(SHOWN, len(store))).round().long().tolist()
+    chosen: Any = spread(SHOWN, len(store))
     if isinstance(store, SampleStore) and store.augment is not None:
         chosen = [(0, index) for index in chosen]
     inputs, targets = data.prepare(store.__getitems__(chosen), torch.Generator().manual_seed(mix(data.seed, 0, 0)))

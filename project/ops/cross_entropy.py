@@ -49,14 +49,23 @@ def cross_entropy(
         total = F.cross_entropy(logits, targets.to(logits.dtype), reduction="sum", **options)  # type: ignore[arg-type]
         return total / counted.clamp(min=SMALLEST)
     options["ignore_index"] = ignore
-    known = targets != ignore
     if gamma:
         terms = F.cross_entropy(logits, targets, reduction="none", **options)  # type: ignore[arg-type]
         right = (-F.cross_entropy(logits, targets, reduction="none", ignore_index=ignore)).exp()
-        total = ((1 - right).clamp(min=1e-6) ** gamma * terms)[known].sum()  # a root of 0 has no gradient
+        total = ((1 - right).clamp(min=1e-6) ** gamma * terms)[targets != ignore].sum()  # a root of 0 has no gradient
     else:
         total = F.cross_entropy(logits, targets, reduction="sum", **options)  # type: ignore[arg-type]
     return total / counted.clamp(min=1 if weights is None else SMALLEST)
+
+
+def check_focal(gamma: float) -> None:
+    """Refuse a gamma that the focal loss cannot have.
+
+    Raises:
+        UserError: it is below 0, or not finite.
+    """
+    if not 0 <= gamma < float("inf"):
+        raise UserError(f"focal is 0 or more, got {gamma}")
 
 
 def total_weight(targets: Tensor, weights: Tensor | None = None, ignore: int = NOT_COUNTED) -> Tensor:

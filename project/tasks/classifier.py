@@ -28,7 +28,7 @@ from engine.contract.mistakes import (
 )
 from engine.contract.task import Task
 from engine.inputs.drawing import captioned, draw_caption
-from project.ops.cross_entropy import cross_entropy, log_probabilities, total_weight
+from project.ops.cross_entropy import check_focal, cross_entropy, log_probabilities, total_weight
 
 
 class LitClassifier(Task):
@@ -77,8 +77,7 @@ class LitClassifier(Task):
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise UserError(f"label_smoothing is a share in [0, 1), got {label_smoothing}")
-        if not 0 <= focal < float("inf"):
-            raise UserError(f"focal is 0 or more, got {focal}")
+        check_focal(focal)
         self.set_up(
             class_names=class_names,
             in_channels=in_channels,

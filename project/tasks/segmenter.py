@@ -19,7 +19,7 @@ from engine.contract.mean import Mean
 from engine.contract.task import Task
 from engine.inputs.drawing import class_colour, draw_masks
 from engine.inputs.letterbox import IGNORE, unletterbox_map
-from project.ops.cross_entropy import cross_entropy, log_probabilities, total_weight
+from project.ops.cross_entropy import check_focal, cross_entropy, log_probabilities, total_weight
 from project.ops.segmentation import dice_loss, iou_of_counts, pixels_by_class
 
 GROUND = ("ground", "background", "bg", "void", "unlabelled", "unlabeled", "other", "none")
@@ -72,8 +72,7 @@ class LitSegmenter(Task):
         super().__init__()
         if not 0 <= dice < float("inf"):
             raise UserError(f"dice is a weight, 0 or more, got {dice}")
-        if not 0 <= focal < float("inf"):
-            raise UserError(f"focal is 0 or more, got {focal}")
+        check_focal(focal)
         self.set_up(
             class_names=class_names,
             in_channels=in_channels,

@@ -89,8 +89,7 @@ def test_turning_turns_masks_and_boxes_as_well():
 def test_what_is_no_sample_any_more_is_refused(own, target, message):
     image = tv_tensors.Image(torch.zeros(3, 8, 8, dtype=torch.uint8))
     boxes = objects(torch.tensor([[1.0, 1, 5, 5]]), torch.tensor([0]), (8, 8))
-    varied = Varied((8, 8))
-    varied.use(own, 0.0)
+    varied = Varied((8, 8), own=own)
     with pytest.raises(ValueError, match=message):
         varied(lambda index: (image, boxes if target is None else target), 0, 0)
 
@@ -179,8 +178,7 @@ def test_an_augmentation_that_writes_into_the_image_leaves_the_cache_alone():
         target[:] = 1
         return image, target
 
-    varied = Varied((8, 8))
-    varied.use(write, 0.0)
+    varied = Varied((8, 8), own=write)
     seen, target = varied(lambda index: (image, mask), 0, 0)
     assert seen.max() == 9 and target.max() == 1 and image.max() == 0 and mask.max() == 0
 
