@@ -7,7 +7,6 @@ The newer template renders your answers (.template.yaml) to the branch `template
 """
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -16,31 +15,23 @@ from pathlib import Path
 
 from engine.errors import RunError, UsageError
 from engine.start import run_command
+from engine.template_branch import BRANCH, MADE, RECORD, git, identity
 from engine.terminal import say
 
 ROOT = Path(__file__).resolve().parents[1]
-RECORD = ".template.yaml"
-BRANCH = "template"
-MADE = "This is what the template makes; it is not squashed or rebased."  # marks each commit of the branch
 
 
-def git(*arguments: str, where: Path = ROOT, check: bool = True) -> str:
-    """Return git's output; '' if it fails and `check` is false.
+def here(*arguments: str) -> str:
+    """Return git's output in this project; raises what `git` does."""
+    return git(ROOT, *arguments).strip()
 
-    Raises:
-        UsageError: git is not installed.
-        RunError: git failed; its own message.
-    """
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+def tried(*arguments: str) -> str:
+    """Return git's output in this project, '' if it fails."""
     try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=where, env=variables, capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError as error:
-        raise UsageError("git is not installed, or not on PATH: install it, because updates are merged") from error
-    if done.returncode and check:
-        raise RunError(f"git {arguments[0]} failed: {(done.stderr or done.stdout).strip().splitlines()[0]}")
-    return "" if done.returncode else done.stdout.strip()
+        return here(*arguments)
+    except RunError:
+        return ""
 
 
 def main(arguments: list[str]) -> None:
@@ -72,12 +63,12 @@ def check_project() -> None:
     """
     if not (ROOT / RECORD).exists():
         raise UsageError(f"there is no {RECORD} here, which says what to update: this was not made by new_project.py")
-    if not git("rev-parse", "--git-dir", check=False):
+    if not tried("rev-parse", "--git-dir"):
         raise UsageError(f"{ROOT} is not a git repository, and updates are merged: git init, and commit all files")
-    changes = git("status", "--porcelain", "--untracked-files=no").splitlines()
+    changes = here("status", "--porcelain", "--untracked-files=no").splitlines()
     if changes:
         raise UsageError(f"there are uncommitted changes ({changes[0].split()[-1]} first): commit them")
-    if git("branch", "--show-current") == BRANCH:
+    if here("branch", "--show-current") == BRANCH:
         raise UsageError(f"the branch {BRANCH} belongs to the template: switch to your own, git switch main")
 
 
@@ -87,13 +78,13 @@ def tip_of_branch() -> str:
     Raises:
         UsageError: no commit in the history is the template's.
     """
-    tip = git("rev-parse", "--verify", "-q", BRANCH, check=False)
+    tip = tried("rev-parse", "--verify", "-q", BRANCH)
     if not tip:
-        tip = git("log", "-1", "--all", "--format=%H", "--fixed-strings", f"--grep={MADE}")
-        tip = tip or git("log", "-1", "--format=%H", "--diff-filter=A", "--", RECORD)
+        tip = here("log", "-1", "--all", "--format=%H", "--fixed-strings", f"--grep={MADE}")
+        tip = tip or here("log", "-1", "--format=%H", "--diff-filter=A", "--", RECORD)
         if not tip:
             raise UsageError(f"the branch {BRANCH} is gone, and so are its commits: git fetch it from its remote")
-        git("branch", BRANCH, tip)
+        here("branch", BRANCH, tip)
         say(f"the branch {BRANCH} was gone, and is restored at {tip[:12]}")
     return tip
 
@@ -107,7 +98,7 @@ def checkout(template: str, box: Path) -> Path:
     folder = Path(template).expanduser().resolve()
     if not folder.is_dir():
         folder = box / "template"
-        git("clone", "-q", "--depth", "1", template, str(folder), where=box)
+        git(box, "clone", "-q", "--depth", "1", template, str(folder))
     if not (folder / "scripts" / "new_project.py").exists():
         raise UsageError(f"--template {template} is not a template: it has no scripts/new_project.py")
     return folder
@@ -115,33 +106,27 @@ def checkout(template: str, box: Path) -> Path:
 
 def commit(rendered: Path, old: str, tree: Path) -> str:
     """Commit the rendered files on the branch, and return the commit; the user's working tree is not touched."""
-    git("worktree", "add", "-q", "--detach", str(tree), old)
+    here("worktree", "add", "-q", "--detach", str(tree), old)
     try:
         for path in tree.iterdir():
             if path.name != ".git":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         shutil.copytree(rendered, tree, dirs_exist_ok=True)
-        git("add", "--all", "--force", where=tree)
-        if git("status", "--porcelain", where=tree):
+        git(tree, "add", "--all", "--force")
+        if git(tree, "status", "--porcelain"):
             about = dict(line.split(": ", 1) for line in (tree / RECORD).read_text().splitlines() if ": " in line)
             message = f"Template {about['version']} ({about['commit']})\n\n{MADE}".replace('"', "")
-            git(*author(), "commit", "-q", "--no-verify", "-m", message, where=tree)
-        new = git("rev-parse", "HEAD", where=tree)
+            git(tree, *identity(ROOT), "commit", "-q", "--no-verify", "-m", message)
+        new = git(tree, "rev-parse", "HEAD").strip()
     finally:
-        git("worktree", "remove", "--force", str(tree))
-    git("update-ref", f"refs/heads/{BRANCH}", new, old)
+        here("worktree", "remove", "--force", str(tree))
+    here("update-ref", f"refs/heads/{BRANCH}", new, old)
     return new
-
-
-def author() -> list[str]:
-    """Return git options that name an author if the user has set none."""
-    known = git("var", "GIT_COMMITTER_IDENT", check=False)
-    return [] if known else ["-c", "user.name=template", "-c", "user.email=template@localhost"]
 
 
 def say_edits(old: str) -> None:
     """Print which files of the engine the user has edited; they are merged, not replaced."""
-    edited = git("diff", "--name-only", old, "HEAD", "--", "engine").splitlines()
+    edited = here("diff", "--name-only", old, "HEAD", "--", "engine").splitlines()
     if edited:
         more = f" and {len(edited) - 5} more" if len(edited) > 5 else ""
         say(f"you edited the engine, so your edits are merged with the template's: {', '.join(edited[:5])}{more}")
@@ -153,20 +138,20 @@ def merge(new: str) -> None:
     Raises:
         RunError: both changed the same lines; the files hold git's conflict markers.
     """
-    if git("merge-base", "--is-ancestor", new, "HEAD", check=False) or git("merge-base", new, "HEAD") == new:
-        say(f"{git('branch', '--show-current')} is up to date")
+    if here("merge-base", new, "HEAD") == new:
+        say(f"{here('branch', '--show-current')} is up to date")
         return
     try:
-        git(*author(), "merge", "--no-edit", BRANCH)
+        here(*identity(ROOT), "merge", "--no-edit", BRANCH)
     except RunError as error:
-        both = git("diff", "--name-only", "--diff-filter=U").splitlines()
+        both = here("diff", "--name-only", "--diff-filter=U").splitlines()
         if not both:
             raise
         raise RunError(
             f"you and the template changed the same lines of {', '.join(both)}: fix them there (git status), then git "
             "commit; or git merge --abort"
         ) from error
-    say(f"merged    {git('diff', '--shortstat', 'HEAD~1', 'HEAD')}")
+    say(f"merged    {here('diff', '--shortstat', 'HEAD~1', 'HEAD')}")
     say('next      pip install -e ".[dev]" && pytest')
 
 

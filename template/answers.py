@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 
 from engine.contract.registry import closest
 from engine.errors import UsageError
+from engine.template_branch import RECORD
 from template.parts import FEATURES, Catalogue
 
-RECORD = ".template.yaml"
 HEAD = """\
 # Which template this project was made from, and with which answers: scripts/update_project.py reads it. The branch
 # `template` holds what the template made and nothing else; updates are merged from it, so do not squash or rebase it.

@@ -4,37 +4,14 @@ import contextlib
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.errors import RunError, UsageError
+from engine.errors import UsageError
+from engine.template_branch import BRANCH, MADE, git, identity
 from template.parts import Tree
-
-BRANCH = "template"
-MADE = "This is what the template makes; it is not squashed or rebased."  # scripts/update_project.py looks for it
-
-
-def git(where: Path, *arguments: str) -> str:
-    """Return what git prints.
-
-    Raises:
-        UsageError: git is not installed.
-        RunError: git failed; its own message.
-    """
-    # Variables of a hook or an outer git command would send this one elsewhere.
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=where, env=variables, capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError as error:
-        raise UsageError("git is not installed, or not on PATH: install it, as a project starts its history") from error
-    if done.returncode:
-        raise RunError(f"git {arguments[0]} failed: {(done.stderr or done.stdout).strip().splitlines()[0]}")
-    return done.stdout
 
 
 class Template(NamedTuple):
@@ -110,12 +87,3 @@ def start_history(folder: Path, message: str) -> None:
     git(folder, "add", "--all", "--force")
     git(folder, *identity(folder), "commit", "-q", "--no-verify", "-m", f"{message}\n\n{MADE}")
     git(folder, "branch", BRANCH)
-
-
-def identity(folder: Path) -> list[str]:
-    """Return options of git that name an author, if the user has set none."""
-    try:
-        git(folder, "var", "GIT_COMMITTER_IDENT")
-    except RunError:
-        return ["-c", "user.name=template", "-c", "user.email=template@localhost"]
-    return []

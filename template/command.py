@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from engine.errors import UsageError
+from engine.template_branch import RECORD
 from engine.terminal import say
-from template.answers import ALL, RECORD, Answers, check_package, choices, read_record
+from template.answers import ALL, Answers, check_package, choices, read_record
 from template.checkout import check_target, read_template, start_history, whole, write
 from template.parts import FEATURES, Catalogue, Tree, read_catalogue
 from template.rename import renamed_path

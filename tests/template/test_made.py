@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.template_branch import git
 from template.answers import Answers
-from template.checkout import git, start_history, write
+from template.checkout import start_history, write
 from template.render import render
 from tests.template.test_render import template_tree
 from tests.tiny import QUICK, run_script, write_tiny

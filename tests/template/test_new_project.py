@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UsageError
+from engine.template_branch import git
 from scripts import new_project
 from template import command
 from template.answers import Answers, check_package, read_record
-from template.checkout import git, start_history, whole
+from template.checkout import start_history, whole
 from tests.template.test_render import template_tree
 from tests.tiny import ROOT
 
