@@ -111,11 +111,16 @@ def read_guide(kind: str) -> list[tuple[str, str]]:
     page = ROOT / "docs" / GUIDES[kind]
     if not page.exists():
         raise UsageError(f"docs/{GUIDES[kind]} is not here, from which a {kind} would be made: write it by hand")
+    return [(path, text) for path, text in code_blocks(page.read_text(encoding="utf-8")) if path]
+
+
+def code_blocks(page: str) -> list[tuple[str, str]]:
+    """Return a page's blocks of Python, and of files in YAML: the path in the heading above or "", and the text."""
     blocks: list[tuple[str, str]] = []
     path = ""
     lines: list[str] | None = None
-    for line in page.read_text(encoding="utf-8").splitlines():
-        if line in ("```python", "```yaml") and path:
+    for line in page.splitlines():
+        if line == "```python" or (line == "```yaml" and path):
             lines = []
         elif line == "```" and lines is not None:
             blocks.append((path, "\n".join([*lines, ""])))

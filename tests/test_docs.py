@@ -24,6 +24,7 @@ from engine.resume.checkpoint_file import read_checkpoint, write_checkpoint
 from project import LitClassifier, MNISTDataModule, load_task
 from project.ops import fidelity
 from project.tasks import TASKS
+from scripts.new_part import code_blocks
 from tests.runs import run
 from tests.test_houses import JOINS, PUBLIC
 from tests.tiny import ROOT
@@ -38,26 +39,11 @@ LIBERTIES = {
 OTHERS = ("engine/record/tracking.py", "engine/contract/allocation.py", "project/ops/suppression.py")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 NAMED = re.compile(r"`((?:project|engine|scripts|benchmarks|configs|tests|docs)/[\w/.-]*)`")
-HEADING = re.compile(r"^## .*`(\S+\.(?:py|yaml))`$")
 ENTRY = re.compile(r"^((?:BACKBONES|HEADS|TASKS|DATA)\b.* = \{\n)", re.MULTILINE)
 
 
 def blocks(page):
-    """Return a page's Python, and YAML of files: the file that the heading above names, or '', and the block."""
-    found = []
-    name, inside = "", None
-    for line in page.read_text(encoding="utf-8").splitlines():
-        if line == "```python" or (line == "```yaml" and name):
-            inside = []
-        elif line == "```" and inside is not None:
-            found.append((name, "\n".join([*inside, ""])))
-            inside = None
-        elif inside is not None:
-            inside.append(line)
-        elif line.startswith("## "):
-            heading = HEADING.match(line)
-            name = heading[1] if heading else ""
-    return found
+    return code_blocks(page.read_text(encoding="utf-8"))
 
 
 def prose(page):
