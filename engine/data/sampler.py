@@ -101,9 +101,9 @@ class EpochBatchSampler(Sampler[list[Any]]):
             yield [(self.epoch, *where) for where in zip(*share, strict=True)] if self.name_epoch else share[0]
 
 
-def spread(most: int, length: int) -> list[int]:
-    """Return up to `most` indices of `length` samples, evenly spaced from the first to the last."""
-    return torch.linspace(0, length - 1, min(most, length)).round().long().tolist()
+def spread(max_num: int, length: int) -> list[int]:
+    """Return up to `max_num` indices of `length` samples, evenly spaced from the first to the last."""
+    return torch.linspace(0, length - 1, min(max_num, length)).round().long().tolist()
 
 
 def mix(*numbers: int) -> int:
