@@ -34,8 +34,7 @@ def renamed(path: str, text: str, package: str) -> str:
         text = pattern.sub(lambda found: f"{found[1]}{package}", text)
     text = VARIABLES.sub(f"{package.upper()}_", text)
     if path == "pyproject.toml" and len(package) > len("project"):  # comments and docstrings grow with the name
-        width = WIDTH + 3 * (len(package) - len("project"))
-        text = text.replace("[tool.mypy]", f"[tool.ruff.lint.pycodestyle]\nmax-line-length = {width}\n\n[tool.mypy]")
+        text = text.replace('\nignore = ["RUF', '\nignore = ["E501", "RUF')
     if path.endswith(".md"):  # in its blocks of code
         text = sorted_imports(text, package)
     if path.endswith(".py"):

@@ -33,9 +33,8 @@ def files(house: str) -> list[Path]:
 
 @pytest.mark.parametrize("path", files("engine"), ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_engine_knows_no_project(path):
-    assert not [
-        name for name in imports(path) if name.partition(".")[0] in ("project", "benchmarks", "tests", "scripts")
-    ]
+    others = ("project", "benchmarks", "tests", "scripts")
+    assert not [name for name in imports(path) if name.partition(".")[0] in others]
 
 
 def test_only_tests_use_the_checks_of_parts():

@@ -101,7 +101,7 @@ RUN_OPTIONS = [
     Option("wandb", Literal["auto", "online", "offline", "disabled"], "auto", "tracking by Weights & Biases"),
     Option("ckpt_path", str | None, None, "resume: 'last' for the newest run, or a last.ckpt"),
     Option("resume", Literal["auto"] | None, None, "auto: resume run --name if it has saved anything, else start it"),
-    Option("wandb_project", str | None, None, "project of the tracked run; else WANDB_PROJECT, or 'project'"),
+    Option("wandb_project", str | None, None, "project of the tracked run; by default WANDB_PROJECT, or this one"),
     Option("wandb_entity", str | None, None, "user or team of the tracked run; by default WANDB_ENTITY"),
     Option("wandb_group", str | None, None, "group of the tracked run; by default WANDB_RUN_GROUP"),
     Option("wandb_tags", list[str] | None, None, "tags of the tracked run; by default WANDB_TAGS"),

@@ -1,5 +1,4 @@
 """Flags of Lightning's Trainer: name, type, default, help. Written by engine/config/trainer_options.py."""
-# ruff: noqa: E501
 # fmt: off
 
 from typing import Any, Literal

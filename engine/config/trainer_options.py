@@ -13,7 +13,6 @@ from engine.config.options import OWNED, Option, from_signature
 
 RECORD = Path(__file__).with_name("trainer_flags.py")
 HEAD = '''"""Flags of Lightning's Trainer: name, type, default, help. Written by engine/config/trainer_options.py."""
-# ruff: noqa: E501
 # fmt: off
 
 from typing import Any, Literal

@@ -63,7 +63,7 @@ def git_state() -> dict[str, Any] | None:
     filters. All of these are off here.
     """
     options = ["-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}"]
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "PROJECT_NOTHING": ""}
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "NOTHING_FOR_GIT": ""}
 
     def git(*arguments: str) -> str:
         command = ["git", *options, *arguments]
@@ -75,7 +75,7 @@ def git_state() -> dict[str, Any] | None:
         for line in git("config", "--show-scope", "--name-only", "--list").splitlines():
             scope, _, name = line.partition("\t")
             if scope in ("local", "worktree") and name.startswith("filter."):
-                options.append(f"--config-env={name}=PROJECT_NOTHING")
+                options.append(f"--config-env={name}=NOTHING_FOR_GIT")
         # Compare only a submodule's commit: for its changes git would run in its folder, with its configuration.
         return {"commit": commit, "changed": bool(git("status", "--porcelain", "-uno", "--ignore-submodules=dirty"))}
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):

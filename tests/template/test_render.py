@@ -143,10 +143,12 @@ def test_the_same_answers_give_the_same_bytes(tree):
 
 
 @pytest.mark.slow
-def test_a_long_name_breaks_no_line(tree, tmp_path):
-    write(render(tree, Answers(LONG_NAME, tasks="classify,detect")), tmp_path)
-    done = run(tmp_path, "-m", "ruff", "check", ".")
-    assert done.returncode == 0, done.stdout
+@pytest.mark.parametrize("name", [LONG_NAME, "ab"])
+def test_a_long_or_short_name_breaks_no_line(tree, tmp_path, name):
+    write(render(tree, Answers(name, tasks="classify,detect")), tmp_path)
+    for command in (["check"], ["format", "--check"]):
+        done = run(tmp_path, "-m", "ruff", *command, ".")
+        assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.slow
