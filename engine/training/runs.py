@@ -316,7 +316,8 @@ class Run:
             raise
         except RuntimeError as error:
             if self.config["compile"] and type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
-                reason = str(error).strip().splitlines()[0]
+                cause = getattr(error, "inner_exception", error)
+                reason = f"{type(cause).__name__}: {(str(cause).strip() or 'no reason given').splitlines()[0]}"
                 raise RunError(f"--compile failed ({reason}): it needs a C++ compiler; or leave it out") from error
             if self.trainer is not None and self.trainer.world_size > 1 and _is_about_processes(error):
                 raise RunError(f"another process of this run failed or hangs ({str(error).split('. ')[0]})") from error

