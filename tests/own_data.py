@@ -223,3 +223,7 @@ def _scene(seed: int) -> tuple[np.ndarray, list[tuple[str, list[int]]]]:
 def _save(path: Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
+
+
+# A layout of each task.
+WRITERS = {"classify": write_class_folders, "segment": write_masks, "detect": write_voc, "translate": write_pairs}

@@ -14,11 +14,10 @@ from engine.report import show_data
 from engine.resume.checkpoint_file import read_checkpoint
 from project.augmentations import AUGMENTATIONS
 from scripts import train
-from tests.own_data import write_class_folders, write_masks, write_pairs, write_voc
+from tests.own_data import WRITERS, write_class_folders, write_masks
 from tests.runs import same
 
 QUICK = ["--data.image_size", "48", "--data.batch_size", "4", "--data.num_workers", "0", "--wandb", "disabled"]
-FOLDERS = {"classify": write_class_folders, "segment": write_masks, "detect": write_voc, "translate": write_pairs}
 
 
 @pytest.fixture(autouse=True)
@@ -110,9 +109,9 @@ def test_a_run_that_was_cut_goes_on_bit_for_bit(workplace, flags):
     assert same(whole, cut) and not same(whole["state_dict"], plain["state_dict"])
 
 
-@pytest.mark.parametrize("task", FOLDERS)
+@pytest.mark.parametrize("task", WRITERS)
 def test_training_samples_are_shown_with_their_targets(workplace, task):
-    folder = FOLDERS[task](workplace / "own")
+    folder = WRITERS[task](workplace / "own")
     flags = ["--task", task, "--data", str(folder), *QUICK]
     show_data.main([*flags, "--output", "a.png"])
     show_data.main([*flags, "--output=b.png"])
@@ -140,7 +139,7 @@ def test_training_samples_are_shown_with_their_targets(workplace, task):
     ],
 )
 def test_what_cannot_be_meant_is_refused(workplace, task, flags, message):
-    folder = FOLDERS[task](workplace / "own")
+    folder = WRITERS[task](workplace / "own")
     with pytest.raises(UsageError, match=message):
         own_run(folder, "--task", task, "--name", "a", *flags)
 
@@ -157,7 +156,7 @@ def test_what_cannot_be_meant_is_refused(workplace, task, flags, message):
     ],
 )
 def test_what_does_not_fit_together_ends_in_a_line(workplace, task, flags, message):
-    folder = FOLDERS[task](workplace / "own")
+    folder = WRITERS[task](workplace / "own")
     with pytest.raises(RunError, match=message):
         own_run(folder, "--task", task, "--name", "a", *flags)
 

@@ -20,6 +20,7 @@ from engine.training.progress import percent_or_number
 from project import LitTranslator
 from scripts import train
 from tests.own_data import (
+    WRITERS,
     write_class_folders,
     write_coco,
     write_cvat,
@@ -34,7 +35,6 @@ from tests.runs import cut_after, read_metrics, read_summary
 
 QUICK = ["--wandb", "disabled", "--precision", "32-true", "--data.image_size", "48", "--data.batch_size", "6"]
 SMALL = ["--backbone.widths", "8,16,16", "--backbone.kernel_size", "3", "--max_epochs", "2"]
-WRITERS = {"classify": write_class_folders, "segment": write_masks, "detect": write_voc, "translate": write_pairs}
 BEST = {"classify": "acc", "segment": "miou", "detect": "map", "translate": "psnr"}
 
 

@@ -8,10 +8,9 @@ from PIL import Image
 from engine.contract.parts import build_data
 from engine.files import folders as module
 from engine.files.folders import FolderDataModule
-from tests.own_data import write_class_folders, write_coco, write_masks, write_pairs, write_voc
+from tests.own_data import WRITERS, write_class_folders, write_coco, write_pairs, write_voc
 
 QUICK = {"image_size": [48, 40], "num_workers": 0, "batch_size": 5}
-WRITERS = {"classify": write_class_folders, "segment": write_masks, "detect": write_voc, "translate": write_pairs}
 
 
 def data_of(folder, task="classify", **options):

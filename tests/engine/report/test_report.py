@@ -22,11 +22,10 @@ from engine.resume.checkpoint_file import read_checkpoint
 from engine.resume.checkpoints import RunCheckpoints
 from project.tasks import TASKS, LitClassifier
 from scripts import train
-from tests.own_data import write_class_folders, write_masks, write_pairs, write_voc
+from tests.own_data import WRITERS, write_class_folders
 from tests.runs import after_each_save, read_metrics, read_summary, run, same
 from tests.tiny import no_report
 
-WRITERS = {"classify": write_class_folders, "segment": write_masks, "detect": write_voc, "translate": write_pairs}
 SMALL = ["--backbone.widths", "4,8,8", "--data.batch_size", 4, "--max_epochs", 2, "--data.num_workers", 0]
 SMALL += ["--log_every_n_steps", 1, "--wandb", "disabled", "--data.image_size", 48]
 
