@@ -348,9 +348,8 @@ class Run:
             return
         if not self.data.has_test:
             say("test      none: the data has no test images; validation metrics are in summary.json")
-        for text in closing_lines(summary, None if self.rehearsal else self.folder, report):
+        for text in closing_lines(summary, None if self.rehearsal else self.folder, report, self._where_tracked()):
             say(text)
-        self._say_where_tracked()
 
     def _checkpoints(self) -> RunCheckpoints:
         tracker_id = (
@@ -513,12 +512,14 @@ class Run:
             say(f"note: no report ({one_line(error) or type(error).__name__})")
             return None
 
-    def _say_where_tracked(self) -> None:
+    def _where_tracked(self) -> dict[str, str]:
+        """Return the commands for an offline run's record."""
         if self.tracker is None or self.tracker.online or self.tracker.files is None:
-            return
-        files = os.path.relpath(self.tracker.files)
-        say(f"{'look at it':<12}wandb leet {files}")
-        say(f"{'upload it':<12}wandb sync {self.folder}/wandb/offline-run-*")
+            return {}
+        return {
+            "look at it": f"wandb leet {os.path.relpath(self.tracker.files)}",
+            "upload it": f"wandb sync {self.folder}/wandb/offline-run-*",
+        }
 
 
 def _is_about_processes(error: RuntimeError) -> bool:

@@ -104,8 +104,10 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def closing_lines(summary: Mapping[str, Any], folder: Path | None, report: Path | None) -> list[str]:
-    """Return the closing lines of a finished run; a rehearsal has neither folder nor report."""
+def closing_lines(
+    summary: Mapping[str, Any], folder: Path | None, report: Path | None, more: Mapping[str, str]
+) -> list[str]:
+    """Return the closing lines of a finished run, `more` last; a rehearsal has neither folder nor report."""
     metrics = {k: v for k, v in summary["metrics"].items() if k.startswith("test/") and not is_of_a_class(k)}
     rows = measured_rows(metrics)
     rows += _by_class(summary["metrics"])
@@ -123,6 +125,7 @@ def closing_lines(summary: Mapping[str, Any], folder: Path | None, report: Path 
         if report is not None:
             rows.append(("report", str(report)))
         rows.append(("use it", f"{script_command('predict')} {folder}/best.ckpt IMAGES"))
+    rows += more.items()
     width = max(12, *(len(label) + 1 for label, _ in rows))
     return [f"{label:<{width}}{text}" for label, text in rows]
 

@@ -154,7 +154,9 @@ def inspect(folder):
 
 def test_an_offline_run_holds_losses_accuracy_and_configuration_and_resumes_as_the_same_run(workplace, capsys):
     train.main([*TRACKED, "--name", "a", "--max_epochs", "2", "--wandb", "offline", "--log_every_n_steps", "5"])
-    assert "wandb leet checkpoints/a/wandb/offline-run-" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "look at it     wandb leet checkpoints/a/wandb/offline-run-" in said
+    assert "test/precision " in said and "use it         python" in said  # in the same column
     train.main(["--ckpt_path", "last", "--max_epochs", "3"])
     folders = sorted(p for p in (workplace / "checkpoints" / "a" / "wandb").glob("offline-run-*") if p.is_dir())
     # Within one second, a second folder is told from the first by a number at its end.
