@@ -198,6 +198,13 @@ class Task(Answers, pl.LightningModule):
                     f"the data's {name} is {given}, and the network's {self.hparams[name]}: build it with the data's"
                 )
 
+    def check_data(self, data: DataModule) -> None:
+        """Refuse data options that do not go with this task's own; called before the data is read.
+
+        Raises:
+            UserError: names both.
+        """
+
     def forward(self, inputs: Tensor) -> Any:
         """Return the head's raw outputs for a prepared batch, such as normalised images (N, C, H, W)."""
         inputs = inputs.to(memory_format=self.input.memory_format)

@@ -111,6 +111,7 @@ def build(config: dict[str, Any], resumed: Resumed | None = None) -> tuple[DataM
         options = {key: value for key, value in config["task"].items() if key != "name"}
         built = {section: config[section] for section in ("backbone", "head", "optim")}
         task = task_type(**about_data, **built, **options)
+        task.check_data(data)
         choose_best(task, config["monitor"], config["early_stop"])
         chosen = [f"--{key}" for key in ("monitor", "early_stop") if config[key] is not None]
         if chosen and (not data.has_validation or config["limit_val_batches"] == 0):

@@ -34,11 +34,11 @@ def cross_entropy(
         ignore: the target of samples to ignore.
 
     Raises:
-        UserError: `gamma` with probabilities as targets.
+        ValueError: `gamma` with probabilities as targets.
     """
     soft = targets.is_floating_point()
     if soft and gamma:
-        raise UserError("focal is for images of one class each: leave it out, or --data.mixup and --data.cutmix")
+        raise ValueError("the focal loss takes a class for each sample, and these targets are probabilities")
     if weights is None and not gamma and ignore == NOT_COUNTED:
         targets = targets.to(logits.dtype) if soft else targets
         return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)

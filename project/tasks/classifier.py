@@ -12,6 +12,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
 from engine.contract.class_weights import ClassWeights
+from engine.contract.data import DataModule
 from engine.contract.errors import UserError
 from engine.contract.heads import ClassHead
 from engine.contract.mean import Mean
@@ -100,6 +101,10 @@ class LitClassifier(Task):
     def predict(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return class (N,) and probabilities (N, K) for normalised images (N, C, H, W)."""
         return self.head.decode(self(images))
+
+    def check_data(self, data: DataModule) -> None:
+        if self.focal and (data.mixup or data.cutmix):
+            raise UserError("focal is for images of one class each: leave it out, or --data.mixup and --data.cutmix")
 
     def criterion(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of a batch, a scalar, for logits (N, K) and labels (N,), or soft targets (N, K)."""

@@ -136,12 +136,14 @@ def test_training_samples_are_shown_with_their_targets(workplace, task):
             ["--data.mixup", 0.2],
             "mixup and cutmix are for images of one class each, and the",
         ),
+        ("classify", ["--data.mixup", 0.2, "--task.focal", 2], "focal is for images of one class each: leave it out"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(workplace, task, flags, message):
     folder = WRITERS[task](workplace / "own")
     with pytest.raises(UsageError, match=message):
         own_run(folder, "--task", task, "--name", "a", *flags)
+    assert not (workplace / "checkpoints").exists()
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,6 @@ def test_what_cannot_be_meant_is_refused(workplace, task, flags, message):
             ["--data.augment", "auto"],
             "AutoAugment changes images only, so it is for images of one class each",
         ),
-        ("classify", ["--data.mixup", 0.2, "--task.focal", 2], "focal is for images of one class each: leave it out"),
     ],
 )
 def test_what_does_not_fit_together_ends_in_a_line(workplace, task, flags, message):
