@@ -9,6 +9,7 @@ from template.pages import cut_page, cut_requirements, cut_settings, links
 from template.parts import FEATURES, NEED, TEMPLATES_OWN, Catalogue, Tree, module_of, modules, read_catalogue, suits
 from template.source import Gone, cut, imports, parse, used_names, without_functions, words_of
 
+TABLES = ("engine/files/layouts.py", "engine/files/listing.py")  # of the engine, which name tasks
 HOUSES = ("project/", "engine/", "scripts/", "benchmarks/")
 
 
@@ -65,7 +66,7 @@ def _prune_houses(tree: Tree, kept: Tree, words: set[str], symbols: set[tuple[st
         missing = frozenset(all_modules) - frozenset(known)
         changed = False
         for path in [path for path in kept if path.startswith(HOUSES) and path.endswith(".py")]:
-            is_table = path.startswith("project/") and path.endswith("/__init__.py")
+            is_table = (path.startswith("project/") and path.endswith("/__init__.py")) or path in TABLES
             gone = Gone(
                 missing,
                 frozenset(symbols) if is_table else frozenset(),

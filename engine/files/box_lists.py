@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from engine.contract.errors import UserError
-from engine.files.listing import Layout, Listing
+from engine.files.listing import Listing
 from engine.files.packed import Rows, Strings
 from engine.inputs.folder import Findings
 from engine.inputs.image_files import size_of
@@ -217,22 +217,6 @@ def exchanged(path: Path, size: Sequence[int], stated: Sequence[int]) -> str:
     if tuple(stated) == (size[1], size[0]):
         return f"{both}: width and height are exchanged there, or the image was turned afterwards; correct it"
     return f"{both}: correct the annotation, or take the image out"
-
-
-def check_boxes(layout: Layout) -> None:
-    """Refuse a layout without a box in its training images, and drop other splits without a box.
-
-    Raises:
-        UserError: quotes the findings that may explain it.
-    """
-    for split, listing in list(layout.splits.items()):
-        if listing.boxes is None or not len(listing) or len(listing.boxes.values):
-            continue
-        if split == "train":
-            said = "; ".join(layout.notes) or "their annotations list no object"
-            raise UserError(f"none of the {len(listing):,} training images has a box: {said}")
-        del layout.splits[split]
-        layout.findings.add("warning", f"{split} left out: none of its images has a box, so nothing could be measured")
 
 
 def _fits_into(values: np.ndarray, owners: np.ndarray, sizes: np.ndarray) -> np.ndarray:

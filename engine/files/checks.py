@@ -11,25 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from engine.contract.registry import options_of
-from engine.data.samples import SampleSource
-from engine.files.box_lists import EXCHANGED, OUTSIDE, UNTOLD, check_boxes, is_as_stored
-from engine.files.file_sources import BoxFiles, MaskFiles, PairFiles, file_source
 from engine.files.folders import FolderDataModule, held_out, told_by_side
 from engine.files.layouts import recognise
-from engine.files.listing import Layout
-from engine.inputs.boxes import paired_iou
-from engine.inputs.folder import Findings, Severity
+from engine.files.listing import Examined, Layout
+from engine.inputs.folder import Findings
 from engine.inputs.image_files import Look, look_at
-from engine.inputs.letterbox import IGNORE
 from engine.inputs.reading import regular
 from engine.machine import available_cores
 
-SMALL = (16, 16)  # size to which pairs are letterboxed, only to see whether that works
-NEAR = 0.9  # IoU above which two boxes of a class may be one object
-MAX_COMPARED = 2000  # boxes per image; with more, pairs are not compared
 UNEVEN = 10  # ratio of the commonest to the rarest class that deserves a warning
 
 
@@ -51,18 +42,13 @@ class Checked:
 
 
 @dataclass
-class _Read:
+class _Read(Examined):
     """The result of reading one image and its target."""
 
-    name: str
+    name: str = ""
     digest: bytes = b""
     look: Look | None = None
-    amounts: np.ndarray | None = None  # (K,)
     wrong: tuple[str, str] | None = None  # kind of mistake, and the message for this image
-    outside: int = 0  # boxes outside the image
-    points: int = 0  # boxes of a pixel or less
-    near: int = 0  # boxes that nearly coincide with another of their class
-    untold: bool = False  # unclear whether its boxes are for the pixels as stored or for the upright image
 
 
 def check_folder(path: Path, ignore: int | str | None = None, labels: str | None = None) -> Checked:
@@ -77,7 +63,7 @@ def check_folder(path: Path, ignore: int | str | None = None, labels: str | None
         recognise(path, ignore=ignore, labels=labels)  # strict: may fail on a single file, with a more precise message
         raise
     try:
-        check_boxes(layout)
+        layout.check()
     except ValueError as error:
         layout.findings.error("splits without boxes", str(error))
     checked = Checked(layout)
@@ -86,8 +72,7 @@ def check_folder(path: Path, ignore: int | str | None = None, labels: str | None
     for split, listing in layout.splits.items():
         checked.images[split] = np.zeros(len(layout.class_names), np.int64)
         checked.amounts[split] = np.zeros(len(layout.class_names), np.int64)
-        source = file_source(layout, listing, channels=3)
-        for one in _read_all(layout, split, source):
+        for one in _read_all(layout, split):
             _take_in(one, split, first, copies, checked)
         if not len(listing):
             layout.findings.error("splits without images", f"{split} holds no usable images")
@@ -96,51 +81,20 @@ def check_folder(path: Path, ignore: int | str | None = None, labels: str | None
     return checked
 
 
-def _read_all(layout: Layout, split: str, source: SampleSource) -> Iterator[_Read]:
+def _read_all(layout: Layout, split: str) -> Iterator[_Read]:
     def read(index: int) -> _Read:
-        one = _Read(listing.images[index])
-        what = "images that cannot be read"
+        one = _Read(name=listing.images[index])
         try:
             one.digest = _digest(listing.image(index))
             one.look = look_at(listing.image(index))
-            size, orientation = one.look.size, one.look.orientation
-            if isinstance(source, MaskFiles):
-                what = "masks that cannot be read, or hold unknown classes"
-                mask = source.mask(index)
-                what = "masks of another size than their image"
-                classes = source.upright(index, mask, size, orientation)
-                one.amounts = np.bincount(classes[classes != IGNORE], minlength=num)
-            elif isinstance(source, BoxFiles):
-                what = EXCHANGED
-                source.check_size(index, size, orientation)
-                boxes = source.boxes[index].numpy()
-                one.untold = is_as_stored(source.sizes[index].tolist(), boxes, size, orientation) is None
-                kept = source.upright(index, size, orientation)
-                one.points = int((kept[:, 2:4] - kept[:, :2] <= 1).all(dim=1).sum())
-                one.near = _near(kept)
-                one.outside = len(source.boxes[index]) - len(kept)
-                one.amounts = np.bincount(kept[:, 4].long().numpy(), minlength=num)
-            elif isinstance(source, PairFiles):
-                what = "pairs with an unreadable image, or of different proportions"
-                source.read(index, SMALL)
-            else:
-                assert listing.labels is not None
-                one.amounts = np.bincount([int(listing.labels[index])], minlength=num)
+            layout.examine(listing, index, one.look, one)
         except (OSError, ValueError) as error:
-            one.wrong = (what, str(error))
+            one.wrong = (one.what, str(error))
         return one
 
-    listing, num = layout.splits[split], len(layout.class_names)
+    listing = layout.splits[split]
     with ThreadPoolExecutor(available_cores()) as pool:
         yield from pool.map(read, range(len(listing)))
-
-
-def _near(boxes: Tensor) -> int:
-    """Return how many of the boxes and classes (M, 5) overlap an earlier box of their class by more than NEAR."""
-    if len(boxes) > MAX_COMPARED:
-        return 0
-    overlap = paired_iou(boxes[:, None, :4], boxes[:, :4]).triu(diagonal=1)
-    return int(((overlap > NEAR) & (boxes[:, None, 4] == boxes[:, 4])).any(dim=0).sum())
 
 
 def _digest(path: Path) -> bytes:
@@ -169,16 +123,8 @@ def _take_in(
     if one.amounts is not None:
         checked.images[split] += one.amounts > 0
         checked.amounts[split] += one.amounts
-    counted: tuple[tuple[Severity, str, int], ...] = (
-        ("warning", OUTSIDE, one.outside),
-        ("warning", "boxes of a single pixel or less: they may be points", one.points),
-        ("note", "boxes that nearly coincide with another of their class: one may be a copy", one.near),
-    )
-    for severity, what, count in counted:
-        for _ in range(count):
-            findings.add(severity, what, one.name)
-    if one.untold:
-        findings.add("warning", UNTOLD, one.name)
+    for severity, what in one.remarks:
+        findings.add(severity, what, one.name)
     if one.wrong is not None:
         findings.error(*one.wrong)
 

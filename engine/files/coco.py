@@ -14,6 +14,7 @@ from typing import Any
 
 from engine.contract.errors import UserError
 from engine.contract.registry import brief, closest
+from engine.files.box_files import BoxLayout
 from engine.files.box_lists import Box, BoxList
 from engine.files.coco_entries import Entry
 from engine.files.labelme import is_labelme
@@ -78,7 +79,7 @@ def coco_layout(root: Folder, findings: Findings) -> Layout | None:
         except ValueError as error:
             raise UserError(f"{root.path}/{name}: {error}") from error
         contents[name] = ({}, folder)  # frees the content, which may be large
-    return Layout("COCO", "detect", class_names, listings, findings)
+    return BoxLayout("COCO", "detect", class_names, listings, findings)
 
 
 def _json_files(root: Folder) -> list[tuple[str, Folder]]:

@@ -20,8 +20,6 @@ from engine.data.augment import Varied
 from engine.data.cache import Cache, CacheMode, cache_bytes, wants_cache
 from engine.data.sampler import EpochBatchSampler
 from engine.data.samples import SampleStore
-from engine.files.box_lists import check_boxes
-from engine.files.file_sources import file_source
 from engine.files.known_files import Known, hashes, known_files
 from engine.files.layouts import recognise
 from engine.files.listing import KINDS, Kind, Layout, Listing
@@ -165,7 +163,7 @@ class FolderDataModule(ImageDataModule):
         self._caches_made = False
 
         self.layout = recognise(Path(path), classes, task=task, ignore=ignore, labels=labels)
-        check_boxes(self.layout)
+        self.layout.check()
         self.tasks = (task,)
         self.target_channels = target_channels or channels
         self.class_names = self.layout.class_names or COLOURS[self.target_channels]
@@ -205,7 +203,7 @@ class FolderDataModule(ImageDataModule):
         if self.stores:
             return
         for split, listing in self.listings.items():
-            source = file_source(self.layout, listing, self.in_channels, self.target_channels)
+            source = self.layout.source(listing, self.in_channels, self.target_channels)
             augment = None
             if split == "train" and (self.flip or self.zoom or self.mosaic or self.own or self.erase):
                 augment = Varied(

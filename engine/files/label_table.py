@@ -8,6 +8,7 @@ import torch
 
 from engine.contract.errors import UserError
 from engine.contract.registry import brief
+from engine.files.class_folders import ClassLayout
 from engine.files.listing import SPLITS, Layout, Listing, natural_order
 from engine.files.packed import Strings
 from engine.inputs.folder import Findings, Folder, nfc, note_unread
@@ -78,7 +79,7 @@ def table_layout(root: Folder, findings: Findings, labels: str | None = None) ->
         if image not in found:
             findings.add("warning", f"images left out: {path.name} does not list them", image)
     note_unread([root], findings)
-    return Layout("table of labels", "classify", *_listings(root, path, found, findings), findings)
+    return ClassLayout("table of labels", "classify", *_listings(root, path, found, findings), findings)
 
 
 def _listings(

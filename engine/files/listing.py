@@ -6,23 +6,26 @@
 import os
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from engine.contract.errors import UserError
-from engine.files.mask_files import MaskCode
+from engine.data.samples import SampleSource
 from engine.files.packed import Rows, Strings
-from engine.inputs.folder import Findings, Folder, nfc, note_unread
-from engine.inputs.image_files import SUFFIXES
+from engine.inputs.folder import Findings, Folder, Severity, nfc, note_unread
+from engine.inputs.image_files import SUFFIXES, Look
 
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+IMAGES = ("images", "image", "imgs", "jpegimages")
+MASKS = ("masks", "mask", "labels", "annotations", "segmentationclass", "segmentations", "groundtruth")
 MAX_ADDED = 40  # characters of a prefix or suffix that partners' names have in common, such as '_mask'
 TRIED = 50  # names by which these are found
 
@@ -71,6 +74,14 @@ class Listing:
             sizes=None if self.sizes is None else self.sizes[chosen],
         )
 
+    def renumbered(self, table: Tensor) -> "Listing":
+        """Return the listing with class table[k] in place of each class k."""
+        return replace(
+            self,
+            labels=None if self.labels is None else table[self.labels],
+            boxes=None if self.boxes is None else self.boxes.with_column(4, table),
+        )
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -100,8 +111,29 @@ KINDS = {  # by task
 
 
 @dataclass
+class Examined:
+    """What was found on reading one image and its target.
+
+    Args:
+        what: the kind of mistake if reading fails from now on.
+        amounts: how many images, boxes or pixels there are of each class (K,).
+        remarks: severity and text of each other finding.
+    """
+
+    what: str = "images that cannot be read"
+    amounts: np.ndarray | None = None
+    remarks: list[tuple[Severity, str]] = field(default_factory=list)
+
+    def remark(self, severity: Severity, what: str, count: int = 1) -> None:
+        """Add a finding `count` times."""
+        self.remarks += [(severity, what)] * count
+
+
+@dataclass
 class Layout:
     """What a folder was recognised as.
+
+    A subclass reads the target of each image.
 
     Args:
         kind: name for users, such as 'class folders'.
@@ -109,7 +141,6 @@ class Layout:
         class_names: in the order of the classes' numbers; empty for pairs of images.
         splits: the images of 'train', 'val' and 'test'; a folder without splits has 'train' only.
         findings: what was left out or changed.
-        mask_code: the meaning of values in masks.
     """
 
     kind: str
@@ -117,7 +148,54 @@ class Layout:
     class_names: tuple[str, ...]
     splits: dict[str, Listing]
     findings: Findings
-    mask_code: MaskCode | None = None
+
+    def source(self, listing: Listing, channels: int, target_channels: int | None = None) -> SampleSource:
+        """Return the samples of a listing; channels are 1 or 3, `target_channels` is for pairs (None: the same)."""
+        raise NotImplementedError
+
+    def examine(self, listing: Listing, index: int, look: Look, one: Examined) -> None:
+        """Read an image's target, and add to `one` what is found.
+
+        Raises:
+            UserError, OSError: it cannot be read, or does not fit its image.
+        """
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Refuse a layout that cannot be trained on, and drop splits that cannot be measured.
+
+        Raises:
+            UserError: says why.
+        """
+
+    def with_classes(self, classes: Sequence[str], path: str) -> "Layout":
+        """Return the layout of the folder at `path` with these classes, in their order; they must include its own.
+
+        Raises:
+            UserError: they do not, or there are no classes.
+        """
+        if len(set(map(nfc, classes))) < len(classes):
+            raise UserError(f"classes {' '.join(classes)}: one is listed twice")
+        if not self.class_names:
+            raise UserError(f"classes: {self.kind} have none")
+        return self.renumbered(classes, path)
+
+    def renumbered(self, classes: Sequence[str], path: str) -> "Layout":
+        """Return the layout with these classes; arguments and errors are those of `with_classes`."""
+        table = torch.tensor(self.order_in(classes, path))
+        splits = {split: listing.renumbered(table) for split, listing in self.splits.items()}
+        return replace(self, class_names=tuple(classes), splits=splits)
+
+    def order_in(self, classes: Sequence[str], path: str) -> list[int]:
+        """Return the number in `classes` of each class."""
+        numbers = {nfc(name): number for number, name in enumerate(classes)}
+        unknown = [name for name in self.class_names if nfc(name) not in numbers]
+        if unknown:
+            raise UserError(
+                f"{path} has the class {unknown[0]}, which --data.classes lacks ({' '.join(classes[:10])})"
+                + ("; in a list [...], put a name with a comma in quotes" if "," in unknown[0] else "")
+            )
+        return [numbers[nfc(name)] for name in self.class_names]
 
     @property
     def targets(self) -> Kind:
@@ -142,6 +220,24 @@ def natural_order(names: Iterable[str]) -> list[str]:
         return [(len(part) if i % 2 else 0, part) for i, part in enumerate(parts)], name
 
     return sorted(names, key=key)
+
+
+def data_set_within(root: Folder) -> str:
+    """Return the path of the first folder within `root` that looks like a data set, '' if none does."""
+    for name, folder in root.folders.items():
+        if name.lower() in SPLITS:
+            continue
+        num_classes = sum(bool(inner.own()) for inner in folder.folders.values())
+        if is_data_set(folder) or (num_classes > 1 and not folder.own()):
+            return folder.path
+    return ""
+
+
+def is_data_set(folder: Folder) -> bool:
+    """Whether a folder's own folders are splits and nothing else, or images with their masks or annotations."""
+    splits = {SPLITS.get(name.lower(), "") for name in folder.folders}
+    has_splits = "train" in splits and "" not in splits
+    return has_splits or bool(folder.child(*IMAGES) and folder.child(*MASKS))
 
 
 def split_folders(folder: Folder) -> dict[str, Folder]:

@@ -3,7 +3,6 @@
 (H, W) is a size in pixels, K a number of classes.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -12,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from engine.contract.errors import UserError
+from engine.files.class_file import Colour
 from engine.inputs.image_files import opened
 from engine.inputs.letterbox import IGNORE
-from engine.inputs.reading import read_text
 from engine.machine import available_cores
 
 LOSSY = {".jpg", ".jpeg", ".jpe", ".jfif"}  # compression that changes class numbers
@@ -24,7 +23,6 @@ FEW_THIN = 5  # so many such classes are no sign of soft edges yet
 NEARLY_WHITE = 240
 SHOWN = 6  # values or colours that an error lists
 JPEG = "which changes class numbers: store masks as PNG; black and white ones after a threshold"
-Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -328,31 +326,3 @@ def _read_all(paths: Iterable[Path], skip: bool) -> Iterator[tuple[Path, Survey,
 
     with ThreadPoolExecutor(available_cores()) as pool:
         yield from (one for one in pool.map(read, paths) if one is not None)
-
-
-def read_class_file(path: Path) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
-    """Return the class names in a classes.txt, and their colours, if any: lines of NAME or NAME RED GREEN BLUE.
-
-    Raises:
-        UserError: it has no names, an empty line, a name or colour twice, or colours for only some classes.
-    """
-    try:
-        lines = read_text(path).rstrip().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as text ({error})") from error
-    names, colours = [], []
-    for line in lines:
-        words = line.split()
-        colour = words[-3:] if len(words) > 3 and all(w.isdecimal() and int(w) < 256 for w in words[-3:]) else []
-        names.append(" ".join(words[: len(words) - len(colour)]))
-        if colour:
-            colours.append((int(colour[0]), int(colour[1]), int(colour[2])))
-    if not names or not all(names):
-        raise UserError(f"{path} has {'an empty line' if names else 'no lines'}: expected one class per line")
-    for kind, found in (("class", names), ("colour", colours)):
-        twice, count = Counter(found).most_common(1)[0] if found else ("", 0)
-        if count > 1:
-            raise UserError(f"{path} has the {kind} {twice} twice")
-    if colours and len(colours) != len(names):
-        raise UserError(f"{path} gives colours to {len(colours)} of {len(names)} classes: give them to all or to none")
-    return tuple(names), tuple(colours)

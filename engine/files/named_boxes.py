@@ -11,12 +11,12 @@ from typing import TypeVar
 
 from engine.contract.errors import UserError
 from engine.contract.registry import brief, closest
+from engine.files.box_files import BoxLayout
 from engine.files.box_lists import Box, BoxList
+from engine.files.class_file import CLASSES, read_class_file
 from engine.files.listing import Layout, natural_order
-from engine.files.mask_files import read_class_file
 from engine.inputs.folder import Findings, Folder
 
-CLASSES = "classes.txt"
 READERS = 8  # threads: reading waits for the disk
 UNREADABLE = "annotations that cannot be read"
 
@@ -76,7 +76,7 @@ def named_layout(
     number = {name: k for k, name in enumerate(class_names)}
     order = [number[name] for name in seen]
     listings = {split: boxes.listing(Path(root.path), order) for split, boxes in gathered.items()}
-    return Layout(kind, "detect", class_names, listings, findings)
+    return BoxLayout(kind, "detect", class_names, listings, findings)
 
 
 def side_of(text: str | None, side: str) -> int:

@@ -1,11 +1,11 @@
 """Recognising other tools' annotations, which are not read here: the error names the tool and how to export from it."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 
 from engine.contract.errors import UserError
 from engine.files.listing import SPLITS
-from engine.inputs.folder import Folder
+from engine.inputs.folder import Findings, Folder
 from engine.inputs.reading import regular
 
 LOOKED_AT = 5  # files of one kind in a folder
@@ -21,8 +21,8 @@ TOOLS: dict[str, tuple[str, Callable[[str], bool], str]] = {
 }
 
 
-def refuse_other_tools(root: Folder, names: Collection[str]) -> None:
-    """Refuse a folder with annotations of these tools (keys of TOOLS).
+def refuse_other_tools(root: Folder, findings: Findings) -> None:
+    """Refuse a folder with annotations of these tools.
 
     Opens a few files of the folder and of its subfolders with usual names.
 
@@ -31,8 +31,7 @@ def refuse_other_tools(root: Folder, names: Collection[str]) -> None:
     """
     near = [root, *(folder for name, folder in root.folders.items() if name.lower() in PLACES)]
     within = [inner for folder in near[1:] for name, inner in folder.folders.items() if name.lower() in PLACES]
-    for what in names:
-        suffix, is_of_it, way = TOOLS[what]
+    for what, (suffix, is_of_it, way) in TOOLS.items():
         for folder in (*near, *within):
             for name in folder.own({suffix})[:LOOKED_AT]:
                 if is_of_it(_beginning(Path(folder.path) / name)):

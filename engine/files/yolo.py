@@ -14,9 +14,10 @@ import yaml
 
 from engine.contract.errors import UserError
 from engine.contract.registry import brief
+from engine.files.box_files import BoxLayout
 from engine.files.box_lists import UNTOLD, Box, BoxList
+from engine.files.class_file import read_class_file
 from engine.files.listing import SPLITS, Layout, by_stem, side_by_side, split_folders
-from engine.files.mask_files import read_class_file
 from engine.files.named_boxes import around, read_each
 from engine.inputs.folder import Findings, Folder, nfc, note_unread
 from engine.inputs.image_files import SUFFIXES, size_of
@@ -65,7 +66,7 @@ def yolo_layout(root: Folder, findings: Findings) -> Layout | None:
                 findings.error("label files with classes that have no name", message)
             boxes.add(image, size, [(number, box) for number, box in objects if number < len(names)])
         listings[split] = boxes.listing(Path(root.path))
-    return Layout("YOLO", "detect", names, listings, findings)
+    return BoxLayout("YOLO", "detect", names, listings, findings)
 
 
 def _places(root: Folder, findings: Findings) -> dict[str, tuple[Folder, Folder]]:

@@ -215,3 +215,16 @@ def looks_inverted(image_u8: Tensor, mean: Sequence[float]) -> bool:
         return False
     own = float(image_u8.float().mean()) / 255
     return abs(1 - own - mean[0]) + 0.25 < abs(own - mean[0])
+
+
+def is_of_turned(stated: Sequence[int], size: Sequence[int], orientation: int) -> bool:
+    """Whether the size `stated` = (H, W) is that of the pixels as stored, not of the upright image.
+
+    `size` (H, W) is the upright image's, `orientation` EXIF's number. Only a quarter turn (5 to 8) shows in the size.
+    """
+    return orientation >= 5 and tuple(stated) == (size[1], size[0]) != tuple(size)
+
+
+def wide_by_high(size: Sequence[int]) -> str:
+    """Return a size (H, W) as people write it."""
+    return f"{size[1]} x {size[0]}"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from engine.contract.errors import UserError
 from engine.errors import RunError, UsageError
-from engine.files import layouts
+from engine.files import class_folders
 from engine.inference import evaluate, predict
 from engine.resume.checkpoint_file import read_checkpoint
 from engine.resume.compare import differences
@@ -363,7 +363,7 @@ def test_a_run_that_goes_on_keeps_the_numbers_of_its_classes_and_refuses_others(
     for name, number in (("blue", "1"), ("green", "2"), ("red", "10")):
         Path("own", name).rename(Path("own", number))
     with monkeypatch.context() as patch:
-        patch.setattr(layouts, "natural_order", sorted)  # as another version had it
+        patch.setattr(class_folders, "natural_order", sorted)  # as another version had it
         run("classify", "--name", "a", "--data.num_workers", "0", "--max_epochs", "1")
     evaluate.main(["checkpoints/a/best.ckpt"])
     train.main(["--ckpt_path", "checkpoints/a/last.ckpt", "--max_epochs", "2"])

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.files.box_lists import UNTOLD, BoxList, check_boxes, is_as_stored
+from engine.files.box_lists import UNTOLD, BoxList, is_as_stored
 from engine.files.checks import check_folder
-from engine.files.file_sources import file_source
 from engine.files.folders import FolderDataModule
 from engine.files.layouts import recognise
 from engine.inputs.folder import Findings
@@ -156,7 +155,7 @@ def test_where_nothing_tells_boxes_belong_to_the_upright_image_and_that_is_said(
         (tmp_path / "annotations" / f"{i}.xml").write_text(voc_xml(boxes, size))
     layout = recognise(tmp_path)
     assert layout.notes == [UNTOLD]
-    source = file_source(layout, layout.splits["train"], 3)
+    source = layout.source(layout.splits["train"], 3)
     image, target = source.sample(1, source.read(1, size), size)
     assert np.array_equal(image, upright.transpose(2, 0, 1)) and target["boxes"].tolist() == [[3, 5, 15, 20]]
     said = {finding.what: finding.count for finding in check_folder(tmp_path).layout.findings.of("warning")}
@@ -174,7 +173,7 @@ def test_boxes_that_fit_a_turned_image_one_way_round_only_tell_which(tmp_path, k
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "1.xml").write_text(voc_xml([("a", box)], stated))
     layout = recognise(tmp_path)
-    source = file_source(layout, layout.splits["train"], 3)
+    source = layout.source(layout.splits["train"], 3)
     _, target = source.sample(0, source.read(0, (20, 60)), (20, 60))
     assert target["boxes"].tolist() == [[4, 2, 50, 8]]
     assert len(layout.notes) == (kind == "the other size")
@@ -221,7 +220,7 @@ def test_a_split_without_boxes_is_left_out_and_validation_images_are_held_out_th
     write_voc(tmp_path, split=True)
     (tmp_path / "ImageSets" / "Main" / "val.txt").write_text("7\n15\n")  # every eighth shows nothing
     layout = recognise(tmp_path)
-    check_boxes(layout)
+    layout.check()
     assert list(layout.splits) == ["train", "test"]
     assert layout.notes == ["val left out: none of its images has a box, so nothing could be measured"]
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.files.file_sources import file_source, turn_boxes
+from engine.files.box_files import turn_boxes
 from engine.files.layouts import recognise
 from tests.own_data import CATEGORY_IDS, COLOURS, voc_xml, write_class_folders, write_coco, write_masks, write_pairs
 
@@ -12,7 +12,7 @@ ORIENTATION = 0x0112
 
 def source_of(folder, channels=3, **options):
     layout = recognise(folder, **options)
-    return file_source(layout, layout.splits["train"], channels)
+    return layout.source(layout.splits["train"], channels)
 
 
 def sample(source, index=0, size=(48, 40)):

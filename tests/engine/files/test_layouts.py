@@ -275,7 +275,7 @@ def classes_of(folder, **options):
     """Return a folder's class names, and the classes of the pixels of its masks."""
     layout = recognise(folder, **options)
     listing = layout.splits["train"]
-    return layout.class_names, [read_mask(listing.partner(i), layout.mask_code).tolist() for i in range(len(listing))]
+    return layout.class_names, [read_mask(listing.partner(i), layout.code).tolist() for i in range(len(listing))]
 
 
 RED_FIRST, GREEN_FIRST = [0, 0, 0, 255, 0, 0, 0, 255, 0], [0, 0, 0, 0, 255, 0, 255, 0, 0]
@@ -501,7 +501,7 @@ def test_black_and_white_masks_are_background_and_object(tmp_path):
     for name in "12":
         save_mask(tmp_path / "masks" / f"{name}.png", np.uint8([[0, 255]]))
     layout = recognise(tmp_path)
-    assert layout.class_names == ("background", "object") and layout.mask_code.binary
+    assert layout.class_names == ("background", "object") and layout.code.binary
     assert layout.notes == ["masks are black and white: 0 is background, 255 is object"]
 
 
@@ -810,8 +810,8 @@ def test_masks_of_0_and_255_are_black_and_white_only_where_two_classes_are_meant
         with Image.open(path) as mask:
             values = np.array(mask)
         Image.fromarray(np.where(values > 0, 255, 0).astype(np.uint8)).save(path)
-    assert recognise(tmp_path).mask_code.binary and recognise(tmp_path, ["ground", "thing"]).mask_code.binary
-    assert not recognise(tmp_path, ["0", "1", "2"]).mask_code.binary
+    assert recognise(tmp_path).code.binary and recognise(tmp_path, ["ground", "thing"]).code.binary
+    assert not recognise(tmp_path, ["0", "1", "2"]).code.binary
     for path in (tmp_path / "masks").iterdir():
         Image.fromarray(np.zeros_like(values)).save(path)
     with pytest.raises(ValueError, match="hold class 0 only: there is nothing to learn"):
