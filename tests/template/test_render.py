@@ -125,6 +125,14 @@ def test_what_is_the_templates_own_stays_there(files):
     assert "scripts/new_project.py" not in files and "scripts/update_project.py" in files
 
 
+READERS = {"classify": "class_folders", "segment": "mask_folders", "detect": "box_files", "translate": "image_pairs"}
+
+
+def test_it_reads_the_layouts_of_its_task_and_no_other(files, task):
+    there = [name for name in READERS.values() if f"engine/files/{name}.py" in files]
+    assert there == [READERS[task]]
+
+
 def test_a_classifier_is_small(tree):
     files = render(tree, Answers(NAME, tasks="classify"))
     assert lines(files, f"{NAME}/") <= 2000
