@@ -34,6 +34,7 @@ training would hold out.
 --bootstrap INT: resample the images so many times, such as 1000, and print the 95 %
 confidence interval of every metric that is a mean over images.
 --tta flip: average the outputs for an image and its mirror image."""
+OVERLAP = 0.2  # of neighbouring tiles
 TTA = ("flip",)  # kinds of test-time augmentation
 MIN_RESAMPLES = 100  # with fewer, an interval's ends are left to chance
 EVALUATE_TRAINER = ("accelerator", "devices", "precision", "limit_test_batches")
@@ -144,6 +145,16 @@ def predict_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> argpars
         "--letterbox",
         action="store_true",
         help="letterbox to the training size and scale the answers back, for tasks that predict at native size",
+    )
+    parser.add_argument(
+        "--tile",
+        type=int,
+        metavar="PIXELS",
+        help="cut large pictures into square tiles of this side, predict each like an image of its own, and join the "
+        "answers",
+    )
+    parser.add_argument(
+        "--overlap", type=float, metavar="SHARE", help=f"smallest overlap of tiles, as a share of one [{OVERLAP:g}]"
     )
     parser.add_argument("--tta", choices=TTA, help="average the outputs for an image and its mirror image (flip)")
     _add_asked(parser, tasks)

@@ -3,13 +3,14 @@
 N images, C channels, (H, W) size in pixels, K classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from engine.contract.errors import UserError
 from engine.contract.mistakes import Mistake
+from engine.inputs.tiles import Tile
 
 
 class Answers:
@@ -71,6 +72,21 @@ class Answers:
         Args:
             outputs: the result of `outputs` for N images.
             sizes: (H, W) of each image in its file; an answer's positions are in these pixels.
+        """
+        raise NotImplementedError
+
+    def answer_of_tiles(
+        self, tiles: Iterable[tuple[Tile, Mapping[str, Tensor]]], size: tuple[int, int]
+    ) -> dict[str, Any]:
+        """Return the answer for a large picture, as `answers` does, from the outputs for its tiles.
+
+        `predict.py --tile` calls this; a task without this method refuses the flag. `engine.inputs.tiles` blends maps
+        and joins boxes.
+
+        Args:
+            tiles: each tile and its outputs, tensors without a batch dimension, row by row. It can be iterated once,
+                and the network runs meanwhile.
+            size: (H, W) of the picture in its file; an answer's positions are in these pixels.
         """
         raise NotImplementedError
 

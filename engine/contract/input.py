@@ -1,7 +1,7 @@
 """The contract of inputs: how a user's file becomes a network's input, and a picture again."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.inputs.folder import Findings
+from engine.inputs.tiles import Tile
 
 
 class Item(NamedTuple):
@@ -96,6 +97,13 @@ class Input:
 
     def may_join(self, batch: Sequence[Item], item: Item, batch_size: int) -> bool:
         """Whether a batch may take one more item, if memory suffices for `batch_size` items of training size."""
+        raise NotImplementedError
+
+    def tiles(self, raw: Tensor, side: int, overlap: float, whole: bool = False) -> Iterator[tuple[Tile, Item]]:
+        """Yield the tiles of a raw input of its own size, each with its content, row by row: see `tiles_of`.
+
+        Contents are of training size, or as large as the tile if `whole`. An input without this method refuses --tile.
+        """
         raise NotImplementedError
 
     def stack(self, raws: Sequence[Tensor]) -> Tensor:

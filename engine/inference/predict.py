@@ -1,11 +1,12 @@
 """The work of scripts/predict.py: a checkpoint's or an exported file's predictions for user files."""
 
+import contextlib
 import csv
 import io
 import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from engine.config.arguments import check_output, predict_arguments
+from engine.config.arguments import OVERLAP, check_output, predict_arguments
+from engine.contract.answers import Answers
 from engine.contract.errors import UserError
-from engine.contract.input import Item
+from engine.contract.input import Input, Item
 from engine.contract.parts import parts
 from engine.contract.registry import brief, printable
 from engine.contract.task import Task
@@ -26,6 +28,7 @@ from engine.inference.mirrors import check_mirrors, with_mirrors
 from engine.inputs.drawing import to_image
 from engine.inputs.folder import Findings
 from engine.inputs.reading import read_text
+from engine.inputs.tiles import Tile
 from engine.resume.checkpoint_file import write_text
 from engine.shortcuts import settle_threads
 from engine.terminal import complain, say
@@ -71,7 +74,13 @@ def main(arguments: list[str]) -> None:
             f"--letterbox is for tasks that take images of any size; task {task.task_name} letterboxes them anyway"
         )
 
-    predictions = Predictions(model, given.invert, given.batch_size, whole=task.takes_any_size and not given.letterbox)
+    cut = None
+    if given.tile is not None:
+        check_cut(cut := Cut(given.tile, OVERLAP if given.overlap is None else given.overlap), model)
+    elif given.overlap is not None:
+        raise UsageError("--overlap is that of tiles: give --tile as well")
+    whole = task.takes_any_size and not given.letterbox
+    predictions = Predictions(model, given.invert, given.batch_size, whole, cut)
     folder = None if given.output is None or _is_table(given.output) else Drawings(task, Path(given.output), paths)
     answers = []
     thrown_away = 0
@@ -131,6 +140,29 @@ def check_device(device: str | None) -> None:
         raise UsageError(f"--device {device}: {one_line(error)}") from error
 
 
+class Cut(NamedTuple):
+    """How large pictures are cut into tiles."""
+
+    side: int  # of a tile, in pixels
+    overlap: float  # smallest overlap of neighbours, as a share of a tile
+
+
+def check_cut(cut: Cut, model: Model) -> None:
+    """Refuse tiles that a model cannot answer or a task cannot join.
+
+    Raises:
+        UsageError: the size or the overlap is out of range, or the input or the task does not define tiles.
+    """
+    task = model.task
+    if type(task).answer_of_tiles is Answers.answer_of_tiles or type(task.input).tiles is Input.tiles:
+        raise UsageError(f"--tile: task {task.task_name} cannot join the answers for tiles")
+    smallest = 1 if model.is_program else task.backbone.strides[-1]
+    if cut.side < smallest:
+        raise UsageError(f"--tile is a side in pixels, {smallest} or more with this network, got {cut.side}")
+    if not 0 <= cut.overlap < 1:
+        raise UsageError(f"--overlap is a share of a tile, 0 or more and below 1, got {cut.overlap:g}")
+
+
 def ask_with(task: Task, asked: Mapping[str, float], is_program: bool = False) -> None:
     """Set a task's options for predicting, such as score_threshold, from the command line.
 
@@ -187,14 +219,23 @@ class Predictions:
         invert: invert values first, such as light and dark.
         batch_size: files per batch; fewer if they are larger than the training size.
         whole: predict at native size instead of letterboxed to the training size.
+        cut: predict tiles, each like a file of its own, and join their answers.
     """
 
-    def __init__(self, model: Model, invert: bool = False, batch_size: int = 32, whole: bool = False) -> None:
+    def __init__(
+        self,
+        model: Model,
+        invert: bool = False,
+        batch_size: int = 32,
+        whole: bool = False,
+        cut: Cut | None = None,
+    ) -> None:
         self.model = model
         self.task = model.task
         self.invert = invert
         self.batch_size = batch_size
         self.whole = whole
+        self.cut = cut
         self.unreadable: list[str] = []
 
     def of(self, paths: list[Path]) -> Iterator[Prediction]:
@@ -203,45 +244,66 @@ class Predictions:
         Raises:
             RunError: memory is exhausted, the network cannot take a file's size, or its outputs are not finite.
         """
-        for batch in self._batches(paths):
-            yield from self._answers(batch)
+        batches = self._batches(self._read(paths)) if self.cut is None else ([file] for file in self._read(paths))
+        for batch in batches:
+            sizes = [item.original for _, item in batch]
+            with torch.inference_mode(), self._explained(batch[0][0]):
+                if self.cut is None:
+                    answers = self.task.answers(self._outputs(batch), sizes)
+                else:
+                    answers = [self.task.answer_of_tiles(self._of_tiles(*batch[0]), sizes[0])]
+            for (path, item), answer in zip(batch, answers, strict=True):
+                yield Prediction(path, answer, self.task.input.remarks(item.raw))
 
-    def _batches(self, paths: list[Path]) -> Iterator[list[tuple[Path, Item]]]:
-        """Yield batches of files with their items."""
-        batch: list[tuple[Path, Item]] = []
+    def _read(self, paths: list[Path]) -> Iterator[tuple[Path, Item]]:
         for path in paths:
             try:
-                item = self.task.input.read(path, self.whole, self.invert)
+                item = self.task.input.read(path, self.whole or self.cut is not None, self.invert)
             except UserError as error:
                 self.unreadable.append(str(error))
-                continue
+            else:
+                yield path, item
+
+    def _batches(self, items: Iterable[tuple[Any, Item]]) -> Iterator[list[tuple[Any, Item]]]:
+        """Yield batches of items, each with what it belongs to."""
+        batch: list[tuple[Any, Item]] = []
+        for what, item in items:
             if batch and not self.task.input.may_join([item for _, item in batch], item, self.batch_size):
                 yield batch
                 batch = []
-            batch.append((path, item))
+            batch.append((what, item))
         if batch:
             yield batch
 
-    @torch.inference_mode()
-    def _answers(self, read: list[tuple[Path, Item]]) -> Iterator[Prediction]:
-        sizes = [item.original for _, item in read]
+    def _of_tiles(self, path: Path, item: Item) -> Iterator[tuple[Tile, dict[str, Tensor]]]:
+        """Yield the tiles of a file, each with its outputs."""
+        assert self.cut is not None
+        for batch in self._batches(self.task.input.tiles(item.raw, *self.cut, self.whole)):
+            outputs = self._outputs([(path, content) for _, content in batch])
+            for i, (tile, _) in enumerate(batch):
+                yield tile, {name: value[i] for name, value in outputs.items()}
+
+    def _outputs(self, batch: list[tuple[Path, Item]]) -> dict[str, Tensor]:
+        outputs = self.model.outputs(self.task.input.stack([item.raw for _, item in batch]))
+        for name, value in outputs.items():
+            if value.is_floating_point() and not bool(value.isfinite().all()):
+                raise RunError(f"{batch[0][0]}: its {name} are not finite numbers: the training had failed")
+        return outputs
+
+    @contextlib.contextmanager
+    def _explained(self, path: Path) -> Iterator[None]:
+        """Turn an error raised in the context into a line that names the file, unless it is a bug."""
         try:
-            outputs = self.model.outputs(self.task.input.stack([item.raw for _, item in read]))
-            for name, value in outputs.items():
-                if value.is_floating_point() and not bool(value.isfinite().all()):
-                    raise RunError(f"{read[0][0]}: its {name} are not finite numbers: the training had failed")
-            answers = self.task.answers(outputs, sizes)
+            yield
         except torch.OutOfMemoryError as error:
-            raise RunError(f"out of memory at {read[0][0]}: try a smaller --batch_size") from error
+            raise RunError(f"out of memory at {path}: try a smaller --batch_size") from error
         except (AssertionError, RuntimeError, ValueError, LookupError, TypeError) as error:
             if self.model.is_program:  # an error in the file, not in our code
                 what = f"the file's outputs are not those of task {self.task.task_name}"
                 raise RunError(f"{what} ({one_line(error)[:200]})") from error
             if not self.whole or not isinstance(error, UserError):
                 raise
-            raise RunError(f"{read[0][0]}: {one_line(error)}; try --letterbox") from error
-        for (path, item), answer in zip(read, answers, strict=True):
-            yield Prediction(path, answer, self.task.input.remarks(item.raw))
+            raise RunError(f"{path}: {one_line(error)}; try --letterbox") from error
 
 
 class Screen:
@@ -322,8 +384,7 @@ class Drawings:
 
     def _save_mask(self, mask: Tensor, path: Path) -> None:
         """Save class numbers (H, W) unchanged, with a palette of class colours for image viewers."""
-        image = Image.fromarray(mask.numpy()).convert("P")
-        image.putdata(mask.flatten().tolist())  # convert("P") may have renumbered them
+        image = Image.frombytes("P", (mask.shape[1], mask.shape[0]), mask.numpy().tobytes())
         legend = self.task.legend()
         image.putpalette([v for name in self.task.hparams["class_names"] for v in legend.get(name, (0, 0, 0))])
         image.save(path)

@@ -177,10 +177,15 @@ def letterbox_image(image: Image.Image, size: Sequence[int], original: Sequence[
     The margins get the median tone of the image's border. `original` is the (H, W) that sets the proportions, if not
     the image's own.
     """
-    (high, wide), (top, left) = placed(original or (image.height, image.width), size)
     values = np.array(image)
     pixels = torch.from_numpy(values if values.ndim == 3 else values[:, :, None]).permute(2, 0, 1)
-    if image.size != (wide, high):
+    return letterbox_pixels(pixels, size, original)
+
+
+def letterbox_pixels(pixels: Tensor, size: Sequence[int], original: Sequence[int] | None = None) -> Tensor:
+    """Letterbox the bytes of an image (C, h, w), as `letterbox_image` does."""
+    (high, wide), (top, left) = placed(original or pixels.shape[1:], size)
+    if pixels.shape[1:] != (high, wide):
         # Three times as fast as Pillow's resize, and equal up to rounding.
         pixels = F.interpolate(pixels[None], size=(high, wide), mode="bilinear", antialias=True)[0]
     if (high, wide) == tuple(size):

@@ -4,7 +4,7 @@ N images, C channels, (H, W) size in pixels.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,9 +19,10 @@ from engine.contract.input import Graph, Input, Item
 from engine.contract.registry import brief
 from engine.inputs.drawing import in_colour
 from engine.inputs.folder import Findings, find_images
-from engine.inputs.image_files import letterboxed, looks_inverted, opened, read_image
+from engine.inputs.image_files import letterbox_pixels, letterboxed, looks_inverted, opened, read_image
 from engine.inputs.images import denormalise, normalise
 from engine.inputs.letterbox import pad_to_multiple
+from engine.inputs.tiles import Tile, tiles_of
 
 LONGEST_SIDE = 2**15  # pixels of an image
 MAX_PIXELS = 2**26  # of an image
@@ -111,6 +112,12 @@ class ImageInput(Input):
 
     def remarks(self, raw: Tensor) -> dict[str, bool]:
         return {"looks_inverted": looks_inverted(raw, self.mean)}
+
+    def tiles(self, raw: Tensor, side: int, overlap: float, whole: bool = False) -> Iterator[tuple[Tile, Item]]:
+        for tile in tiles_of(raw.shape[1:], side, overlap):
+            top, left, high, wide = tile
+            pixels = raw[:, top : top + high, left : left + wide]
+            yield tile, Item(pixels if whole else letterbox_pixels(pixels, self.image_size), (high, wide))
 
     def may_join(self, batch: Sequence[Item], item: Item, batch_size: int) -> bool:
         """Whether it has their size, and the batch would not exceed the pixels of `batch_size` training images."""

@@ -18,6 +18,7 @@ from engine.export import FORMATS
 from engine.export.command import Comparison
 from engine.export.model import of_task
 from engine.inference.mirrors import mean_with_mirrors, measure_with_mirrors
+from engine.inputs.tiles import Tile
 from engine.resume.checkpoint_file import write_checkpoint
 
 SIZE = (40, 48)
@@ -179,6 +180,21 @@ def answers_have_rows_with_its_columns_and_can_be_drawn(name: str, **options: An
         assert picture.shape == (3, height, width) and picture.dtype == torch.uint8
 
 
+def a_picture_in_one_tile_has_the_answer_of_the_picture(name: str, **options: Any) -> None:
+    task = build_small(name, **options).eval()
+    if type(task).answer_of_tiles is Answers.answer_of_tiles:
+        return
+    with torch.no_grad():
+        outputs = task.outputs(task.input.prepare(torch.randint(0, 256, (1, 3, *SIZE), dtype=torch.uint8)))
+        for size in (SIZE, (90, 50)):
+            (expected,) = task.answers(outputs, [size])
+            one = {key: value[0] for key, value in outputs.items()}
+            found = task.answer_of_tiles(iter([(Tile(0, 0, *size), one)]), size)
+            assert found.keys() == expected.keys()
+            for key, value in expected.items():
+                assert torch.equal(found[key], value) if torch.is_tensor(value) else found[key] == value, (name, key)
+
+
 def what_it_shows_in_a_report_is_pictures_of_one_size_and_counts(name: str, **options: Any) -> None:
     task = build_small(name, **options).eval()
     images, targets = next(iter(batches(name)))
@@ -219,6 +235,7 @@ TASK_CHECKS: list[Callable[..., None]] = [
     a_checkpoint_rebuilds_it_alone,
     it_words_and_draws_without_a_network,
     answers_have_rows_with_its_columns_and_can_be_drawn,
+    a_picture_in_one_tile_has_the_answer_of_the_picture,
     what_it_shows_in_a_report_is_pictures_of_one_size_and_counts,
     the_same_seed_gives_the_same_losses,
 ]

@@ -3,7 +3,7 @@
 N images, C channels, (H, W) size in pixels, K classes, M objects. Boxes are xyxy in pixels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +18,7 @@ from engine.contract.mean import Mean
 from engine.contract.task import Task
 from engine.inputs.drawing import as_shown, draw_boxes
 from engine.inputs.letterbox import unletterbox_boxes
+from engine.inputs.tiles import Tile, joined_boxes
 from project.tasks.hits import Hits, hits
 
 UNTRAINED = 0.3  # score threshold until a validation has chosen one
@@ -172,22 +173,41 @@ class LitDetector(Task):
 
     def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
         """Return the `objects` of each image, by falling score: `class`, `score`, and x0, y0, x1, y1 in pixels."""
-        names = self.hparams["class_names"]
-        found = []
+        return [self._answer(*objects) for objects in self._found(outputs, sizes)]
+
+    def answer_of_tiles(
+        self, tiles: Iterable[tuple[Tile, Mapping[str, Tensor]]], size: tuple[int, int]
+    ) -> dict[str, Any]:
+        found: list[tuple[Tensor, ...]] = []
+        for (top, left, high, wide), outputs in tiles:
+            ((boxes, scores, labels),) = self._found({name: row[None] for name, row in outputs.items()}, [(high, wide)])
+            place = boxes.new_tensor([left, top, left, top])
+            tile = place + boxes.new_tensor([0, 0, wide, high])
+            found.append((boxes + place, scores, labels, tile.expand_as(boxes)))
+        boxes, scores, labels, places = map(torch.cat, zip(*found, strict=True))
+        return self._answer(*joined_boxes(boxes, scores, labels, places, size))
+
+    def _found(
+        self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield the boxes (M, 4) in the pixels of its file, scores (M,) and labels (M,) of each image, on the CPU."""
         for objects, size in zip(objects_of(outputs, self.hparams["score_threshold"]), sizes, strict=True):
-            boxes = unletterbox_boxes(objects["boxes"], size, self.hparams["image_size"]).cpu()
-            listed = [
+            boxes = unletterbox_boxes(objects["boxes"], size, self.hparams["image_size"])
+            yield boxes.cpu(), objects["scores"].cpu(), objects["labels"].cpu()
+
+    def _answer(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> dict[str, Any]:
+        """Return the answer of an image with these objects: boxes (M, 4) in its pixels, scores (M,) and labels (M,)."""
+        names, sides = self.hparams["class_names"], ("x0", "y0", "x1", "y1")
+        return {
+            "objects": [
                 {
                     "class": names[k],
                     "score": round(score, 6),
-                    **{side: round(value, 2) for side, value in zip(("x0", "y0", "x1", "y1"), box, strict=True)},
+                    **{side: round(value, 2) for side, value in zip(sides, box, strict=True)},
                 }
-                for box, score, k in zip(
-                    boxes.tolist(), objects["scores"].tolist(), objects["labels"].tolist(), strict=True
-                )
+                for box, score, k in zip(boxes.tolist(), scores.tolist(), labels.tolist(), strict=True)
             ]
-            found.append({"objects": listed})
-        return found
+        }
 
     def ask_with(self, option: str, value: float, is_program: bool = False) -> None:
         min_score = self.hparams["score_threshold"]

@@ -3,7 +3,7 @@
 N images, C channels, (H, W) size in pixels, K classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -19,6 +19,7 @@ from engine.contract.mean import Mean
 from engine.contract.task import Task
 from engine.inputs.drawing import class_colour, draw_masks
 from engine.inputs.letterbox import IGNORE, unletterbox_map
+from engine.inputs.tiles import Tile, blended
 from project.ops.cross_entropy import check_focal, cross_entropy, log_probabilities, total_weight
 from project.ops.segmentation import dice_loss, iou_of_counts, pixels_by_class
 
@@ -169,18 +170,25 @@ class LitSegmenter(Task):
 
     def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
         """Return the `shares` of the classes in each image, by name, and its `mask` (H, W) at the size of its file."""
+        each = zip(outputs["probabilities"], sizes, strict=True)
+        return [self._answer(at_size(probabilities, size).argmax(dim=0)) for probabilities, size in each]
+
+    def answer_of_tiles(
+        self, tiles: Iterable[tuple[Tile, Mapping[str, Tensor]]], size: tuple[int, int]
+    ) -> dict[str, Any]:
+        scaled = ((tile, at_size(outputs["probabilities"], (tile.high, tile.wide))) for tile, outputs in tiles)
+        bands = (probabilities.argmax(dim=0).to(torch.uint8) for probabilities in blended(scaled, size[1]))
+        return self._answer(torch.cat(list(bands)))
+
+    def _answer(self, classes: Tensor) -> dict[str, Any]:
+        """Return the answer of an image with these classes (H, W)."""
         names = self.hparams["class_names"]
-        found = []
-        for probabilities, size in zip(outputs["probabilities"], sizes, strict=True):
-            # Scaling probabilities instead of classes gives edges as fine as the image.
-            scaled = F.interpolate(
-                unletterbox_map(probabilities, size)[None], size=size, mode="bilinear", align_corners=False
-            )
-            mask = scaled[0].argmax(dim=0).to(torch.uint8).cpu()
-            shares = torch.bincount(mask.flatten(), minlength=len(names)) / mask.numel()
-            shown = {names[k]: round(share, 6) for k, share in enumerate(shares.tolist()) if share}
-            found.append({"shares": shown, "mask": mask})
-        return found
+        mask = classes.to(torch.uint8).cpu()
+        shares = torch.bincount(mask.flatten(), minlength=len(names)) / mask.numel()
+        return {
+            "shares": {names[k]: round(share, 6) for k, share in enumerate(shares.tolist()) if share},
+            "mask": mask,
+        }
 
     def rows(self, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [{"class": name, "share": share} for name, share in answer["shares"].items()]
@@ -213,3 +221,12 @@ class LitSegmenter(Task):
     def confusion(self) -> Tensor | None:
         counts: Tensor = self.counts.compute()
         return counts
+
+
+def at_size(probabilities: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return probabilities (K, h, w) of a letterboxed image at the size (H, W) of its file: (K, H, W).
+
+    Scaling probabilities instead of classes gives edges as fine as the image.
+    """
+    own = unletterbox_map(probabilities, size)
+    return own if own.shape[1:] == size else F.interpolate(own[None], size, mode="bilinear", align_corners=False)[0]

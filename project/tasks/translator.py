@@ -3,7 +3,7 @@
 N images, C channels of a source, K of a target, (H, W) size in pixels.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -20,6 +20,7 @@ from engine.contract.registry import look_up
 from engine.contract.task import Task
 from engine.inputs.drawing import in_colour
 from engine.inputs.letterbox import pad_to_multiple, unletterbox_map
+from engine.inputs.tiles import Tile, blended
 from project.ops import fidelity
 from project.ops.adversarial import ADVERSARIES, discriminator_accuracy
 from project.tasks.discriminator import PatchDiscriminator
@@ -246,14 +247,14 @@ class LitTranslator(Task):
 
     def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
         """Return each output `image` (K, H, W), uint8, at the size of its file, with its `width` and `height`."""
-        found = []
-        for output, size in zip(outputs["image"], sizes, strict=True):
-            if output.shape[-2:] != size:
-                fitted = unletterbox_map(output, size)[None]
-                output = F.interpolate(fitted, size=size, mode="bilinear", antialias=True)[0]
-            made = (255 * output).round().to(torch.uint8).cpu()
-            found.append({"width": size[1], "height": size[0], "image": made})
-        return found
+        each = zip(outputs["image"], sizes, strict=True)
+        return [_answer(_as_bytes(at_size(output, size))) for output, size in each]
+
+    def answer_of_tiles(
+        self, tiles: Iterable[tuple[Tile, Mapping[str, Tensor]]], size: tuple[int, int]
+    ) -> dict[str, Any]:
+        scaled = ((tile, at_size(outputs["image"], (tile.high, tile.wide))) for tile, outputs in tiles)
+        return _answer(torch.cat([_as_bytes(band) for band in blended(scaled, size[1])], dim=1))
 
     def rows(self, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [{"output": f"{answer['width']} x {answer['height']}"}]
@@ -265,3 +266,18 @@ class LitTranslator(Task):
     def pictures(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         shown = {"source": self.input.restore(images), "output": self.translate(images), "target": targets}
         return {title: in_colour(image) for title, image in shown.items()}
+
+
+def at_size(output: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return an output (K, h, w) at the size (H, W) of its file; one of another size is letterboxed: (K, H, W)."""
+    if output.shape[1:] == size:
+        return output
+    return F.interpolate(unletterbox_map(output, size)[None], size=size, mode="bilinear", antialias=True)[0]
+
+
+def _as_bytes(output: Tensor) -> Tensor:
+    return (255 * output).round().to(torch.uint8).cpu()
+
+
+def _answer(image: Tensor) -> dict[str, Any]:
+    return {"width": image.shape[2], "height": image.shape[1], "image": image}

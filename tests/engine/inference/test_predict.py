@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,7 @@ def test_unreadable_files_are_named_and_the_others_dealt_with(tmp_path, capsys):
         ([CKPT, ""], "an empty path was given for an image"),
         ([CKPT, "images", "--batch_size", "0"], "--batch_size is 1 or more"),
         ([CKPT, "images", "--batch_size", "x"], "invalid int value"),
+        ([CKPT, "images", "--tile", "64"], "--tile: task classify cannot join the answers for tiles"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(arguments, message):
@@ -209,3 +211,44 @@ def test_mirror_images_are_refused_by_a_task_that_cannot_join_two_answers():
         predict.main([str(ROOT / "tests" / "fixtures" / "detect.ckpt"), "images", "--tta", "flip"])
     with pytest.raises(UsageError, match="argument --tta: invalid choice: 'turn'"):
         predict.main([CKPT, "images", "--tta", "turn"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--tile", "0"], "--tile is a side in pixels, 4 or more with this network, got 0"),
+        (["--tile", "3"], "--tile is a side in pixels, 4 or more with this network, got 3"),
+        (["--tile", "-64"], "--tile is a side in pixels, 4 or more with this network, got -64"),
+        (["--tile", "1.5"], "argument --tile: invalid int value: '1.5'"),
+        (["--tile", "64", "--overlap", "1"], "--overlap is a share of a tile, 0 or more and below 1, got 1"),
+        (["--tile", "64", "--overlap", "-0.1"], "--overlap is a share of a tile, 0 or more and below 1, got -0.1"),
+        (["--tile", "64", "--overlap", "nan"], "--overlap is a share of a tile, 0 or more and below 1, got nan"),
+        (["--tile", "64", "--overlap", "half"], "argument --overlap: invalid float value: 'half'"),
+        (["--overlap", "0.3"], "--overlap is that of tiles: give --tile as well"),
+    ],
+)
+def test_tiles_that_cannot_be_meant_are_refused(flags, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
+        predict.main([DETECTOR[0], SCENE, *flags])
+
+
+def test_a_tile_that_is_larger_than_the_picture_changes_nothing(tmp_path):
+    """A smaller one does."""
+    for name, flags in {
+        "plain": [],
+        "large": ["--tile", "5000"],
+        "small": ["--tile", "16", "--overlap", "0.5"],
+    }.items():
+        predict.main(
+            [DETECTOR[0], SCENE, *flags, "--score_threshold", "0.05", "--output", str(tmp_path / f"{name}.csv")]
+        )
+    plain, large, small = ((tmp_path / f"{name}.csv").read_text() for name in ("plain", "large", "small"))
+    assert plain == large != small
+
+
+def test_what_cannot_be_read_or_answered_in_tiles_is_named(tmp_path):
+    Image.open(SCENE).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_text("text")
+    with pytest.raises(RunError, match=r"1 files left out:\n.*bad.png cannot be read as an image"):
+        predict.main([DETECTOR[0], str(tmp_path), "--tile", "64", "--output", str(tmp_path / "out.csv")])
+    assert "good.png," in (tmp_path / "out.csv").read_text()

@@ -3,7 +3,11 @@ import math
 import pytest
 import torch
 from torch.utils.data import DataLoader
+from torchvision.ops import masks_to_boxes
 
+from engine.export.model import Model
+from engine.inference.predict import Cut, Predictions
+from engine.inputs.drawing import to_image
 from project import LitDetector
 from project.tasks.hits import Curve, Hits
 from tests.project.tasks.test_contract import quiet
@@ -215,3 +219,46 @@ def test_images_counted_several_times_have_precision_and_recall_by_hand(monkeypa
     )
     twice = task.measured_with(rows, torch.tensor([1.0, 2.0]).double())
     assert twice == pytest.approx({"precision": 1 / 4, "recall": 1 / 2})
+
+
+@pytest.mark.parametrize("side", [64, 128])
+def test_objects_of_a_picture_in_tiles_are_found_once_each_at_their_place(tmp_path, side):
+    """By a network that finds what is white in a tile, cut or not."""
+    pixels = torch.zeros(1, 200, 300, dtype=torch.uint8)
+    places = [[10, 20, 30, 40], [120, 4, 134, 22], [40, 96, 66, 110], [250, 170, 300, 200], [200, 60, 220, 70]]
+    for left, top, right, bottom in places:
+        pixels[:, top:bottom, left:right] = 255
+    to_image(pixels).save(tmp_path / "a.png")
+    task = built()
+
+    def white(images):
+        each = []
+        for image in images:
+            boxes = masks_to_boxes(parts_of(image[0] > 128)).float() + torch.tensor([0, 0, 1, 1])
+            row = found(boxes.tolist(), [0.5 + box[0].item() / 1e4 for box in boxes], [1] * len(boxes))
+            each.append(
+                {key: torch.cat([value, value.new_zeros(9, *value.shape[1:])])[:9] for key, value in row.items()}
+            )
+        return batch(*each)
+
+    model = Model(task, white, is_program=False)
+    (prediction,) = Predictions(model, batch_size=2, cut=Cut(side, 0.5)).of([tmp_path / "a.png"])
+    boxes = [[o["x0"], o["y0"], o["x1"], o["y1"]] for o in prediction.answer["objects"]]
+    assert len(boxes) == len(places)
+    for box, place in zip(sorted(boxes), sorted(places), strict=True):
+        assert box == pytest.approx(place, abs=side / 64)
+    assert {o["class"] for o in prediction.answer["objects"]} == {"b"}
+
+
+def parts_of(mask):
+    """Return the connected parts (M, H, W) of a mask of rectangles."""
+    parts = []
+    for y, x in mask.nonzero().tolist():
+        if not any(part[y, x] for part in parts):
+            part = torch.zeros_like(mask)
+            below, right = (
+                int(line.long().cumprod(0).sum()) for line in (mask[y:, x], mask[y, x:])
+            )  # of ones before the first zero
+            part[y : y + below, x : x + right] = True
+            parts.append(part)
+    return torch.stack(parts) if parts else mask.new_zeros(0, *mask.shape)

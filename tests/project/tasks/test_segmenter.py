@@ -3,7 +3,11 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from engine.export.model import of_task
+from engine.inference.predict import Cut, Predictions
+from engine.inputs.drawing import to_image
 from engine.inputs.letterbox import IGNORE
+from engine.inputs.tiles import Tile
 from project import LitSegmenter
 from tests.project.tasks.test_contract import quiet
 
@@ -114,3 +118,25 @@ def test_the_first_class_has_a_colour_unless_it_is_the_ground(first, has_colour)
     image = torch.full((3, 16, 16), 100, dtype=torch.uint8)
     drawn = task.draw(image, {"mask": torch.zeros(16, 16, dtype=torch.uint8)})
     assert torch.equal(drawn, image) != has_colour
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.3])
+def test_a_picture_in_tiles_has_the_answer_of_a_network_that_sees_it_whole(tmp_path, overlap):
+    """That scores each pixel by itself."""
+    task = built(("dark", "grey", "light"))
+    Scores(task, lambda images: torch.cat([-40 * (images - tone).square() for tone in (0.2, 0.5, 0.8)], dim=1))
+    pixels = torch.randint(0, 256, (1, 70, 90), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    to_image(pixels).save(tmp_path / "a.png")
+    with torch.no_grad():
+        expected = task.outputs(task.input.prepare(pixels[None]))["probabilities"].argmax(dim=1)[0]
+    task.hparams["image_size"] = [24, 24]
+    task.__dict__.pop("input")
+    (prediction,) = Predictions(of_task(task, "cpu"), batch_size=3, cut=Cut(24, overlap)).of([tmp_path / "a.png"])
+    assert torch.equal(prediction.answer["mask"], expected.to(torch.uint8))
+    assert sum(prediction.answer["shares"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_probabilities_of_a_tile_of_another_size_than_the_training_images_are_scaled_to_it():
+    tiles = [(Tile(0, 0, 48, 64), {"probabilities": torch.ones(2, 24, 32) * torch.tensor([0.4, 0.6])[:, None, None]})]
+    answer = built().answer_of_tiles(tiles, (48, 64))
+    assert answer["shares"] == {"thing": 1.0} and answer["mask"].shape == (48, 64)

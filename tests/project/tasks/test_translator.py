@@ -6,6 +6,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from engine.export.model import of_task
+from engine.inference.predict import Cut, Predictions
+from engine.inputs.drawing import to_image
+from engine.inputs.tiles import Tile
 from project import LitTranslator
 from project.ops.adversarial import ADVERSARIES
 from project.tasks.discriminator import PatchDiscriminator
@@ -215,3 +219,24 @@ def test_a_patch_is_as_large_as_the_discriminator_says():
 def test_options_that_cannot_be_meant_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         built(**options)
+
+
+@pytest.mark.parametrize("side", [24, 28, 200])
+@pytest.mark.parametrize("tone", [None, 70])
+def test_a_picture_in_tiles_has_the_answer_of_a_network_that_sees_it_whole(tmp_path, side, tone):
+    """That changes each pixel by itself; a picture of one tone stays one."""
+    task = built()
+    task.translate = lambda images: 1 - task.input.restore(images)
+    pixels = torch.randint(0, 256, (1, 70, 90), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    if tone is not None:
+        pixels.fill_(tone)
+    to_image(pixels).save(tmp_path / "a.png")
+    predictions = Predictions(of_task(task, "cpu"), batch_size=3, whole=True, cut=Cut(side, 0.3))
+    (prediction,) = predictions.of([tmp_path / "a.png"])
+    assert torch.equal(prediction.answer["image"], 255 - pixels)
+    assert (prediction.answer["height"], prediction.answer["width"]) == (70, 90)
+
+
+def test_an_output_of_a_tile_of_another_size_than_the_training_images_is_scaled_to_it():
+    answer = built().answer_of_tiles([(Tile(0, 0, 56, 40), {"image": torch.full((1, 28, 28), 0.2)})], (56, 40))
+    assert torch.equal(answer["image"], torch.full((1, 56, 40), 51, dtype=torch.uint8))
