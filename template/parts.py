@@ -10,6 +10,7 @@ Tree = dict[str, bytes]  # files by their path from the root
 FEATURES: dict[str, tuple[str, ...]] = {
     "benchmark": ("scripts/benchmark.py", "benchmarks/", "tests/benchmarks/"),
     "check_data": ("scripts/check_data.py", "engine/files/check_data.py"),
+    "crossval": ("scripts/crossval.py", "engine/training/crossval.py"),
     "demo": ("scripts/demo.py", "engine/demo/"),
     "faults": ("tests/faults/",),
     "ci": (".github/",),  # what it runs is run by hand as well

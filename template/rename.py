@@ -13,7 +13,9 @@ PATTERNS = (
     re.compile(
         r"()(?<=[\"'`])project(?=[\"'`])(?<![\w)]\[\"project)(?!\": |\", \"entity)"
     ),  # the name in quotes, if no keyword and no key of pyproject.toml
-    re.compile(r"(?<![\w./-])()project(?=-(?:train|evaluate|predict|export|report|demo|compare|benchmark|check|show))"),
+    re.compile(
+        r"(?<![\w./-])()project(?=-(?:train|evaluate|predict|export|report|demo|compare|crossval|benchmark|check|show))"
+    ),
     re.compile(r"()(?<=\")project(?=\[\w)"),  # its extras
     re.compile(r"(\(\?!|\(\?:)project(?=\|)"),  # in patterns of paths
     re.compile(r"(\A# )project$", re.MULTILINE),

@@ -254,6 +254,48 @@ def show_data_arguments(arguments: list[str]) -> tuple[str, list[str]]:
     return output, flags
 
 
+CROSSVAL_HELP = """usage: {command} FOLDER --folds K [--name TEXT] [--FLAG VALUE ...]
+
+Train K runs, NAME-fold-1 to NAME-fold-K. Each is tested on another part of the folder's
+images, and validated on --data.val_size of the images. Prints the mean and the standard
+deviation of each test measure, and writes a report. The same command continues where it
+was stopped. The other flags are those of train.py."""
+
+NOT_OF_FOLDS = {  # flags of train.py that crossval.py sets itself, or cannot take
+    "data.name": "the folder is its first argument",
+    "data.fold": "it trains all folds",
+    "ckpt_path": "the same command continues where it was stopped",
+    "resume": "the same command continues where it was stopped",
+}
+
+
+def crossval_arguments(arguments: list[str]) -> tuple[str, int, str | None, list[str]]:
+    """Return the folder, the number of folds, the name of their runs, and the other flags for train.py's parser.
+
+    Raises:
+        UsageError: the folder or the number is missing or wrong, or a flag is the folds' own.
+    """
+    line = read_command_line(arguments, positional=True)
+    if line.wants_help is not None:
+        print(CROSSVAL_HELP.format(command=script_command("crossval")))
+        raise SystemExit(0)
+    if len(line.positional) != 1:
+        raise UsageError(f"expected one folder, got {len(line.positional)}: crossval.py FOLDER --folds 5")
+    folds = str(line.flags.get("folds", ""))
+    if not folds.isdecimal() or int(folds) < 2:
+        raise UsageError(f"--folds is the number of parts, 2 or more, such as 5, got {folds or 'none'}")
+    if line.flags.get("name") is True:
+        raise UsageError("--name needs a name, from which those of the runs are made")
+    for flag, instead in NOT_OF_FOLDS.items():
+        if flag in line.flags:
+            raise UsageError(f"crossval.py takes no --{flag.removesuffix('.name')}: {instead}")
+    if line.print_config:
+        raise UsageError("crossval.py takes no --print_config: each run's folder has its config.yaml")
+    own = {key: "true" if value is True else value for key, value in line.flags.items() if key not in ("folds", "name")}
+    flags = [f"--config={path}" for path in line.config_files] + [f"--{key}={value}" for key, value in own.items()]
+    return line.positional[0], int(folds), line.flags.get("name"), flags
+
+
 def compare_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(prog="compare.py", description="Tell whether two checkpoints are equal bit for bit.")
     parser.add_argument("first", metavar="CKPT", help="a checkpoint, such as checkpoints/NAME/last.ckpt")

@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,8 @@ class FolderDataModule(ImageDataModule):
         val_size: share of the training images held out for validation, if the folder has no split for it.
         test_size: share of the training images held out for testing, if the folder has no split for it. 1, with a
             val_size of 0, tests on all images of a folder without splits.
+        fold: test on one of several equal parts of the images, such as 2/5, the second of five; for a folder without
+            splits. The parts are the same ones in every run, and val_size is held out of the others.
         train_size: share of the other images to train on, the same ones in every epoch; above 1, their number.
         classes: the classes in the order of their numbers, if not the folder's own order.
         ignore: a class of masks to ignore, like 255: its number, name, or colour as in '0 0 0'.
@@ -95,6 +97,7 @@ class FolderDataModule(ImageDataModule):
         target_channels: int | None = None,
         val_size: float = 0.2,
         test_size: float = 0.0,
+        fold: str | None = None,
         train_size: float = 1.0,
         classes: list[str] | None = None,
         ignore: int | str | None = None,
@@ -130,6 +133,8 @@ class FolderDataModule(ImageDataModule):
             raise UserError(
                 f"val_size and test_size are shares of the images, together below 1, got {val_size} and {test_size}"
             )
+        if fold is not None and test_size:
+            raise UserError(f"fold {fold} chooses the test images: leave test_size {test_size} out")
         if mosaic and targets.mosaic is None:
             raise UserError(f"mosaic is for boxes, and the task is {task}: leave it out")
         if not all(0 <= share <= 1 for share in (zoom / 3, colour or 0.0, mosaic or 0.0, mosaic_until)):
@@ -173,7 +178,9 @@ class FolderDataModule(ImageDataModule):
                 f"mirroring turns class {sides[0]} into {sides[1]}, and half of the training images are mirrored: "
                 "use --data.flip false"
             )
-        self.listed, self._how_split = held_out(self.layout, val_size, test_size, known)
+        self.listed, self._how_split = held_out(
+            self.layout, val_size, test_size, known, None if fold is None else parse_fold(fold)
+        )
         self.listings = dict(self.listed)
         if train_size != 1 and "train" in self.listed:
             self.listings["train"] = part_for_training(self.listed["train"], train_size)
@@ -260,19 +267,41 @@ def told_by_side(class_names: Sequence[str]) -> tuple[str, str] | None:
     return None
 
 
+def parse_fold(text: str) -> tuple[int, int]:
+    """Return (I, K) of a fold 'I/K': the I-th of K parts, counted from 1.
+
+    Raises:
+        UserError: it is not of that form, or there is no such part.
+    """
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]) >= 2:
+        raise UserError(f"fold is I/K, the I-th of K parts, 2 or more, such as 1/5; got {text}")
+    return int(match[1]), int(match[2])
+
+
 def held_out(
-    layout: Layout, val_size: float, test_size: float, known: Known | None = None
+    layout: Layout,
+    val_size: float,
+    test_size: float,
+    known: Known | None = None,
+    fold: tuple[int, int] | None = None,
 ) -> tuple[dict[str, Listing], str]:
     """Return the listings of training, validation and test, and a description of the split.
 
     A folder's own splits are kept. Shares of its training images are drawn evenly from the classes, the same ones each
-    time; at least one image of each class stays for training. Files that are `known` stay in their splits, and shares
-    are drawn from the others.
+    time; at least one image of each class stays for training. `fold` (I, K) tests on the I-th of K parts instead of a
+    share. Files that are `known` stay in their splits, and shares are drawn from the others.
 
     Raises:
-        UserError: a split has no images, a share is less than an image, or too few images would be left for training.
+        UserError: a split has no images, a share is less than an image, too few images would be left for training, or
+            folds do not suit the folder.
     """
     found = dict(layout.splits)
+    if fold is not None and found.keys() != {"train"}:
+        raise UserError(
+            f"fold chooses the test images, and the folder has its own split ({layout.counted()}): put all images "
+            "into one, or leave fold out"
+        )
     if test_size == 1:
         if found.keys() == {"train"}:
             return {"test": found["train"]}, "all of them"
@@ -282,23 +311,46 @@ def held_out(
         there = ", ".join(split for split, listing in found.items() if len(listing)) or "nothing"
         raise UserError(f"{layout.kind} without images for {empty or 'train'}, only for {there}: add some")
     train = found["train"]
+    if fold is not None:
+        test_size = 1 / fold[1]
     shares = {split: share for split, share in (("val", val_size), ("test", test_size)) if share and split not in found}
-    as_before = known is not None and shares.keys() <= known.keys()
-    drawn = _drawn_before(train, shares, known) if known is not None and as_before else _draw(train, shares)
+    if known is not None and shares.keys() <= known.keys():
+        drawn = _drawn_before(train, shares, known)
+    elif fold is not None:
+        test = part_of_fold(train, layout.class_names, *fold)
+        drawn = {**_draw(train, {"val": val_size} if val_size else {}, test), "test": test}
+    else:
+        drawn = _draw(train, shares)
     taken = {index for indices in drawn.values() for index in indices}
     if taken:
         found["train"] = train.subset([index for index in range(len(train)) if index not in taken])
     found.update({split: train.subset(indices) for split, indices in drawn.items()})
-    how = [f"{split} {share:.0%} of train" for split, share in shares.items()]
+    how = [f"{split} {share:.0%} of train" for split, share in shares.items() if split != "test" or fold is None]
+    how += [] if fold is None else [f"test fold {fold[0]} of {fold[1]}"]
     if len(layout.splits) > 1:
         how.append("the rest is the folder's own split" if shares else "the folder's own split")
     ordered: dict[str, Listing] = {split: found[split] for split in ("train", "val", "test") if split in found}
     return ordered, ", ".join(how) or "nothing held out"
 
 
-def _draw(train: Listing, shares: Mapping[str, float]) -> dict[str, list[int]]:
-    """Return the indices of the images to hold out, by split."""
-    rest, drawn = _candidates(train), {}
+def part_of_fold(listing: Listing, class_names: Sequence[str], number: int, folds: int) -> list[int]:
+    """Return the sorted indices of one of `folds` parts; each has its share of the images of each class.
+
+    Raises:
+        UserError: there are more parts than images, or than images of a class.
+    """
+    if folds > len(listing):
+        raise UserError(f"{folds} folds of {len(listing):,} images: use at most as many folds as images")
+    for index, count in enumerate([] if listing.labels is None else listing.labels.bincount().tolist()):
+        if 0 < count < folds:
+            name = class_names[index]
+            raise UserError(f"{folds} folds need an image of class {name} each, and it has {count}: use fewer folds")
+    return sorted(_by_class(listing)[number - 1 :: folds])
+
+
+def _draw(train: Listing, shares: Mapping[str, float], taken: Collection[int] = ()) -> dict[str, list[int]]:
+    """Return the indices of the images to hold out, by split; those in `taken` are held out already."""
+    rest, drawn = _candidates(train, frozenset(taken)), {}
     for split, share in reversed(list(shares.items())):
         wanted = round(share * len(train))
         if not 0 < wanted <= len(rest):
@@ -344,10 +396,19 @@ def part_for_training(listing: Listing, train_size: float) -> Listing:
     return listing.subset([index for index in range(len(listing)) if index not in dropped])
 
 
-def _candidates(listing: Listing) -> list[int]:
-    """Return the indices of all images but one per class, which may be held out: shuffled, then sorted by class."""
+def _candidates(listing: Listing, taken: Collection[int] = ()) -> list[int]:
+    """Return the indices of the images that may be held out: all but those in `taken` and one of each class."""
+    labels = _labels(listing)
+    order = [index for index in _by_class(listing) if index not in taken]
+    return [index for before, index in itertools.pairwise(order) if labels[before] == labels[index]]
+
+
+def _by_class(listing: Listing) -> list[int]:
+    """Return the indices of all images, shuffled, then sorted by class."""
     generator = torch.Generator().manual_seed(SPLIT_SEED)
     order = torch.randperm(len(listing), generator=generator).tolist()
-    labels = [0] * len(listing) if listing.labels is None else listing.labels.tolist()
-    order.sort(key=lambda index: labels[index])
-    return [index for before, index in itertools.pairwise(order) if labels[before] == labels[index]]
+    return sorted(order, key=_labels(listing).__getitem__)
+
+
+def _labels(listing: Listing) -> list[int]:
+    return [0] * len(listing) if listing.labels is None else listing.labels.tolist()

@@ -32,6 +32,7 @@ from engine.terminal import complain, quieten, say
 from engine.training.assemble import check_values, facts_for, known_of, same_place
 from engine.training.progress import is_of_a_class, measured_rows
 
+SPLITTING = ("data.val_size", "data.test_size", "data.fold")  # options that split a folder's images
 KEPT = ("seed", "accelerator", "precision")  # options kept from training, besides those of parts and data
 
 
@@ -195,25 +196,28 @@ def _fixed(task: Task, own: Source, flags: dict[str, Any], split: str | None, kn
     if not follow.keys() <= options.keys():
         return {}
     fixed = {f"data.{option}": value for option, value in follow.items()}
-    for key in fixed:
+    for key in (*fixed, "data.fold"):
         if key in flags:
             raise UsageError(f"--{key} follows from the checkpoint: leave it out")
     if same_place(name, before):
         flags.pop("data.name", None)  # the same folder by another path: training's split holds
-    elif known is not None and _holds(name, known, task, fixed, own):
-        pass  # the same folder, moved
-    elif split == "val":
-        shares = ("data.val_size", "data.test_size")
-        fixed |= {key: own.values[key] for key in shares if key in own.values and key not in flags}
+        return fixed
+    split_as = {key: own.values[key] for key in SPLITTING if key in own.values}
+    if known is not None and _holds(name, known, task, fixed | split_as):
+        # The same folder, moved: with another name, its options would be the default ones.
+        return {key: value for key, value in split_as.items() if key not in flags} | fixed
+    if "data.fold" in own.values:
+        fixed["data.fold"] = None
+    if split == "val":
+        fixed |= {key: value for key, value in split_as.items() if key not in (*flags, "data.fold")}
     elif not {"data.val_size", "data.test_size"} & flags.keys():
         fixed |= {"data.val_size": 0.0, "data.test_size": 1.0}
     return fixed
 
 
-def _holds(name: str, known: Known, task: Task, fixed: dict[str, Any], own: Source) -> bool:
+def _holds(name: str, known: Known, task: Task, fixed: dict[str, Any]) -> bool:
     """Whether a folder holds exactly the files that a checkpoint was trained, validated and tested on."""
-    shares = {key: own.values[key] for key in ("data.val_size", "data.test_size") if key in own.values}
-    options: dict[str, Any] = {key.removeprefix("data."): value for key, value in (fixed | shares).items()}
+    options: dict[str, Any] = {key.removeprefix("data."): value for key, value in fixed.items()}
     try:
         data = build_data(name, task.takes, 0, known, **options)
     except UserError:

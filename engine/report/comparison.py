@@ -1,5 +1,7 @@
 """The page that compares runs: their curves in one plot, their numbers, and the settings in which they differ."""
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from engine.report import plots
 from engine.report.classes import amount
 from engine.report.curves import Curve, read_curves, train_loss
 from engine.report.page import embedded, read_settings, render, shown
-from engine.training.progress import is_of_a_class
+from engine.training.progress import is_of_a_class, is_share
 
 TEMPLATE = "comparison.html"
 HIGHER = {"acc", "f1", "precision", "recall", "miou", "map", "map_50", "psnr", "ssim"}
@@ -25,8 +27,8 @@ COSTS = {
 }
 
 
-def comparison(folders: Sequence[Path]) -> str:
-    """Return a page that compares the runs in these folders."""
+def comparison(folders: Sequence[Path], with_mean: bool = False) -> str:
+    """Return a page that compares the runs in these folders; `with_mean` adds the mean of their numbers."""
     names = _names(folders)
     curves = {name: read_curves(folder / "metrics.csv") for name, folder in zip(names, folders, strict=True)}
     summaries = {name: read_summary(folder) for name, folder in zip(names, folders, strict=True)}
@@ -35,7 +37,8 @@ def comparison(folders: Sequence[Path]) -> str:
         TEMPLATE,
         names=names,
         pictures=_pictures(curves, summaries),
-        table=_table(summaries),
+        columns=[*names, "mean ± sd"] if with_mean else names,
+        table=_table(summaries, with_mean),
         settings=_differing(settings),
     )
 
@@ -62,7 +65,7 @@ def _pictures(curves: Mapping[str, Mapping[str, Curve]], summaries: Mapping[str,
     return found
 
 
-def _table(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, list[tuple[str, bool]]]:
+def _table(summaries: Mapping[str, Mapping[str, Any]], with_mean: bool) -> dict[str, list[tuple[str, bool]]]:
     """Return one row per compared value: its text in each run, and whether it is the best."""
     metrics = dict.fromkeys(name for summary in summaries.values() for name in summary.get("metrics") or {})
     order = [n for split in ("test/", "val/") for n in metrics if n.startswith(split) and not is_of_a_class(n)]
@@ -79,7 +82,21 @@ def _table(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, list[tuple[s
             best = max(known) if better == "higher" else min(known)
         texts = [shown(key, value) if key in metrics else amount(value, int(key == "fit")) for value in values]
         table[heading] = [(text, best is not None and v == best) for text, v in zip(texts, values, strict=True)]
+        if with_mean:
+            table[heading].append((mean_and_deviation(key, values), False))
     return table
+
+
+def mean_and_deviation(name: str, values: Sequence[float | None]) -> str:
+    """Return the mean and the standard deviation (of a sample) of a metric's values as text; None is no value."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "no value"
+    mean, deviation = statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else math.nan
+    of = "" if len(known) == len(values) else f" ({len(known)} of {len(values)} have a value)"
+    if is_share(name):
+        return f"{100 * mean:.2f} ± {100 * deviation:.2f} %{of}"
+    return f"{mean:.4g} ± {deviation:.2g}{of}"
 
 
 def _value(summary: Mapping[str, Any], key: str) -> float | None:

@@ -40,17 +40,21 @@ def main(arguments: list[str]) -> None:
             path = write_report(folders[0])
         else:
             path = check_output(given.output or str(folders[0].absolute().parent / NAME), [".html"])
-            _check_ours(path)
+            check_ours(path)
             write_text(comparison(folders), path)
     except OSError as error:
         raise RunError(f"the page cannot be written ({error})") from error
     say(f"written: {path}")
 
 
-def _check_ours(path: Path) -> None:
-    """Refuse to overwrite a file that is not a comparison of runs."""
+def check_ours(path: Path) -> None:
+    """Refuse to overwrite a file that is not a comparison of runs.
+
+    Raises:
+        UsageError: names the file.
+    """
     if path.exists():
         with open(path, "rb") as file:
             start = file.read(START)
         if MAKER.format(template=TEMPLATE).encode() not in start:
-            raise UsageError(f"--output {path} exists and is not a comparison of runs: choose another name")
+            raise UsageError(f"{path} exists and is not a comparison of runs: choose another name")

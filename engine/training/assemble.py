@@ -141,7 +141,7 @@ def choose_best(task: Task, monitor: str | None, early_stop: int | None) -> None
 
 
 def check_same_parts(config: Mapping[str, Any], resumed: Resumed) -> None:
-    """Refuse to resume a run with another task, data set, backbone, head or optimiser than its own.
+    """Refuse to resume a run with another task, data set, fold, backbone, head or optimiser than its own.
 
     Raises:
         UsageError: names the part that differs.
@@ -154,6 +154,12 @@ def check_same_parts(config: Mapping[str, Any], resumed: Resumed) -> None:
                 f"run {resumed.name} has {section} {before}, not {now}: resume it as it is, or start a new run with "
                 f"--init_from {resumed.path}"
             )
+    before, now = own["data"].get("fold"), config["data"].get("fold")
+    if before != now:
+        raise UsageError(
+            f"run {resumed.name} has {f'fold {before}' if before else 'no folds'}, not {now}: resume it as it is, or "
+            "start a new run"
+        )
 
 
 def known_of(checkpoint: Mapping[str, Any]) -> Known | None:

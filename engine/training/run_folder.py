@@ -277,15 +277,16 @@ def _claim_own(folder: RunFolder, resumed: Resumed) -> None:
 
 def _new_names(config: dict[str, Any]) -> Iterator[str]:
     """Yield names for an unnamed run in order of preference; some may be taken."""
-    stem = _stem(config, _job() or time.strftime("%Y%m%d-%H%M%S"))
+    stem = f"{stem_of(config)}-{_job() or time.strftime('%Y%m%d-%H%M%S')}"
     yield stem
     yield from (f"{stem}-{i}" for i in range(2, 1000))
 
 
-def _stem(config: dict[str, Any], when: str) -> str:
+def stem_of(config: dict[str, Any]) -> str:
+    """Return the names of a run's task, data and backbone, with which the names of unnamed runs begin."""
     data = Path(config["data"]["name"]).absolute().name  # the last part of a folder's path
     parts = [config["task"]["name"], data, config["backbone"]["name"]]
-    return "-".join([*(re.sub(r"[^\w.+=]", "_", part)[:24] for part in parts), when])
+    return "-".join(re.sub(r"[^\w.+=]", "_", part)[:24] for part in parts)
 
 
 def _job() -> str | None:
@@ -301,7 +302,7 @@ def _name_before_restart(config: dict[str, Any]) -> str | None:
     if store is not None and store.check([STORE_KEY]):
         return str(store.get(STORE_KEY).decode())
     job = _job()
-    return _stem(config, job) if job else None
+    return f"{stem_of(config)}-{job}" if job else None
 
 
 def _refuse_taken(folder: Path) -> NoReturn:

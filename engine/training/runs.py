@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ from engine.training.summary import closing_lines, git_state, hardware, peak_mem
 DECISIVE = (
     *("seed", "max_epochs", "max_steps", "accumulate_grad_batches", "precision", "limit_train_batches"),
     *("overfit_batches", "gradient_clip_val", "gradient_clip_algorithm", "deterministic", "compile"),
+    *("monitor", "early_stop"),
 )
 # ... except these: where the images and their labels are, and how they are read.
 INDIFFERENT = ("data.name", "data.root", "data.labels", "data.download", "data.num_workers", "data.cache")
@@ -412,16 +413,12 @@ class Run:
 
     def _changes(self, resumed: Resumed, trainer: pl.Trainer) -> str:
         """Return a text on every change, since the resumed run was saved, that affects the training's numbers."""
-        now = flatten(self.config)
-        before = present_names(flatten(resumed.record["config"]), now)
-        decisive = [key for key in before if (key in DECISIVE or "." in key) and key not in INDIFFERENT]
-        changes = {key: (before[key], now.get(key, before[key])) for key in decisive}
+        changes = decisive_changes(flatten(resumed.record["config"]), flatten(self.config))
         position = resumed.checkpoint.get(type(self.data).__qualname__, {})
         processes = trainer.world_size
-        changes["the number of processes"] = (position.get("processes", processes), processes)
-        return ", ".join(
-            f"{key} is {new} and was {old}" for key, (old, new) in changes.items() if plain(old) != plain(new)
-        )
+        if position.get("processes", processes) != processes:
+            changes["the number of processes"] = (position["processes"], processes)
+        return ", ".join(f"{key} is {new} and was {old}" for key, (old, new) in changes.items())
 
     def _open_folder(self) -> None:
         sweep(self.folder)
@@ -520,6 +517,14 @@ class Run:
             "look at it": f"wandb leet {os.path.relpath(self.tracker.files)}",
             "upload it": f"wandb sync {self.folder}/wandb/offline-run-*",
         }
+
+
+def decisive_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the options that affect a training's numbers and differ between two configurations: (before, now)."""
+    before = present_names(before, now)
+    decisive = [key for key in before if (key in DECISIVE or "." in key) and key not in INDIFFERENT]
+    pairs = {key: (before[key], now.get(key, before[key])) for key in decisive}
+    return {key: (old, new) for key, (old, new) in pairs.items() if plain(old) != plain(new)}
 
 
 def _is_about_processes(error: RuntimeError) -> bool:

@@ -214,7 +214,10 @@ def test_other_data_of_the_same_classes_is_measured_whole(capsys):
         evaluate.main(["checkpoints/a/best.ckpt", "--data", "other"])
     evaluate.main(["checkpoints/a/best.ckpt", "--data", "./own"])  # the same folder: what was held out, not all of it
     assert ", 5 validation images" in capsys.readouterr().out
+    run("classify", "--name", "b", "--data.num_workers", "0", "--data.val_size", "0.1", "--data.test_size", "0.25")
     Path("own").rename("moved")
+    evaluate.main(["checkpoints/b/best.ckpt", "--data", "moved"])
+    assert "moved, 6 test images" in capsys.readouterr().out
     evaluate.main(["checkpoints/a/best.ckpt", "--data", "moved", "--split", "val"])
     assert "moved, 5 validation images" in capsys.readouterr().out
     evaluate.main(["checkpoints/a/best.ckpt", "--data", "moved", "--data.test_size", "0.5"])

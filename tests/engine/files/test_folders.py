@@ -152,6 +152,48 @@ def test_what_is_held_out_is_the_same_each_time_complete_and_even_over_the_class
     assert list(first.listings["val"].images) == sorted(names["val"])  # in the folder's own order
 
 
+@pytest.mark.parametrize("task", WRITERS)
+def test_folds_test_each_image_once_and_train_on_the_others(tmp_path, task):
+    WRITERS[task](tmp_path, num=25)
+    folds = [names_of(FolderDataModule(str(tmp_path), task, fold=f"{i}/3", seed=i)) for i in (1, 2, 3)]
+    assert sorted(name for fold in folds for name in fold["test"]) == sorted(set.union(*folds[0].values()))
+    assert sorted(len(fold["test"]) for fold in folds) == [8, 8, 9]
+    for fold in folds:
+        assert len(fold["val"]) == 5 and sum(map(len, fold.values())) == 25
+        assert len(set.union(*fold.values())) == 25
+    again = FolderDataModule(str(tmp_path), task, fold="2/3")
+    assert names_of(again) == folds[1]
+    assert again.describe().endswith("(val 20% of train, test fold 2 of 3)")
+
+
+def test_folds_have_their_share_of_each_class(tmp_path):
+    write_class_folders(tmp_path, num=25)  # 9 red, 8 green, 8 blue
+    for fold in ("1/4", "2/4", "3/4", "4/4"):
+        data = FolderDataModule(str(tmp_path), "classify", fold=fold)
+        counts = {split: torch.bincount(data.listings[split].labels).tolist() for split in ("train", "val", "test")}
+        assert all(2 <= count <= 3 for count in counts["test"]) and min(counts["val"]) == 1
+        assert sum(counts["test"]) in (6, 7) and sum(counts["val"]) == 5
+
+
+def test_a_fold_stays_as_it_was_when_images_are_added(tmp_path):
+    write_class_folders(tmp_path, num=24)
+    before = FolderDataModule(str(tmp_path), "classify", fold="1/3")
+    write_class_folders(tmp_path, num=27)
+    after = FolderDataModule(str(tmp_path), "classify", fold="1/3", known=before.files)
+    assert all(names_of(before)[split] <= own for split, own in names_of(after).items())
+
+
+def test_a_fold_may_be_one_image(tmp_path):
+    WRITERS["segment"](tmp_path, num=5)
+    assert [len(own) for own in names_of(data_of(tmp_path, "segment", fold="5/5")).values()] == [3, 1, 1]
+
+
+def test_a_folder_with_splits_has_no_folds(tmp_path):
+    write_voc(tmp_path, split=True)
+    with pytest.raises(ValueError, match=r"fold chooses .* its own split \(12 train, 6 val, 6 test\): put all images"):
+        FolderDataModule(str(tmp_path), "detect", fold="1/2")
+
+
 def test_every_class_keeps_an_image_to_train_on(tmp_path):
     for name in [f"{i}/1.jpg" for i in range(10)] + [f"0/{i}.jpg" for i in range(2, 12)]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -265,6 +307,14 @@ def test_classes_that_mirroring_makes_one_are_remarked(tmp_path, names, said):
         ({"val_size": 5000.0}, "together below 1"),
         ({"val_size": 0.01}, "val_size 0.01 of 24 images leaves none for it: choose another share, or 0"),
         ({"val_size": 0.99}, "val_size 0.99 of 24 images leaves too few for training"),
+        ({"fold": "1/1"}, "fold is I/K, the I-th of K parts, 2 or more, such as 1/5; got 1/1"),
+        ({"fold": "0/5"}, "fold is I/K"),
+        ({"fold": "6/5"}, "fold is I/K"),
+        ({"fold": "2"}, "fold is I/K"),
+        ({"fold": "1/9"}, "9 folds need an image of class blue each, and it has 8: use fewer folds"),
+        ({"fold": "1/25"}, "25 folds of 24 images: use at most as many folds as images"),
+        ({"fold": "1/5", "test_size": 0.1}, "fold 1/5 chooses the test images: leave test_size 0.1 out"),
+        ({"fold": "1/2", "val_size": 0.5}, "val_size 0.5 of 24 images leaves too few for training"),
         ({"mosaic": 0.5}, "mosaic is for boxes, and the task is classify"),
         ({"zoom": -0.5}, "zoom is from 0 to 3"),
         ({"colour": 1.5}, "colour, mosaic and mosaic_until are from 0 to 1"),

@@ -289,8 +289,8 @@ def test_a_folder_that_is_no_run_is_one_line(workplace):
         ("checkpoints/a/best.ckpt", "--output checkpoints/a/best.ckpt: expected a name that ends in .html"),
         ("folder.html", "--output folder.html is a folder, not a file"),
         ("x" * 300 + ".html", "File name too long"),
-        ("mine.html", "--output mine.html exists and is not a comparison of runs: choose another name"),
-        ("a/report.html", "--output a/report.html exists and is not a comparison of runs: choose another name"),
+        ("mine.html", "mine.html exists and is not a comparison of runs: choose another name"),
+        ("a/report.html", "a/report.html exists and is not a comparison of runs: choose another name"),
     ],
 )
 def test_a_comparison_replaces_nothing_but_a_comparison(workplace, output, message):
