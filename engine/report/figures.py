@@ -8,12 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.contract.data import DataModule
 from engine.contract.mistakes import caption
+from engine.contract.task import Task
 from engine.inputs.drawing import as_shown, captioned, contact_sheet, to_image
 from engine.report import plots
 from engine.report.classes import counted
 from engine.report.collect import Measurement
 from engine.report.curves import Curve
+from engine.report.training_samples import training_samples
 from engine.resume.checkpoint_file import write_text
 
 FOLDER = "plots"
@@ -21,7 +24,7 @@ NUMBERS = "figures.json"
 MAX_CONFUSED = 10  # pairs of classes in the table
 COLUMNS = 4  # of the picture of mistakes
 # All possible pictures, in the page's order.
-NAMES = ("loss", "metric", "learning_rate", "samples", "confusion", "mistakes")
+NAMES = ("loss", "metric", "learning_rate", "samples", "confusion", "mistakes", "training")
 
 
 def write_curves(folder: Path, curves: Mapping[str, Curve], best: Mapping[str, Any]) -> None:
@@ -71,6 +74,16 @@ def write_measurement(folder: Path, measurement: Measurement) -> None:
         ],
     }
     write_text(json.dumps(numbers, ensure_ascii=False, indent=1) + "\n", place / NUMBERS)
+
+
+def write_training(folder: Path, data: DataModule, task: Task) -> None:
+    """Draw training samples; `folder` is the run's.
+
+    Raises:
+        OSError: the folder cannot be written, or a file of the data cannot be read.
+    """
+    (folder / FOLDER).mkdir(exist_ok=True)
+    to_image(training_samples(data, task)).save(folder / FOLDER / "training.png")
 
 
 def pictures(folder: Path) -> dict[str, Path]:

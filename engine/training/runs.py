@@ -504,7 +504,7 @@ class Run:
             from engine.report.write import write_report
 
             self.csv.save()
-            return write_report(self.folder, self.collected.measurement, self.tracker)
+            return write_report(self.folder, self.collected.measurement, self.tracker, (self.data, self.task))
         except Exception as error:
             say(f"note: no report ({one_line(error) or type(error).__name__})")
             return None

@@ -14,10 +14,12 @@ import torch
 from engine.contract.errors import UserError
 from engine.contract.task import Task
 from engine.errors import RunError, Stopped, UsageError
+from engine.files.folders import FolderDataModule
 from engine.report import main as report
 from engine.report import write
 from engine.report.collect import Collect
 from engine.report.curves import read_curves
+from engine.report.training_samples import training_samples
 from engine.resume.checkpoint_file import read_checkpoint
 from engine.resume.checkpoints import RunCheckpoints
 from project.tasks import TASKS, LitClassifier
@@ -76,11 +78,12 @@ def test_every_task_has_one_that_loads_nothing(workplace, name):
     assert "python scripts/predict.py checkpoints/a/best.ckpt IMAGES" in text
     for metric in (task.best_metric, task.best_metric.replace("val/", "test/"), "test/loss"):
         assert metric in text
-    for heading in ("Course", "Predictions beside the truth", "Speed and memory", "Configuration", "Environment"):
+    headings = ("Course", "Predictions beside the truth", "Training samples", "Speed and memory")
+    for heading in (*headings, "Configuration", "Environment"):
         assert f"<h2>{heading}</h2>" in text
     assert "Too few epochs to judge" in text and "backbone.widths" in text and summary["versions"]["torch"] in text
     drawn = plots(workplace, "a")
-    assert {"loss.png", "metric.png", "learning_rate.png", "samples.png"} <= drawn
+    assert {"loss.png", "metric.png", "learning_rate.png", "samples.png", "training.png"} <= drawn
     for file in drawn - {"figures.json"}:
         assert (workplace / "checkpoints" / "a" / "plots" / file).read_bytes().startswith(b"\x89PNG")
     assert '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:' in text
@@ -151,6 +154,15 @@ def test_what_a_person_named_is_text_whatever_it_holds(workplace):
     assert Outside((workplace / "checkpoints" / "comparison.html").read_text()).found == []
 
 
+def test_drawing_training_samples_changes_no_random_state(tmp_path):
+    folder = write_class_folders(tmp_path / "own")
+    data = FolderDataModule(str(folder), "classify", image_size=[48], mixup=0.4, erase=0.5)
+    data.setup("fit")
+    task, before = LitClassifier(), torch.get_rng_state()
+    one, other = training_samples(data, task), training_samples(data, task)
+    assert torch.equal(one, other) and torch.equal(torch.get_rng_state(), before)
+
+
 def without_reports(patch):
     patch.setattr(write, "write_report", no_report)
     patch.setattr(Collect, "keep_validated", lambda *rest: None)
@@ -177,6 +189,7 @@ def fail(*arguments, **options):
     ("owner", "method", "note"),
     [
         ("engine.report.write.figures.write_curves", None, "note: no report (no such luck)"),
+        ("engine.report.write.figures.write_training", None, "note: no picture of training samples (no such luck)"),
         (LitClassifier, "pictures", "note: some answers of the network are not shown (no such luck)"),
         (LitClassifier, "confusion", "note: some answers of the network are not shown (no such luck)"),
     ],
@@ -233,7 +246,7 @@ class LitPlain(LitClassifier):
 def test_a_task_that_shows_nothing_has_one_too(workplace, monkeypatch):
     monkeypatch.setitem(TASKS, "classify", LitPlain)
     run("--name", "a", "--max_epochs", 1)
-    assert plots(workplace, "a") == {"loss.png", "metric.png", "figures.json"}
+    assert plots(workplace, "a") == {"loss.png", "metric.png", "training.png", "figures.json"}
     assert "test/acc" in page("a") and "Predictions beside the truth" not in page("a")
 
 
