@@ -77,13 +77,19 @@ def nothing_left_behind() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def tiny_runs() -> Iterator[None]:
-    """Runs have one thread, and draw no report, which takes longer than all else in them; see `reports`."""
+    """Runs have one thread: more would only wait for each other."""
     import torch
 
+    torch.set_num_threads(1)
+    yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_reports() -> Iterator[None]:
+    """Runs draw no report, which takes longer than all else in them; see `reports`."""
     from engine.report import main, write  # noqa: F401, `main` keeps the function itself
     from tests.tiny import no_report
 
-    torch.set_num_threads(1)  # more threads would only wait for each other
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(write, "write_report", no_report)
         yield

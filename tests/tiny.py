@@ -70,6 +70,12 @@ def no_report(folder: Path, *rest: object) -> Path:
     return folder / "report.html"
 
 
+def draw_no_report() -> None:
+    """Have this process draw no report, which takes longer than all else in a run, unless the environment asks."""
+    if not os.environ.get("TINY_REPORT"):
+        write.write_report = no_report
+
+
 def start_script(name: str, *arguments: object, cwd: Path, **environment: str) -> subprocess.Popen[str]:
     """Start scripts/NAME.py as a program of its own, on the stand-in, with one thread; its output is one stream."""
     python = [sys.executable, "-u", "-W", "ignore::FutureWarning"]
@@ -101,6 +107,14 @@ def run_script(name: str, *arguments: object, cwd: Path, **environment: str) -> 
     )
 
 
+def accept_the_stand_in() -> None:
+    """Have this process take the stand-in for MNIST."""
+    MNISTDataModule.sums = TINY_SUMS
+
+
+PREPARATIONS = [accept_the_stand_in, draw_no_report]
+
+
 def slow_saves() -> None:
     """Make each save take a while and say so in a file, `saving`, so that it can be hit by a kill."""
     fsync, replace = os.fsync, os.replace
@@ -120,9 +134,8 @@ def slow_saves() -> None:
 
 
 if __name__ == "__main__":  # also in the processes that Lightning starts for a run's other devices
-    MNISTDataModule.sums = TINY_SUMS
-    if not os.environ.get("TINY_REPORT"):
-        write.write_report = no_report
+    for prepare in PREPARATIONS:
+        prepare()
     if os.environ.get("TINY_SLOW_SAVES"):
         slow_saves()
     script = ROOT / "scripts" / f"{os.environ['TINY_SCRIPT']}.py"

@@ -22,7 +22,7 @@ from engine.files.known_files import Known, changes
 from engine.inference.bootstrap import intervals
 from engine.inference.mirrors import check_mirrors, measure_with_mirrors
 from engine.inference.predict import ask_with
-from engine.report.classes import by_class, counted
+from engine.record.classes import by_class, counted
 from engine.resume.checkpoint_file import read_checkpoint
 from engine.resume.lightning_internals import leave_signals_to_us
 from engine.resume.processes import check_rank

@@ -10,14 +10,15 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from engine.contract.data import DataModule
 from engine.contract.mistakes import Mistake
 from engine.contract.task import Task
 from engine.errors import one_line
 from engine.inputs.drawing import contact_sheet, joined, to_image
+from engine.record.writer import Writer
 from engine.resume.checkpoints import RunCheckpoints
 from engine.terminal import say
 
@@ -36,7 +37,7 @@ class Measurement:
     mistakes: list[Mistake] = field(default_factory=list)
 
 
-class Collect(Callback):
+class Collect(Writer):
     """Keeps the test's measurement for the report, or that of the best validation until there is a test.
 
     It also writes samples/epoch-N.png, which shows answers beside the truth: after each of epochs 1 to 9, then every
@@ -48,9 +49,10 @@ class Collect(Callback):
         checkpoints: calls `keep_validated` after each best validation.
     """
 
+    name = "report"
+
     def __init__(self, folder: Path, checkpoints: RunCheckpoints) -> None:
-        self.folder = folder / "samples"
-        self.checkpoints = checkpoints
+        super().__init__(folder, checkpoints)
         checkpoints.when_best = self.keep_validated
         self.measurement: Measurement | None = None
         self._samples: dict[str, Tensor] = {}
@@ -73,9 +75,10 @@ class Collect(Callback):
         epoch = trainer.current_epoch + 1
         if self._samples and trainer.is_global_zero and int(str(epoch)[1:] or 0) == 0:
             try:
-                self.folder.mkdir(exist_ok=True)
+                samples = self.folder / "samples"
+                samples.mkdir(exist_ok=True)
                 sheet = contact_sheet(self._samples, pl_module.legend())  # type: ignore[operator]
-                to_image(sheet).save(self.folder / f"epoch-{epoch}.png")
+                to_image(sheet).save(samples / f"epoch-{epoch}.png")
             except Exception as error:
                 self._fail(error)
 
@@ -87,6 +90,12 @@ class Collect(Callback):
         best = self.checkpoints.best_epoch
         weights = "" if best is None else f", weights after epoch {best + 1}"
         self._keep(pl_module, f"test {pl_module.input.word}{weights}")
+
+    def write(self, tracker: Any, data: DataModule, task: Task) -> Path:
+        # Imported here because the drawing code takes half a second to import.
+        from engine.report.write import write_report
+
+        return write_report(self.folder, self.measurement, tracker, (data, task))
 
     def _collect_samples(
         self, pl_module: pl.LightningModule, batch: Any, number: int, batches: Sequence[float]

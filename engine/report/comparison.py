@@ -8,9 +8,9 @@ from typing import Any
 
 from engine.contract.parts import parts
 from engine.contract.task import Task
+from engine.record.classes import amount
 from engine.record.summary_file import read_summary
 from engine.report import plots
-from engine.report.classes import amount
 from engine.report.curves import Curve, read_curves, train_loss
 from engine.report.page import embedded, read_settings, render, shown
 from engine.training.progress import is_of_a_class, is_share

@@ -12,8 +12,8 @@ from engine.contract.data import DataModule
 from engine.contract.mistakes import caption
 from engine.contract.task import Task
 from engine.inputs.drawing import as_shown, captioned, contact_sheet, to_image
+from engine.record.classes import counted
 from engine.report import plots
-from engine.report.classes import counted
 from engine.report.collect import Measurement
 from engine.report.curves import Curve
 from engine.report.training_samples import training_samples

@@ -16,10 +16,10 @@ from engine.contract.parts import parts
 from engine.contract.registry import printable
 from engine.contract.renamed import present_names
 from engine.errors import UsageError
+from engine.record.classes import amount, by_class, share
+from engine.record.redact import redact
 from engine.record.summary_file import read_figures, read_summary
-from engine.record.tracking import redact
 from engine.report import figures
-from engine.report.classes import amount, by_class, share
 from engine.report.curves import Curve, train_loss, verdict
 from engine.resume.checkpoint_file import write_text
 from engine.terminal import script_command

@@ -6,10 +6,10 @@ from typing import Any
 from engine.contract.data import DataModule
 from engine.contract.task import Task
 from engine.errors import one_line
+from engine.record.classes import by_class
 from engine.record.summary_file import read_figures, read_summary
 from engine.record.tracking import Tracker
 from engine.report import figures
-from engine.report.classes import by_class
 from engine.report.collect import Measurement
 from engine.report.curves import read_curves
 from engine.report.page import write_page

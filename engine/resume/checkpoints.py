@@ -20,7 +20,7 @@ from engine.contract.errors import UserError
 from engine.contract.registry import closest
 from engine.data.sampler import mix
 from engine.errors import Stopped
-from engine.record.tracking import MetricsCsv
+from engine.record.metrics_csv import MetricsCsv
 from engine.resume.checkpoint_file import read_checkpoint, sweep, write_checkpoint
 from engine.resume.lightning_internals import (
     average_of,

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -349,3 +350,8 @@ def _is_best_of(resumed: Resumed, path: Path) -> bool:
         return read_checkpoint(path)["run"]["tracker_id"] == resumed.record["tracker_id"]
     except (OSError, ValueError, KeyError):
         return False
+
+
+def new_run_id() -> str:
+    """Return a fresh id, which tells runs of one name apart, also for a tracker."""
+    return uuid.uuid4().hex[:8]

@@ -26,7 +26,10 @@ from engine.contract.renamed import present_names
 from engine.contract.task import Task
 from engine.errors import RunError, Stopped, UsageError, cause_in_machine, one_line, raised_by
 from engine.files.layouts import ForOtherTask
-from engine.record.tracking import MetricsCsv, new_run_id, open_tracker, redact, redacted_command
+from engine.record.metrics_csv import MetricsCsv
+from engine.record.redact import redact, redacted_command
+from engine.record.tracking import open_tracker
+from engine.record.writer import Writer
 from engine.report.collect import Collect
 from engine.resume.checkpoint_file import sweep, write_text
 from engine.resume.checkpoints import AveragedWeights, DurableCheckpointIO, RunCheckpoints, SeedEveryStep
@@ -52,7 +55,7 @@ from engine.training.assemble import (
 )
 from engine.training.profiler import profiler
 from engine.training.progress import Bar, EpochLines, StepMetrics, on_terminal
-from engine.training.run_folder import Resumed, RunFolder, claim_folder, name_shared
+from engine.training.run_folder import Resumed, RunFolder, claim_folder, name_shared, new_run_id
 from engine.training.summary import closing_lines, git_state, hardware, peak_memory_mb, versions, write_summary
 
 # Options that decide a training's numbers, besides the options of the parts ...
@@ -63,6 +66,8 @@ DECISIVE = (
 )
 # ... except these: where the images and their labels are, and how they are read.
 INDIFFERENT = ("data.name", "data.root", "data.labels", "data.download", "data.num_workers", "data.cache")
+
+WRITERS: tuple[type[Writer], ...] = (Collect,)
 
 
 def build(asked: Asked) -> tuple[DataModule, Task]:
@@ -221,7 +226,7 @@ class Run:
             self.tracker, self.tracking = open_tracker(
                 self.config["wandb"], self.folder, self.checkpoints.record["tracker_id"], self.name, options
             )
-        self.collected = Collect(self.folder, self.checkpoints)
+        self.writers = [writer(self.folder, self.checkpoints) for writer in WRITERS]
         bar = arguments.pop("enable_progress_bar")
         self.callbacks = self._callbacks(on_terminal() if bar is None else bar)
         self.loggers: list[Logger] = []
@@ -337,11 +342,12 @@ class Run:
         self.measured.end()
         if status != "finished":
             end_processes(trainer)
-        summary, report = self._summarise(trainer, status), None
+        summary, written = self._summarise(trainer, status), {}
         try:
-            report = self._report()
-            if status != "finished" and report is not None and (self.goes_on or self.has_trained()):
-                say(f"report    {report}")
+            written = self._write()
+            if status != "finished" and (self.goes_on or self.has_trained()):
+                for name, path in written.items():
+                    say(f"{name:<9} {path}")
         finally:
             if self.tracker is not None:
                 self.tracker.finish(exit_code=0 if status == "finished" else 1)
@@ -349,7 +355,7 @@ class Run:
             return
         if not self.data.has_test:
             say("test      none: the data has no test images; validation metrics are in summary.json")
-        for text in closing_lines(summary, None if self.rehearsal else self.folder, report, self._where_tracked()):
+        for text in closing_lines(summary, None if self.rehearsal else self.folder, written, self._where_tracked()):
             say(text)
 
     def _checkpoints(self) -> RunCheckpoints:
@@ -383,7 +389,7 @@ class Run:
             StepMetrics(self.config["log_every_n_steps"]),
             *([AveragedWeights(decay)] if decay else []),
             EpochLines(),
-            *([] if self.rehearsal else [self.checkpoints, self.collected]),
+            *([] if self.rehearsal else [self.checkpoints, *self.writers]),
             *([Bar()] if has_bar else []),
         ]
 
@@ -495,19 +501,17 @@ class Run:
             write_summary(redact(summary), self.folder)
         return summary
 
-    def _report(self) -> Path | None:
-        """Write the report and return its path; if that fails, print a note and return None."""
-        if self.rehearsal or not is_main_process():
-            return None
-        try:
-            # Imported here because the drawing code takes half a second to import.
-            from engine.report.write import write_report
-
-            self.csv.save()
-            return write_report(self.folder, self.collected.measurement, self.tracker, (self.data, self.task))
-        except Exception as error:
-            say(f"note: no report ({one_line(error) or type(error).__name__})")
-            return None
+    def _write(self) -> dict[str, Path]:
+        """Let the writers write, and return the paths by their names; a failure is a note."""
+        written = {}
+        if not self.rehearsal and is_main_process():
+            for writer in self.writers:
+                try:
+                    self.csv.save()
+                    written[writer.name] = writer.write(self.tracker, self.data, self.task)
+                except Exception as error:
+                    say(f"note: no {writer.name} ({one_line(error) or type(error).__name__})")
+        return written
 
     def _where_tracked(self) -> dict[str, str]:
         """Return the commands for an offline run's record."""

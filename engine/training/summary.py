@@ -105,9 +105,9 @@ def _finite(value: Any) -> Any:
 
 
 def closing_lines(
-    summary: Mapping[str, Any], folder: Path | None, report: Path | None, more: Mapping[str, str]
+    summary: Mapping[str, Any], folder: Path | None, written: Mapping[str, Path], more: Mapping[str, str]
 ) -> list[str]:
-    """Return the closing lines of a finished run, `more` last; a rehearsal has neither folder nor report."""
+    """Return the closing lines of a finished run, `more` last; a rehearsal has no folder."""
     metrics = {k: v for k, v in summary["metrics"].items() if k.startswith("test/") and not is_of_a_class(k)}
     rows = measured_rows(metrics)
     rows += _by_class(summary["metrics"])
@@ -122,8 +122,7 @@ def closing_lines(
     rows.append(("time", f"{parts}; {summary['images_per_second']:,.0f} images/s"))
     if folder is not None:
         rows.append(("folder", f"{folder}/"))
-        if report is not None:
-            rows.append(("report", str(report)))
+        rows += [(name, str(path)) for name, path in written.items()]
         rows.append(("use it", f"{script_command('predict')} {folder}/best.ckpt IMAGES"))
     rows += more.items()
     width = max(12, *(len(label) + 1 for label, _ in rows))

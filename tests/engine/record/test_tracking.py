@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import wandb
 
-from engine.record.tracking import MetricsCsv, Tracker, choose_mode, open_tracker, redact, redacted_command
+from engine.record.metrics_csv import MetricsCsv
+from engine.record.redact import redact, redacted_command
+from engine.record.tracking import Tracker, choose_mode, open_tracker
 from scripts import train
 from tests.tiny import QUICK
 
