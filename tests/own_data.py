@@ -35,6 +35,18 @@ def write_table(folder: Path, num: int = 24, split: bool = False) -> Path:
     return folder
 
 
+def write_numbers(folder: Path, num: int = 24, split: bool = False) -> Path:
+    """Write images/N.png and labels.csv: how many blocks an image shows, and their pixels; with `split` as above."""
+    lines = [f"file,blocks,pixels{',split' * split}"]
+    for part, i in _parts(num, split):
+        image, boxes = _scene(i)
+        _save(folder / "images" / f"{i}.png", image)
+        pixels = sum((x1 - x0) * (y1 - y0) for _, (x0, y0, x1, y1) in boxes)
+        lines.append(f"{i}.png,{len(boxes)},{pixels}.5{f',{part}' * split}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
 def write_masks(folder: Path, num: int = 24, split: bool = False, classes: bool = True) -> Path:
     """Write images/N.png and masks/N.png of classes 0 (background), 1 (blue) and 2 (red), the border of things 255.
 
@@ -226,4 +238,10 @@ def _save(path: Path, pixels: np.ndarray) -> None:
 
 
 # A layout of each task.
-WRITERS = {"classify": write_class_folders, "segment": write_masks, "detect": write_voc, "translate": write_pairs}
+WRITERS = {
+    "classify": write_class_folders,
+    "segment": write_masks,
+    "detect": write_voc,
+    "translate": write_pairs,
+    "regress": write_numbers,
+}

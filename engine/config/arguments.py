@@ -224,6 +224,8 @@ def check_data_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("path", help="the folder, as in --data PATH")
     parser.add_argument("--ignore", metavar="CLASS", help="mask class to ignore, as in --data.ignore")
     parser.add_argument("--labels", metavar="FILE.csv", help="table of files and labels, as in --data.labels")
+    parser.add_argument("--task", help="the task to train; by default the one that the layout is for")
+    parser.add_argument("--classes", metavar="NAMES", help="classes, or columns of numbers, as in --data.classes")
     return parser.parse_args(arguments)
 
 

@@ -20,7 +20,8 @@ class Answers:
     """
 
     names_are: ClassVar[str] = "Classes"  # the meaning of class_names, as a heading
-    columns: ClassVar[Mapping[str, str]]  # of the table of predictions: 'text', 'percent' or 'pixels', by name
+    # Of the table of predictions: 'text', 'percent', 'pixels' or 'number', by name.
+    columns: ClassVar[Mapping[str, str]]
     takes_any_size: ClassVar[bool] = False  # whether it predicts at native size instead of letterboxed
     # The largest share of images whose answer may differ in an exported file because of rounding.
     rounding_share: ClassVar[float] = 0.0
@@ -123,6 +124,14 @@ class Answers:
             targets: the batch's targets.
         """
         return {}
+
+    def target_text(self, target: Tensor) -> str:
+        """Return a caption for an image's target: its class, or shares of classes (K,)."""
+        names = self.hparams["class_names"]
+        if target.ndim == 0:
+            return str(names[int(target)])
+        shares = [(float(share), name) for share, name in zip(target, names, strict=True) if share > 0]
+        return " + ".join(f"{share:.0%} {name}" for share, name in sorted(shares, reverse=True))
 
     def confusion(self) -> Tensor | None:
         """Return the confusion matrix: counts (K, K), true classes in rows, predicted in columns; None without one."""

@@ -54,6 +54,7 @@ class DataModule(pl.LightningDataModule):
         segment: masks (N, H, W) int64 of classes, 255 for pixels to ignore.
         detect: for each image a mapping of `boxes` (M, 4) xyxy in pixels and `labels` (M,) int64; M may be 0.
         translate: images (N, K, H, W) in [0, 1] with K channels, which `class_names` names.
+        regress: numbers (N, K) float32, which `class_names` names.
 
     Args:
         batch_size: images per batch and process.
@@ -112,6 +113,29 @@ class DataModule(pl.LightningDataModule):
             labels = target["labels"] if isinstance(target, Mapping) else target.flatten()
             counts += labels.as_subclass(Tensor).long()[labels != IGNORE].bincount(minlength=len(counts))
         return counts
+
+    def target_statistics(self) -> tuple[list[float], list[float]]:
+        """Return the mean and the standard deviation of each number of the targets (K,) over the training data.
+
+        All images count if their numbers are known without reading; else at most COUNTED of them.
+
+        Raises:
+            UserError: a number is the same for all images, or not finite.
+        """
+        store = self.stores["train"]
+        numbers = store.numbers
+        if numbers is None:
+            numbers = torch.stack([store.read(index)[1] for index in spread(COUNTED, len(store))])
+        for name, own in zip(self.class_names, numbers.unbind(dim=1), strict=True):
+            if not own.isfinite().all():
+                raise UserError(f"{name} is not a finite number in all training {self.input.word}")
+            if (own == own[0]).all():
+                raise UserError(
+                    f"{name} is {float(own[0]):g} in all training {self.input.word}: there is nothing to learn; "
+                    "leave it out, or give others"
+                )
+        mean, std = numbers.double().mean(dim=0), numbers.double().std(dim=0, correction=0)
+        return mean.tolist(), std.tolist()
 
     def describe(self) -> str:
         """Return a line with the data's name and the size of each split."""

@@ -26,7 +26,7 @@ class Head(nn.Module):
 
 
 class ClassHead(Head):
-    """A head whose raw output is logits (N, K)."""
+    """A head whose raw output has one number per class or output (N, K): logits, or what else a task makes of them."""
 
     def decode(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Turn logits (N, K) into the likeliest class (N,) int64 and the probabilities (N, K), which sum to 1."""

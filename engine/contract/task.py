@@ -91,12 +91,13 @@ class Task(Answers, pl.LightningModule):
     """
 
     task_name: ClassVar[str]
-    takes: ClassVar[str]  # the kind of its batches: classify, segment, detect or translate, see engine.contract.data
+    takes: ClassVar[str]  # the kind of its batches, such as classify: see engine.contract.data
     input_type: ClassVar[type[Input]] = ImageInput
     head_kind: ClassVar[type[Head]]  # the class in engine.contract.heads that its head must inherit from
     best_metric: ClassVar[str]  # the metric that selects the best weights ...
     best_is_highest: ClassVar[bool]  # ... and whether higher is better
-    lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss", "l1", "ece"})  # metrics, without val/ or test/
+    # Metrics, without val/ or test/.
+    lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss", "l1", "mae", "rmse", "ece"})
     # The reason for a best metric that is nan, for its error.
     unmeasured: ClassVar[str] = "the images, their targets or the network's outputs are not finite numbers"
     newest_is_best: bool = False  # whether the newest weights count as the best, because no metric is a good judge

@@ -72,6 +72,11 @@ class SampleStore(Dataset[Any]):
         """The class of each sample (N,) int64, if the source has `labels`; else None."""
         return getattr(self.source, "labels", None)
 
+    @property
+    def numbers(self) -> Tensor | None:
+        """The numbers of each sample (N, K) float, if the source has `numbers`; else None."""
+        return getattr(self.source, "numbers", None)
+
     def __len__(self) -> int:
         return len(self.source)
 

@@ -38,6 +38,11 @@ class ImageStore(Dataset[Batch]):
         """The class of each image (N,) int64; None if targets are something else."""
         return self.targets if self.targets.ndim == 1 and self.targets.dtype == torch.int64 else None
 
+    @property
+    def numbers(self) -> Tensor | None:
+        """The numbers of each image (N, K) float; None if targets are something else."""
+        return self.targets if self.targets.ndim == 2 and self.targets.is_floating_point() else None
+
     def read(self, index: int) -> Batch:
         """Return an image and its target."""
         return self[index]

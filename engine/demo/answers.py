@@ -18,7 +18,7 @@ from engine.contract.task import Task
 from engine.demo.scribble import like_mnist, scaled
 from engine.errors import RunError
 from engine.export.model import of_task
-from engine.inference.predict import NOTHING, Predictions, draw
+from engine.inference.predict import NOTHING, NUMERIC, Predictions, draw
 from engine.inputs.drawing import to_image
 from engine.inputs.image_files import opened
 
@@ -120,7 +120,7 @@ class Answers:
 def _cell(value: Any, kind: str) -> str:
     if kind == "text":
         return escape(str(value))
-    return f"{100 * value:.1f} %" if kind == "percent" else f"{value:.1f}"
+    return f"{100 * value:.1f} %" if kind == "percent" else f"{value:{NUMERIC[kind]}}"
 
 
 def _bars(values: Iterable[tuple[str, float]]) -> str:

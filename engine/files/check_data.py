@@ -10,10 +10,12 @@ from pathlib import Path
 from engine.config.arguments import check_data_arguments
 from engine.config.options import default_task
 from engine.contract.errors import UserError
-from engine.contract.parts import own_data
+from engine.contract.parts import own_data, parts
+from engine.contract.registry import look_up
 from engine.errors import RunError, UsageError
 from engine.files.checks import Checked, check_folder
 from engine.files.folders import FolderDataModule, told_by_side
+from engine.files.listing import Layout
 from engine.inputs.folder import Finding
 from engine.terminal import say, script_command
 
@@ -41,7 +43,9 @@ def main(arguments: list[str]) -> None:
             data.setup("fit")
             say(f"{data.describe()}; {len(data.class_names)} classes, {data.input}, for --task {data.tasks[0]}")
             return
-        checked = check_folder(path, given.ignore, given.labels)
+        task = None if given.task is None else look_up("task", given.task, parts().tasks).takes
+        classes = None if given.classes is None else given.classes.split(",")
+        checked = check_folder(path, given.ignore, given.labels, task, classes)
     except UserError as error:
         raise RunError(str(error)) from error
     for line in report(checked):
@@ -51,6 +55,7 @@ def main(arguments: list[str]) -> None:
         raise RunError(f"training on {path} would fail: {errors} error{'s' * (errors != 1)}, see above")
     options = [] if given.ignore is None else ["--data.ignore", given.ignore]
     options += [] if given.labels is None else ["--data.labels", given.labels]
+    options += [] if given.classes is None else ["--data.classes", given.classes]
     for line in ("", "train on it with", suggestion(checked, given.path, options)):
         say(line)
 
@@ -103,6 +108,9 @@ def _table(checked: Checked) -> Iterator[str]:
     yield "images".ljust(NAME_WIDTH) + "".join(
         f"{len(listing):>10,}{' ' * 8 * bool(unit)}" for listing in layout.splits.values()
     )
+    if layout.targets.is_numbers:
+        yield from _ranges(layout)
+        return
     for k, name in enumerate(layout.class_names[:SHOWN_CLASSES]):
         row = f"  {textwrap.shorten(name, NAME_WIDTH - 3, placeholder='...'):<{NAME_WIDTH - 2}}"
         for split in layout.splits:
@@ -114,6 +122,21 @@ def _table(checked: Checked) -> Iterator[str]:
         yield row
     if len(layout.class_names) > SHOWN_CLASSES:
         yield f"  and {len(layout.class_names) - SHOWN_CLASSES} more classes"
+
+
+def _ranges(layout: Layout) -> Iterator[str]:
+    """Yield a line per number and split: its mean, standard deviation, and range."""
+    for k, name in enumerate(layout.class_names[:SHOWN_CLASSES]):
+        for split, listing in layout.splits.items():
+            assert listing.numbers is not None
+            own = listing.numbers[:, k].double()
+            shown = textwrap.shorten(name, NAME_WIDTH - 3, placeholder="...")
+            yield (
+                f"  {shown:<{NAME_WIDTH - 2}}{split:>6}  mean {own.mean():.4g}, sd {own.std(correction=0):.4g}, "
+                f"{own.min():.4g} to {own.max():.4g}"
+            )
+    if len(layout.class_names) > SHOWN_CLASSES:
+        yield f"  and {len(layout.class_names) - SHOWN_CLASSES} more numbers"
 
 
 def _looks(checked: Checked) -> Iterator[str]:

@@ -5,7 +5,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,16 +51,23 @@ class _Read(Examined):
     wrong: tuple[str, str] | None = None  # kind of mistake, and the message for this image
 
 
-def check_folder(path: Path, ignore: int | str | None = None, labels: str | None = None) -> Checked:
-    """Read every file of a folder and gather the mistakes; `ignore` and `labels` are as for `recognise`.
+def check_folder(
+    path: Path,
+    ignore: int | str | None = None,
+    labels: str | None = None,
+    task: str | None = None,
+    classes: Sequence[str] | None = None,
+) -> Checked:
+    """Read every file of a folder and gather the mistakes; the other arguments are as for `recognise`.
 
     Raises:
         UserError: the folder's layout is unknown.
     """
     try:
-        layout = recognise(path, findings=Findings(strict=False), ignore=ignore, labels=labels)
+        layout = recognise(path, classes, Findings(strict=False), task, ignore, labels)
     except ValueError:
-        recognise(path, ignore=ignore, labels=labels)  # strict: may fail on a single file, with a more precise message
+        # Strict: may fail on a single file, with a more precise message.
+        recognise(path, classes, task=task, ignore=ignore, labels=labels)
         raise
     try:
         layout.check()
@@ -151,7 +158,7 @@ def _look_at_copies(layout: Layout, copies: list[tuple[str, str]]) -> None:
 def _look_at_classes(checked: Checked) -> None:
     """Warn of classes with too few images, and of names that mirroring would exchange."""
     names, findings = checked.layout.class_names, checked.layout.findings
-    if not names or "train" not in checked.images:
+    if not names or checked.layout.targets.is_numbers or "train" not in checked.images:
         return
     train = checked.images["train"]
     for name, count in zip(names, train, strict=True):

@@ -30,9 +30,9 @@ def known_files(listings: Mapping[str, Listing]) -> dict[str, dict[str, Any]]:
 
 
 def _digest(listing: Listing) -> str:
-    """Return a digest of labels, boxes, partners' names, and the sizes of some files."""
+    """Return a digest of labels, numbers, boxes, partners' names, and the sizes of some files."""
     digest = hashlib.blake2b(digest_size=8)
-    for table in (listing.labels, None if listing.boxes is None else listing.boxes.values):
+    for table in (listing.labels, listing.numbers, None if listing.boxes is None else listing.boxes.values):
         digest.update(b"" if table is None else table.contiguous().numpy().tobytes())
     for name in listing.partners or ():
         digest.update(name.encode("utf-8", "surrogateescape"))
@@ -57,7 +57,7 @@ def changes(before: Known, now: Mapping[str, Mapping[str, Any]], listings: Mappi
     same = before.keys() == now.keys() and all(torch.equal(before[s]["names"], now[s]["names"]) for s in now)
     if same:
         digests = all(before[split].get("digest") == now[split]["digest"] for split in now)
-        return None if digests else "classes, boxes or file contents changed"
+        return None if digests else "targets or file contents changed"
     old = torch.cat([entry["names"] for entry in before.values()])
     new = torch.cat([entry["names"] for entry in now.values()])
     gone, added = int((~torch.isin(old, new)).sum()), ~torch.isin(new, old)

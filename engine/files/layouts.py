@@ -17,6 +17,7 @@ from engine.files.label_table import table_layout
 from engine.files.labelme import labelme_layout
 from engine.files.listing import KINDS, Layout, data_set_within
 from engine.files.mask_folders import mask_folders
+from engine.files.number_table import number_table
 from engine.files.other_tools import refuse_other_tools
 from engine.files.voc import voc_layout
 from engine.files.yolo import yolo_layout
@@ -51,6 +52,9 @@ LAYOUTS = (  # the first that recognises a folder counts
     Known("segment", mask_folders, "images/ and masks/, or train/ and train_masks/", takes=("classes", "ignore")),
     Known("detect", yolo_layout, "images/ and labels/ of YOLO"),
     Known("detect", labelme_layout, "labelme"),
+    Known(
+        "regress", number_table, "labels.csv with columns of numbers", ("labels", "task", "classes"), is_doubtful=True
+    ),
     Known("classify", table_layout, "labels.csv", takes=("labels",)),
     Known("translate", pairs_by_name, "trainA/ and trainB/"),
     Known("translate", pair_folders, "A/ and B/", is_doubtful=True),  # A and B may be classes
@@ -84,7 +88,8 @@ def recognise(
         findings: collects faulty files, which are left out; by default the first one raises.
         task: the requested task, if any.
         ignore: a class of masks to ignore, by number, name or colour, as in '0 0 0'.
-        labels: a table of the images' classes; by default labels.csv in the folder, if it has no other annotations.
+        labels: a table of the images' classes or numbers; by default labels.csv in the folder, if it has no other
+            annotations.
 
     Raises:
         UserError: the folder does not exist, has no known layout, or holds a faulty file.
@@ -95,7 +100,7 @@ def recognise(
     if not path.is_dir():
         raise UserError(f"there is no folder {path}" if not path.exists() else f"{path} is a file, not a folder")
     root = Folder(str(path))
-    given = {"classes": classes, "ignore": ignore, "labels": labels}
+    given = {"classes": classes, "ignore": ignore, "labels": labels, "task": task}
     doubtful: Layout | None = None
     for known in LAYOUTS if labels is None else [known for known in LAYOUTS if "labels" in known.takes]:
         layout = known.recognise(root, findings, **{name: given[name] for name in known.takes})
@@ -107,13 +112,20 @@ def recognise(
             if known.is_doubtful:
                 doubtful = layout
                 continue
-            layout = doubtful or layout
-            message = f"{path} holds {layout.kind} ({layout.counted()}), for task {layout.task}, not {task}"
-            raise UserError(message) if known.is_guess else ForOtherTask(message, layout.task)
+            if known.is_guess and doubtful is None:
+                raise UserError(_for_other(path, layout, task))
+            doubtful = doubtful or layout
+            break
         layout = layout if classes is None else layout.with_classes(classes, root.path)
         _check_names(layout, root)
         return layout
+    if doubtful is not None and task is not None:
+        raise ForOtherTask(_for_other(path, doubtful, task), doubtful.task)
     raise UserError(f"{path} holds {_contents(root)}; what can be trained on: {_known_layouts()}")
+
+
+def _for_other(path: Path, layout: Layout, task: str) -> str:
+    return f"{path} holds {layout.kind} ({layout.counted()}), for task {layout.task}, not {task}"
 
 
 def _known_layouts() -> str:

@@ -39,6 +39,7 @@ class Listing:
         images: the images' names.
         partners: names of their masks, or of their target images.
         labels: (N,) int64, their classes.
+        numbers: (N, K) float32, numbers to predict.
         boxes: per image (n, 5): xyxy in pixels, and the class.
         sizes: (N, 2) int32, the (H, W) of each image by its annotation; 0 if not stated.
     """
@@ -47,6 +48,7 @@ class Listing:
     images: Strings
     partners: Strings | None = None
     labels: Tensor | None = None
+    numbers: Tensor | None = None
     boxes: Rows | None = None
     sizes: Tensor | None = None
 
@@ -70,6 +72,7 @@ class Listing:
             images=Strings(self.images[i] for i in indices),
             partners=None if self.partners is None else Strings(self.partners[i] for i in indices),
             labels=None if self.labels is None else self.labels[chosen],
+            numbers=None if self.numbers is None else self.numbers[chosen],
             boxes=None if self.boxes is None else self.boxes.subset(indices),
             sizes=None if self.sizes is None else self.sizes[chosen],
         )
@@ -93,6 +96,7 @@ class Kind:
         mosaic: default of its option `mosaic`; None if such images cannot be joined.
         is_image: whether the target is an image, with its own number of channels.
         is_class: whether the target is one class.
+        is_numbers: whether the target is one or several numbers.
     """
 
     unit: str = ""
@@ -100,6 +104,7 @@ class Kind:
     mosaic: float | None = None
     is_image: bool = False
     is_class: bool = False
+    is_numbers: bool = False
 
 
 KINDS = {  # by task
@@ -107,6 +112,7 @@ KINDS = {  # by task
     "segment": Kind(unit="pixels"),
     "detect": Kind(unit="boxes", mosaic=0.5),
     "translate": Kind(colour=0.0, is_image=True),
+    "regress": Kind(is_numbers=True),
 }
 
 
@@ -138,7 +144,7 @@ class Layout:
     Args:
         kind: name for users, such as 'class folders'.
         task: the task it is for, a key of KINDS.
-        class_names: in the order of the classes' numbers; empty for pairs of images.
+        class_names: in the order of the classes' numbers, or the names of numbers; empty for pairs of images.
         splits: the images of 'train', 'val' and 'test'; a folder without splits has 'train' only.
         findings: what was left out or changed.
     """

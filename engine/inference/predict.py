@@ -39,6 +39,7 @@ TABLE = "predictions.csv"  # beside pictures
 MASK = "_mask"  # appended to a picture's name
 LONGEST = 220  # bytes of a picture's name
 NOTHING = "nothing found"
+NUMERIC = {"pixels": ".1f", "number": ".5g"}  # formats of a table's columns by kind
 PIXELS = ("mask", "image")  # parts of an answer that are saved as files of their own
 
 
@@ -330,7 +331,7 @@ class Screen:
             if kind == "text":
                 cells.append(f"{row[name]:<12}")
             else:
-                shown = f"{100 * row[name]:.2f} %" if kind == "percent" else f"{row[name]:.1f}"
+                shown = f"{100 * row[name]:.2f} %" if kind == "percent" else f"{row[name]:{NUMERIC[kind]}}"
                 cells.append(f"{shown:>{_width(name)}}")
         return " ".join(cells)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from engine.training.progress import is_of_a_class
+from engine.training.progress import is_of_a_class, is_share
 
 
 def amount(value: float | None, digits: int = 0) -> str:
@@ -48,5 +48,9 @@ def by_class(metrics: Mapping[str, float | None], rows_counted: list[dict[str, A
     for name in names:
         row = counts.get(name, {})
         cells = [amount(row["count"]), share(row["recall"]), share(row["precision"])] if row else []
-        rows.append([name, *cells, *(share(measured[measure].get(name)) for measure in measured)])
+        rows.append([name, *cells, *(_shown(measure, measured[measure].get(name)) for measure in measured)])
     return {"columns": ["class", *columns], "rows": rows}
+
+
+def _shown(measure: str, value: float | None) -> str:
+    return share(value) if value is None or is_share(measure) else f"{value:.4g}"

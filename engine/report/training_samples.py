@@ -3,7 +3,7 @@
 N images, (H, W) size in pixels, K classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -34,33 +34,27 @@ def training_samples(data: DataModule, task: Task) -> Tensor:
     if isinstance(targets, Tensor) and targets.ndim == 4:
         return contact_sheet({"source": seen, "target": in_colour(targets)})
     legend = task.legend()
-    return contact_sheet({"": with_targets(seen, targets, data.class_names, legend)}, legend, columns=COLUMNS)
+    return contact_sheet({"": with_targets(seen, targets, task, legend)}, legend, columns=COLUMNS)
 
 
-def with_targets(images: Tensor, targets: Any, names: Sequence[str], legend: Mapping[str, Colour]) -> Tensor:
+def with_targets(images: Tensor, targets: Any, task: Task, legend: Mapping[str, Colour]) -> Tensor:
     """Return pictures, uint8 (N, 3, h, w), of images with their targets as captions, boxes or masks.
 
     Args:
         images: uint8 (N, 3, H, W).
-        targets: classes (N,), shares of classes (N, K), masks (N, H, W), or for each image `boxes` and `labels`.
-        names: the classes' names.
+        targets: masks (N, H, W), `boxes` and `labels` for each image, or what the task's `target_text` takes.
+        task: the task, which names classes.
         legend: by name, the colour of each class that is shown in a mask.
     """
+    names = task.hparams["class_names"]
     if isinstance(targets, Tensor) and targets.ndim == 3:
         colours = {k: legend[name] for k, name in enumerate(names) if name in legend}
         return torch.stack([draw_masks(image, mask, colours) for image, mask in zip(images, targets, strict=True)])
     if isinstance(targets, Tensor):
-        return captioned(images, [_class_text(target, names) for target in targets])
+        return captioned(images, [task.target_text(target) for target in targets])
     return torch.stack(
         [
             draw_boxes(image, t["boxes"], t["labels"].tolist(), [names[k] for k in t["labels"].tolist()])
             for image, t in zip(images, targets, strict=True)
         ]
     )
-
-
-def _class_text(target: Tensor, names: Sequence[str]) -> str:
-    if target.ndim == 0:
-        return names[int(target)]
-    shares = [(float(share), name) for share, name in zip(target, names, strict=True) if share > 0]
-    return " + ".join(f"{share:.0%} {name}" for share, name in sorted(shares, reverse=True))

@@ -60,6 +60,8 @@ def batches_are_what_its_task_takes(build: Build, kind: str) -> None:
         elif kind == "translate":
             assert targets.shape == (num, num_classes, *size) and targets.dtype == torch.float32
             assert 0 <= targets.min() < targets.max() <= 1
+        elif kind == "regress":
+            assert targets.shape == (num, num_classes) and targets.dtype == torch.float32 and targets.isfinite().all()
 
 
 def the_same_seed_gives_the_same_batches_and_each_epoch_others(build: Build, kind: str) -> None:
@@ -125,7 +127,7 @@ def check_data(build: Build, kind: str) -> None:
 
     Args:
         build: returns the data module anew, with batches of 4 and the same seed, and takes more options for it.
-        kind: what it is built for: classify, segment, detect, translate, or a kind of one's own.
+        kind: what it is built for: classify, segment, detect, translate, regress, or a kind of one's own.
 
     Raises:
         AssertionError: it does not keep a promise, which the function that failed names.

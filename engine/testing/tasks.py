@@ -32,6 +32,7 @@ TARGETS: dict[str, Any] = {
         for i in range(8)
     ],
     "translate": torch.rand(8, 3, *SIZE, generator=torch.Generator().manual_seed(2)),
+    "regress": torch.randn(8, 3, generator=torch.Generator().manual_seed(3)),
 }
 PLAIN = (str, int, float, bool, type(None))
 

@@ -1,4 +1,4 @@
-"""Scenes of handwritten digits, made from MNIST, to segment and to detect without another download.
+"""Scenes of handwritten digits, made from MNIST, for several tasks without another download.
 
 N images, M digits in a scene, (H, W) size in pixels. Boxes are xyxy in pixels.
 """
@@ -26,7 +26,8 @@ class DigitsDataModule(FromMNIST):
     """Batches of grey scenes: several digits of several sizes, overlapping a little, on a textured ground.
 
     Targets are `boxes` (M, 4) and `labels` (M,) per image to detect, and a mask (N, H, W) to segment: 0 for the ground,
-    the digit plus 1 elsewhere. (scene_seed, split, index) determine a scene. Scenes for training, validation and test
+    the digit plus 1 elsewhere; to regress the number of digits and the height of the highest, in pixels.
+    (scene_seed, split, index) determine a scene. Scenes for training, validation and test
     show different digits: MNIST's training images, held-out training images, and its test images.
 
     Args:
@@ -45,11 +46,11 @@ class DigitsDataModule(FromMNIST):
         zoom: training scenes are scaled by up to this share either way, at random.
         cache: keep scenes once made: auto (if memory allows), ram or none.
         num_workers: processes that load batches; with scenes in memory 0 is fastest.
-        task: detect or segment.
+        task: detect, segment or regress.
         seed: determines the order of training and its augmentation.
     """
 
-    tasks = ("segment", "detect")
+    tasks = ("segment", "detect", "regress")
     in_channels = 1
     mean = (0.25,)
     std = (0.25,)
@@ -71,7 +72,7 @@ class DigitsDataModule(FromMNIST):
         zoom: float = 0.0,
         cache: CacheMode = "auto",
         num_workers: int = 0,
-        task: Literal["segment", "detect"] = "detect",
+        task: Literal["segment", "detect", "regress"] = "detect",
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, num_workers, seed)
@@ -92,7 +93,8 @@ class DigitsDataModule(FromMNIST):
             raise UserError(f"zoom is a share in [0, 1), got {zoom}")
         wants_cache(cache, 0)  # refuses an unknown value
         digits = tuple("0123456789")
-        self.class_names = digits if task == "detect" else ("ground", *digits)
+        names = {"segment": ("ground", *digits), "detect": digits, "regress": ("count", "height")}
+        self.class_names = names[task]
         self.image_size = (image_size, image_size)
         self.sizes = {"train": num_train, "val": num_val, "test": num_test}
         self.has_validation = num_val > 0
@@ -138,7 +140,7 @@ class Scenes:
         seed: determines a scene, together with its index.
         sizes: smallest and largest height of a digit in pixels.
         max_digits: largest number of digits in a scene.
-        task: detect or segment.
+        task: detect, segment or regress.
     """
 
     def __init__(
@@ -163,6 +165,9 @@ class Scenes:
         if self.task == "segment":
             return tv_tensors.Image(image), tv_tensors.Mask(mask)
         rows = rows[rows[:, 4] >= 0]
+        if self.task == "regress":
+            heights = rows[:, 3] - rows[:, 1]
+            return tv_tensors.Image(image), torch.tensor([len(rows), max(heights.tolist(), default=0.0)])
         return tv_tensors.Image(image), objects(rows[:, :4], rows[:, 4].long(), size)
 
     def read(self, index: int, size: Size) -> Planes:

@@ -3,6 +3,7 @@
 from engine.contract.task import Task
 from project.tasks.classifier import LitClassifier
 from project.tasks.detector import LitDetector
+from project.tasks.regressor import LitRegressor
 from project.tasks.segmenter import LitSegmenter
 from project.tasks.translator import LitTranslator
 
@@ -11,4 +12,5 @@ TASKS: dict[str, type[Task]] = {
     "segment": LitSegmenter,
     "detect": LitDetector,
     "translate": LitTranslator,
+    "regress": LitRegressor,
 }

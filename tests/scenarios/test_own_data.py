@@ -26,6 +26,7 @@ from tests.own_data import (
     write_cvat,
     write_labelme,
     write_masks,
+    write_numbers,
     write_pairs,
     write_table,
     write_voc,
@@ -35,7 +36,7 @@ from tests.runs import cut_after, read_metrics, read_summary
 
 QUICK = ["--wandb", "disabled", "--precision", "32-true", "--data.image_size", "48", "--data.batch_size", "6"]
 SMALL = ["--backbone.widths", "8,16,16", "--backbone.kernel_size", "3", "--max_epochs", "2"]
-BEST = {"classify": "acc", "segment": "miou", "detect": "map", "translate": "psnr"}
+BEST = {"classify": "acc", "segment": "miou", "detect": "map", "translate": "psnr", "regress": "r2"}
 
 
 def slow(*values):
@@ -79,6 +80,7 @@ def pixels(path):
         slow("detect", write_yolo, {"within": True, "split": True}),
         ("translate", write_pairs, {"split": True}),
         slow("translate", write_pairs, {"joined": True}),
+        ("regress", write_numbers, {"split": True}),
     ],
 )
 def test_every_layout_trains_and_its_checkpoint_measures_the_same_again(capsys, task, writer, options):
@@ -98,7 +100,7 @@ def test_every_layout_trains_and_its_checkpoint_measures_the_same_again(capsys, 
     assert (", 6 test images" if split == "test" else ", 5 validation images") in out  # of 24
 
 
-@pytest.mark.parametrize("task", ["classify", slow("segment"), "detect", slow("translate")], indirect=True)
+@pytest.mark.parametrize("task", ["classify", slow("segment"), "detect", slow("translate"), "regress"], indirect=True)
 def test_a_run_on_own_files_cut_within_an_epoch_goes_on_exactly(task):
     """With augmentation (mosaic as well, for boxes), dropout and two loading processes."""
     WRITERS[task](Path("own"))
@@ -123,7 +125,7 @@ def test_a_run_finds_its_table_of_labels_from_elsewhere_and_says_if_that_was_cha
     assert "uninterrupted one: max_epochs is 2 and was 1" in printed and "the files in" not in printed
     Path("../mine.csv").write_text(Path("../mine.csv").read_text().replace("0.png,blue", "0.png,red"))
     train.main(["--ckpt_path", "../checkpoints/a/last.ckpt", "--max_epochs", "3"])
-    assert "changed since the run stopped (classes, boxes or file contents changed)" in "".join(capsys.readouterr())
+    assert "changed since the run stopped (targets or file contents changed)" in "".join(capsys.readouterr())
 
 
 def test_predictions_are_drawn_and_tabled(capsys, task):

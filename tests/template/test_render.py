@@ -18,7 +18,7 @@ from template.render import render
 from tests.template.rendered import dead_references
 from tests.tiny import ROOT
 
-CATALOGUE_TASKS = ["classify", "segment", "detect", "translate"]
+CATALOGUE_TASKS = ["classify", "segment", "detect", "translate", "regress"]
 NAME = "cellcount"
 LONG_NAME = "particle_count"
 
@@ -42,6 +42,7 @@ def tree() -> Tree:
         pytest.param("detect", marks=pytest.mark.slow),
         pytest.param("segment", marks=pytest.mark.slow),
         pytest.param("translate", marks=pytest.mark.slow),
+        pytest.param("regress", marks=pytest.mark.slow),
     ],
 )
 def task(request: pytest.FixtureRequest) -> str:
@@ -87,7 +88,7 @@ def test_python_is_clean(folder):
 def test_its_package_knows_its_task_and_no_other(folder, task):
     code = f"import {NAME}; from {NAME}.tasks import TASKS; from {NAME}.heads import HEADS; print(*TASKS, len(HEADS))"
     done = run(folder, "-c", code)
-    assert done.stdout.split() == [task, {"classify": "1", "detect": "1"}.get(task, "2")], done.stderr
+    assert done.stdout.split() == [task, {"classify": "1", "detect": "1", "regress": "1"}.get(task, "2")], done.stderr
 
 
 def test_without_a_flag_it_trains_its_own_task(folder, task):

@@ -93,7 +93,7 @@ def test_other_contents_and_other_data_are_noticed(capsys):
         train.main(["--ckpt_path", "checkpoints/a/last.ckpt", "--data", "other"])
     Path("own/red/2.png").write_bytes(Path("own/red/2.png").read_bytes() + b"more")
     train.main(["--ckpt_path", "checkpoints/a/last.ckpt"])
-    assert "(classes, boxes or file contents changed)" in capsys.readouterr().out
+    assert "(targets or file contents changed)" in capsys.readouterr().out
 
 
 def test_images_that_were_trained_on_are_not_called_test_images(capsys):

@@ -18,6 +18,7 @@ from tests.own_data import (
     write_cvat,
     write_labelme,
     write_masks,
+    write_numbers,
     write_pairs,
     write_table,
     write_voc,
@@ -46,6 +47,7 @@ def images(layout, split="train"):
     [
         (write_class_folders, "class folders", "classify", ("blue", "green", "red")),
         (write_table, "table of labels", "classify", ("blue", "green", "red")),
+        (write_numbers, "table of numbers", "regress", ("blocks", "pixels")),
         (write_masks, "images with masks", "segment", ("background", "blue", "red")),
         (write_voc, "Pascal VOC", "detect", ("blue", "red")),
         (write_coco, "COCO", "detect", ("blue", "red")),
