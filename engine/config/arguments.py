@@ -157,6 +157,13 @@ def predict_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> argpars
         "--overlap", type=float, metavar="SHARE", help=f"smallest overlap of tiles, as a share of one [{OVERLAP:g}]"
     )
     parser.add_argument("--tta", choices=TTA, help="average the outputs for an image and its mirror image (flip)")
+    formats = dict.fromkeys(name for task in tasks.values() for name in task.formats)
+    parser.add_argument(
+        "--format",
+        choices=("csv", *formats),
+        default="csv",
+        help="files in the folder --output: csv (a table, and pictures), or annotations, as of a labelled data set",
+    )
     _add_asked(parser, tasks)
     parser.add_argument("--batch_size", type=int, default=32, metavar="INT", help="images per batch [32]")
     parser.add_argument("--device", default=None, help="cpu, cuda or mps; by default the best available")

@@ -144,7 +144,7 @@ def _function(function: ast.FunctionDef, module: str) -> Any:
 
 
 def _class(node: ast.ClassDef, module: str) -> type:
-    """Return an empty class with the same constructor, `asked` options and parents, without other packages' parents."""
+    """Return an empty class with the same constructor, `asked`, `formats` and parents of ours."""
     parents = [_value(base, module) for base in node.bases]
     ours = tuple(parent for parent in parents if parent is not Outside)
     if node.decorator_list or node.keywords:
@@ -155,8 +155,8 @@ def _class(node: ast.ClassDef, module: str) -> type:
             inner["__init__"] = _function(statement, module)
             inner["passes_on"] = statement.args.vararg is not None or statement.args.kwarg is not None
         if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value:
-            if "asked" in _assigned(statement):
-                inner["asked"] = _value(statement.value, module)
+            for name in {"asked", "formats"} & set(_assigned(statement)):
+                inner[name] = _value(statement.value, module)
             if "input_type" in _assigned(statement) and ast.unparse(statement.value) != "ImageInput":
                 raise Unclear(f"{node.name} in {module} has an input whose options follow from the data")
     if inner["passes_on"] and ours and len(ours) < len(parents):

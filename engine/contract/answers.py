@@ -25,6 +25,8 @@ class Answers:
     takes_any_size: ClassVar[bool] = False  # whether it predicts at native size instead of letterboxed
     # The largest share of images whose answer may differ in an exported file because of rounding.
     rounding_share: ClassVar[float] = 0.0
+    # Annotation files that predict.py --format can write, of engine.inference.box_formats: for answers with `objects`.
+    formats: ClassVar[tuple[str, ...]] = ()
     # Hyperparameters that may be changed when predicting, with their open range (min, max). They are flags of
     # predict.py, evaluate.py and demo.py, described by the task's docstring, and sliders of the demo's page.
     asked: ClassVar[Mapping[str, tuple[float, float]]] = {}

@@ -24,6 +24,7 @@ from engine.contract.task import Task
 from engine.errors import RunError, UsageError, one_line
 from engine.export import is_program, load_model
 from engine.export.model import Model
+from engine.inference.box_formats import FORMATS, Boxes, check_new, names_below
 from engine.inference.mirrors import check_mirrors, with_mirrors
 from engine.inputs.drawing import to_image
 from engine.inputs.folder import Findings
@@ -53,6 +54,8 @@ def main(arguments: list[str]) -> None:
     given = predict_arguments(arguments, parts().tasks)
     for former, present in given.renamed.items():
         complain(f"note: {former} is now {present}")
+    if given.format != "csv" and (given.output is None or _is_table(given.output)):
+        raise UsageError(f"--format {given.format} writes several files: give --output FOLDER")
     if given.output is not None:
         _check_output(given.output)
     check_device(given.device)
@@ -67,6 +70,7 @@ def main(arguments: list[str]) -> None:
     except (OSError, UserError) as error:
         raise UsageError(one_line(error)) from error
     ask_with(task, given.asked, model.is_program)
+    annotations = None if given.format == "csv" else Annotations(task, given.format, Path(given.output), paths)
     if given.tta is not None:
         check_mirrors(task)
         model = with_mirrors(model)
@@ -82,7 +86,8 @@ def main(arguments: list[str]) -> None:
         raise UsageError("--overlap is that of tiles: give --tile as well")
     whole = task.takes_any_size and not given.letterbox
     predictions = Predictions(model, given.invert, given.batch_size, whole, cut)
-    folder = None if given.output is None or _is_table(given.output) else Drawings(task, Path(given.output), paths)
+    has_pictures = given.output is not None and not _is_table(given.output) and annotations is None
+    folder = Drawings(task, Path(given.output), paths) if has_pictures else None
     answers = []
     thrown_away = 0
     screen = Screen(task, paths)
@@ -92,7 +97,9 @@ def main(arguments: list[str]) -> None:
             folder.add(prediction)
         thrown_away += folder is None and "image" in prediction.answer
         answers.append(prediction._replace(answer={k: v for k, v in prediction.answer.items() if k not in PIXELS}))
-    if given.output is not None:
+    if annotations is not None:
+        say(f"written: {given.output} ({annotations.write(answers)} files)")
+    elif given.output is not None:
         table = Path(given.output) if folder is None else Path(given.output) / TABLE
         write_table(task, answers, table, {} if folder is None else folder.names)
         say(f"written: {given.output}{'' if folder is None else f' ({len(answers)} pictures, predictions.csv)'}")
@@ -193,6 +200,7 @@ class Prediction(NamedTuple):
     path: Path
     answer: dict[str, Any]
     remarks: dict[str, bool]  # which of `Input.hints` apply to the file
+    size: tuple[int, int]  # (H, W) of the file
 
 
 def draw(task: Any, prediction: Prediction, min_side: int = 0) -> Image.Image:
@@ -253,8 +261,8 @@ class Predictions:
                     answers = self.task.answers(self._outputs(batch), sizes)
                 else:
                     answers = [self.task.answer_of_tiles(self._of_tiles(*batch[0]), sizes[0])]
-            for (path, item), answer in zip(batch, answers, strict=True):
-                yield Prediction(path, answer, self.task.input.remarks(item.raw))
+            for (path, item), answer, size in zip(batch, answers, sizes, strict=True):
+                yield Prediction(path, answer, self.task.input.remarks(item.raw), size)
 
     def _read(self, paths: list[Path]) -> Iterator[tuple[Path, Item]]:
         for path in paths:
@@ -389,6 +397,42 @@ class Drawings:
         legend = self.task.legend()
         image.putpalette([v for name in self.task.hparams["class_names"] for v in legend.get(name, (0, 0, 0))])
         image.save(path)
+
+
+class Annotations:
+    """A folder of annotation files of a format in FORMATS, all of them new.
+
+    Raises:
+        UsageError: the task has no such files, or one exists.
+    """
+
+    def __init__(self, task: Any, form: str, folder: Path, paths: list[Path]) -> None:
+        if form not in task.formats:
+            names = ", ".join(name for name, other in parts().tasks.items() if form in other.formats)
+            raise UsageError(f"--format {form} is for {names}, and this checkpoint's task is {task.task_name}")
+        self.form, self.folder = FORMATS[form], folder
+        self.class_names = task.hparams["class_names"]
+        self.names = names_below(paths)
+        check_new(self.form([Boxes(name, (0, 0), ()) for name in self.names.values()], self.class_names), folder)
+
+    def write(self, predictions: list[Prediction]) -> int:
+        """Write the files, without boxes that have no area at two decimals, and return their number.
+
+        Raises:
+            RunError: a file cannot be written.
+        """
+        images = []
+        for p in predictions:
+            objects = [o for o in p.answer["objects"] if o["x0"] < o["x1"] and o["y0"] < o["y1"]]
+            images.append(Boxes(self.names[p.path], p.size, objects))
+        files = self.form(images, self.class_names)
+        try:
+            for name, text in files.items():
+                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+                write_text(text, self.folder / name)
+        except OSError as error:
+            raise RunError(f"{self.folder} cannot be written ({error.strerror})") from error
+        return len(files)
 
 
 def _drawn_before(table: Path) -> set[str]:

@@ -53,6 +53,7 @@ class LitDetector(Task):
     best_is_highest = True
     unmeasured = "none of them has an object"
     asked: ClassVar[Mapping[str, tuple[float, float]]] = {"score_threshold": (0.0, 1.0)}
+    formats = ("coco", "yolo", "voc")
     rounding_share = 0.005  # rounding decides about boxes exactly at the score threshold or at the overlap limit
     columns: ClassVar[Mapping[str, str]] = {
         "class": "text",
