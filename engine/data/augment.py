@@ -13,7 +13,6 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from engine.contract.errors import UserError
 from engine.inputs.boxes import area
 from engine.inputs.letterbox import IGNORE
 
@@ -77,7 +76,7 @@ class Varied:
         mosaic: share of the samples that are joined from four.
         mosaic_epochs: epochs with mosaics; later ones have none, so that training ends on natural images.
         num: number of samples, from which a mosaic's other three are drawn.
-        own: an augmentation of project/augmentations.py to apply then: takes and returns an image and its target.
+        own: applied then; takes and returns an image and its target: see `OwnAugmentation`.
         erase: share of the images in which a part is erased in the end.
     """
 
@@ -110,10 +109,7 @@ class Varied:
             sample = self._zoomed(read(index), self.zoom)
         sample = sample if self.flip is None else self.flip(*sample)
         if self.own is not None:
-            # Copies, as it may write into them, and they may be those of the cache.
-            image, target = (part.clone() if isinstance(part, Tensor) else part for part in sample)
-            image, target = self.own(image, target)
-            check_varied((image, target), sample)
+            image, target = self.own(*sample)
             if isinstance(target, Mapping):
                 boxes = target["boxes"]
                 target = keep_seen(boxes, target["labels"], area(boxes.as_subclass(Tensor)), self.size)
@@ -133,22 +129,6 @@ class Varied:
                 boxes, target["labels"], area(target["boxes"].as_subclass(Tensor)) * scale, self.size
             )
         return zoomed, zoom.show(target, part) if isinstance(target, tv_tensors.TVTensor) else target
-
-
-def check_varied(varied: Any, sample: Any) -> None:
-    """Refuse an augmented sample with other types or shapes than the sample before.
-
-    Raises:
-        UserError: names what was expected.
-    """
-    for what, own, before in zip(("an image", "a target"), varied, sample, strict=True):
-        if isinstance(before, Mapping):
-            boxes, labels = own["boxes"], own["labels"]
-            if boxes.shape != (len(labels), 4):
-                raise UserError(f"augment: {len(boxes)} boxes and {len(labels)} labels: an object has one of each")
-        elif isinstance(before, Tensor) and (own.dtype != before.dtype or own.shape != before.shape):
-            expected = f"{before.dtype} {tuple(before.shape)}"
-            raise UserError(f"augment: {what} of {own.dtype} {tuple(own.shape)} came back: expected {expected}")
 
 
 def join_four(samples: Sequence[Any]) -> Any:

@@ -18,6 +18,7 @@ from engine.contract.parts import parts
 from engine.contract.registry import look_up
 from engine.data.augment import Varied
 from engine.data.cache import Cache, CacheMode, cache_bytes, wants_cache
+from engine.data.own_augmentation import OwnAugmentation
 from engine.data.sampler import EpochBatchSampler
 from engine.data.samples import SampleStore
 from engine.files.known_files import Known, hashes, known_files
@@ -150,7 +151,7 @@ class FolderDataModule(ImageDataModule):
         if (mixup or cutmix) and not targets.is_class:
             raise UserError(f"mixup and cutmix are for images of one class each, and the task is {task}")
         self.mixup, self.cutmix, self.erase = mixup, cutmix, erase
-        self.own = None if augment is None else look_up("augmentation", augment, parts().augmentations)
+        own = None if augment is None else look_up("augmentation", augment, parts().augmentations)
         if balance and not targets.is_class:
             raise UserError(f"balance is for images of one class each, and the task is {task}: leave it out")
         self.balance = balance
@@ -172,6 +173,7 @@ class FolderDataModule(ImageDataModule):
         self.tasks = (task,)
         self.target_channels = target_channels or channels
         self.class_names = self.layout.class_names or COLOURS[self.target_channels]
+        self.own = None if own is None else OwnAugmentation(str(augment), own, len(self.class_names))
         self.notes = self.layout.notes
         if flip and (sides := told_by_side(self.class_names)):
             self.notes.append(

@@ -1,5 +1,7 @@
 """Augmentations by name, erasing, MixUp and CutMix: what they do, that they resume, and what they look like."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,10 @@ from PIL import Image
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from engine.contract.errors import UserError
 from engine.data.augment import Varied, objects
 from engine.data.mixing import mixed
+from engine.data.own_augmentation import OwnAugmentation
 from engine.errors import RunError, UsageError
 from engine.report import show_data
 from engine.resume.checkpoint_file import read_checkpoint
@@ -77,20 +81,69 @@ def test_turning_turns_masks_and_boxes_as_well():
     assert target["boxes"].shape == (1, 4) and target["boxes"].tolist() != [[10, 20, 30, 24]]
 
 
+IMAGE = tv_tensors.Image(torch.zeros(3, 8, 8, dtype=torch.uint8))
+MASK = tv_tensors.Mask(torch.zeros(8, 8, dtype=torch.uint8))
+BOX = objects(torch.tensor([[1.0, 1, 5, 5]]), torch.tensor([0]), (8, 8))
+
+
+def with_boxes(boxes, labels=(0,), dtype=torch.int64):
+    return lambda i, t: (i, {"boxes": torch.as_tensor(boxes), "labels": torch.tensor(labels, dtype=dtype)})
+
+
 @pytest.mark.parametrize(
     ("own", "target", "message"),
     [
-        (lambda i, t: (i.float(), t), 0, r"an image of torch.float32 \(3, 8, 8\) came back: expected torch.uint8"),
-        (lambda i, t: (v2.functional.resize(i, [4, 4]), t), 0, r"an image of torch.uint8 \(3, 4, 4\) came back"),
-        (lambda i, t: (i, {**t, "labels": t["labels"][:0]}), None, "1 boxes and 0 labels: an object has one of each"),
+        (lambda i, t: None, 0, "expected an image and its target, got NoneType"),
+        (lambda i, t: i, 0, "expected an image and its target, got torch.uint8 (3, 8, 8)"),
+        (lambda i, t: (i.float(), t), 0, "expected an image of torch.uint8 (3, 8, 8), got torch.float32 (3, 8, 8)"),
+        (lambda i, t: (i[:, :4], t), 0, "expected an image of torch.uint8 (3, 8, 8), got torch.uint8 (3, 4, 8)"),
+        (lambda i, t: (i.numpy(), t), 0, "expected an image of torch.uint8 (3, 8, 8), got ndarray"),
+        (lambda i, t: (i, None), 0, "expected a target of type int, got NoneType"),
+        (lambda i, t: (i, 2), 0, "expected classes from 0 to 1, got class 2"),
+        (lambda i, t: (i, t.float()), MASK, "expected a target of torch.uint8 (8, 8), got torch.float32 (8, 8)"),
+        (lambda i, t: (i, t + 7), MASK, "expected classes from 0 to 1, got class 7"),
+        (lambda i, t: (i, None), MASK, "expected a target of torch.uint8 (8, 8), got NoneType"),
+        (lambda i, t: (i, t["boxes"]), BOX, "expected a target with boxes and labels, got torch.float32 (1, 4)"),
+        (with_boxes([[1.0, 1, 5, 5]] * 2), BOX, "expected a label for each box, got 2 boxes and labels of (1,)"),
+        (with_boxes([[1.0, 1, 5]]), BOX, "expected boxes of torch.float32 (M, 4), got torch.float32 (1, 3)"),
+        (with_boxes([[1, 1, 5, 5]]), BOX, "expected boxes of torch.float32 (M, 4), got torch.int64 (1, 4)"),
+        (with_boxes([[1.0, 1, float("nan"), 5]]), BOX, "expected finite boxes, got 1 that are not"),
+        (with_boxes([[5.0, 1, 1, 5]]), BOX, "expected boxes with x0 <= x1 and y0 <= y1, got [5.0, 1.0, 1.0, 5.0]"),
+        (
+            with_boxes([[1.0, 1, 5, 5]], dtype=torch.float32),
+            BOX,
+            "expected labels of torch.int64 (M,), got torch.float32",
+        ),
+        (with_boxes([[1.0, 1, 5, 5]], (-1,)), BOX, "expected classes from 0 to 1, got class -1"),
+        (v2.ConvertBoundingBoxFormat("CXCYWH"), BOX, "expected boxes xyxy, got boxes CXCYWH"),
     ],
 )
 def test_what_is_no_sample_any_more_is_refused(own, target, message):
-    image = tv_tensors.Image(torch.zeros(3, 8, 8, dtype=torch.uint8))
-    boxes = objects(torch.tensor([[1.0, 1, 5, 5]]), torch.tensor([0]), (8, 8))
-    varied = Varied((8, 8), own=own)
-    with pytest.raises(ValueError, match=message):
-        varied(lambda index: (image, boxes if target is None else target), 0, 0)
+    varied = Varied((8, 8), own=OwnAugmentation("mine", own, 2))
+    with pytest.raises(UserError, match=re.escape(f"augmentation mine: {message}")):
+        varied(lambda index: (IMAGE, target), 0, 0)
+
+
+@pytest.mark.parametrize("target", [1, MASK, BOX, IMAGE])
+def test_what_is_a_sample_still_is_taken(target):
+    varied = OwnAugmentation("mine", v2.Identity(), 2)(IMAGE, target)
+    assert same(varied, (IMAGE, target))
+    OwnAugmentation("mine", with_boxes(torch.zeros(0, 4), ()), 2)(IMAGE, BOX)  # all objects may go
+
+
+def test_an_error_of_ones_own_keeps_its_traceback_and_says_whose_it_is(workplace, monkeypatch):
+    monkeypatch.setitem(AUGMENTATIONS, "mine", lambda image, target: image / 0 + [])
+    with pytest.raises(TypeError) as raised:
+        own_run(write_class_folders(workplace / "own"), "--data.augment", "mine", "--name", "a")
+    assert raised.value.__notes__ == ["raised by augmentation mine of project/augmentations.py"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_sample_that_is_none_any_more_ends_a_run_in_a_line(workplace, monkeypatch, workers):
+    monkeypatch.setitem(AUGMENTATIONS, "mine", lambda image, target: (image.float(), target))
+    with pytest.raises(RunError, match="^augmentation mine: expected an image of torch.uint8"):
+        flags = ("--data.augment", "mine", "--name", "a", "--data.num_workers", workers)
+        own_run(write_class_folders(workplace / "own"), *flags)
 
 
 @pytest.mark.parametrize(
@@ -178,8 +231,7 @@ def test_an_augmentation_that_writes_into_the_image_leaves_the_cache_alone():
         target[:] = 1
         return image, target
 
-    varied = Varied((8, 8), own=write)
-    seen, target = varied(lambda index: (image, mask), 0, 0)
+    seen, target = OwnAugmentation("mine", write, 10)(image, mask)
     assert seen.max() == 9 and target.max() == 1 and image.max() == 0 and mask.max() == 0
 
 
