@@ -4,6 +4,7 @@ N images, C channels, (H, W) size in pixels.
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,6 +16,7 @@ from engine.contract.errors import UserError
 from engine.contract.input import Input
 from engine.contract.registry import brief, is_count
 from engine.data import workers
+from engine.data.balance import balanced_weights
 from engine.data.mixing import mixed
 from engine.data.sampler import EpochBatchSampler, mix, spread
 from engine.data.samples import SampleStore
@@ -102,12 +104,14 @@ class DataModule(pl.LightningDataModule):
     def class_counts(self) -> Tensor:
         """Return how often each class occurs in the training data (K,).
 
-        Images count if labels are known without reading; else the objects or pixels of at most COUNTED samples.
+        Images or objects count if known without reading; else the pixels or objects of at most COUNTED samples.
         """
         store = self.stores["train"]
         counts = torch.zeros(len(self.class_names), dtype=torch.int64)
         if store.labels is not None:
             return counts + store.labels.bincount(minlength=len(counts))
+        if (boxes := getattr(getattr(store, "source", None), "boxes", None)) is not None:
+            return counts + boxes.values[:, 4].long().bincount(minlength=len(counts))
         for index in spread(COUNTED, len(store)):
             target = store.read(index)[1]
             labels = target["labels"] if isinstance(target, Mapping) else target.flatten()
@@ -196,10 +200,17 @@ class DataModule(pl.LightningDataModule):
                 raise UserError(
                     "balance draws images, and --overfit_batches takes the first ones: leave out one of them"
                 )
-            if store.labels is None:
-                raise UserError("balance is for images of one class each")
-            weights = 1 / store.labels.bincount()[store.labels].double()
+            weights = self._balanced(store)
         return EpochBatchSampler(len(store), self.batch_size, shuffle, self.seed, rank, world_size, varied, weights)
+
+    def _balanced(self, store: Any) -> Tensor:
+        """Return the relative probability of each training sample (N,); each mask is read once for it."""
+        if store.labels is not None:
+            return 1 / store.labels.bincount()[store.labels].double()
+        if not hasattr(store.source, "classes"):
+            raise UserError("balance is for images with classes")
+        with ThreadPoolExecutor(available_cores()) as pool:
+            return balanced_weights(list(pool.map(store.source.classes, range(len(store)))), len(self.class_names))
 
     def _loader(self, stage: str, sampler: EpochBatchSampler) -> DataLoader[Batch]:
         return DataLoader(

@@ -27,6 +27,9 @@ class SampleSource(Protocol):
     A sample is an image (C, H, W) of uint8 and a target. Their types are torchvision's tv_tensors, which tell
     transforms how to treat each: `Image`, `Mask` (H, W), and for objects a mapping of `boxes` (`BoundingBoxes`, (M, 4)
     xyxy pixels) and `labels` (M,).
+
+    A source may have `labels` (N,) int64, the class of each sample; or `classes(index)`, which returns the numbers of
+    the classes in a sample, and reads less than `read` does.
     """
 
     def __len__(self) -> int: ...

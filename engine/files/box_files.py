@@ -96,6 +96,10 @@ class BoxFiles:
         self.check_size(index, picture.size, picture.orientation)
         return [picture.pixels, torch.tensor([*picture.size, picture.orientation], dtype=torch.int32)]
 
+    def classes(self, index: int) -> Tensor:
+        """Return the class of each object (M,) int64."""
+        return self.boxes[index][:, 4].long()
+
     def check_size(self, index: int, original: tuple[int, int], orientation: int) -> None:
         """Refuse an image whose size differs from its annotation's.
 

@@ -60,8 +60,8 @@ class FolderDataModule(ImageDataModule):
         classes: the classes in the order of their numbers, if not the folder's own order.
         ignore: a class of masks to ignore, like 255: its number, name, or colour as in '0 0 0'.
         labels: a CSV file with the columns file and label, for classification. By default labels.csv in the folder.
-        balance: train on images of each class equally often, drawn anew for each epoch; some then come several times,
-            and some not at all. For classification only.
+        balance: train on rare classes as often as on common ones: images are drawn anew for each epoch, by the inverse
+            frequency of the rarest class in each. Some then come several times, and some not at all.
         flip: mirror half of the training images left to right.
         zoom: training images are scaled by up to this share either way, at random.
         colour: training images change in brightness, contrast and saturation by up to this share, at random. By
@@ -152,8 +152,8 @@ class FolderDataModule(ImageDataModule):
             raise UserError(f"mixup and cutmix are for images of one class each, and the task is {task}")
         self.mixup, self.cutmix, self.erase = mixup, cutmix, erase
         own = None if augment is None else look_up("augmentation", augment, parts().augmentations)
-        if balance and not targets.is_class:
-            raise UserError(f"balance is for images of one class each, and the task is {task}: leave it out")
+        if balance and not (targets.is_class or targets.unit):
+            raise UserError(f"balance is for images with classes, and the task is {task}: leave it out")
         self.balance = balance
         wants_cache(cache, 0)  # refuses an unknown value
         self.path = path

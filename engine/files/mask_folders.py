@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from torchvision import tv_tensors
 
 from engine.contract.errors import UserError
@@ -216,6 +217,11 @@ class MaskFiles:
         picture = read_letterboxed(self.listing.image(index), self.channels, size)
         mask = self.upright(index, self.mask(index), picture.size, picture.orientation)
         return [picture.pixels, letterbox_mask(mask, size)]
+
+    def classes(self, index: int) -> Tensor:
+        """Return the classes in a mask, int64, each once."""
+        present = np.unique(self.mask(index))
+        return torch.from_numpy(present[present != IGNORE].astype(np.int64))
 
     def mask(self, index: int) -> np.ndarray:
         """Return a mask's classes (H, W), in the orientation of its file.

@@ -5,9 +5,12 @@ import pytest
 import torch
 
 from engine.contract.parts import load_task
+from engine.data.balance import balanced_weights
 from engine.data.sampler import EpochBatchSampler
 from engine.errors import RunError, UsageError
+from engine.files.folders import FolderDataModule
 from engine.inference import evaluate
+from engine.inputs.letterbox import IGNORE
 from engine.resume.checkpoint_file import read_checkpoint
 from project.data.mnist import MNISTDataModule
 from project.tasks.classifier import LitClassifier
@@ -80,11 +83,40 @@ def test_each_task_weighs_the_classes_of_a_folder(workplace, task):
     evaluate.main(["checkpoints/a/best.ckpt"])
 
 
+def test_samples_are_drawn_by_the_rarest_class_that_they_show():
+    shown = [torch.tensor(classes, dtype=torch.int64) for classes in ([0, 0, 1], [0], [], [0], [2, 0], [1, 1])]
+    weights = balanced_weights(shown, 4)
+    assert weights.tolist() == [1 / 2, 1 / 4, 1 / 4, 1 / 4, 1, 1 / 2]
+
+
 @pytest.mark.parametrize("task", ["segment", "detect"])
-def test_training_on_classes_equally_often_is_for_classes(workplace, task):
+def test_the_classes_that_an_image_shows_are_those_of_its_target(workplace, task):
+    data = FolderDataModule(str(WRITERS[task](workplace / "own")), task, image_size=[48, 40], balance=True)
+    data.setup("fit")
+    store = data.stores["train"]
+    targets = [store.read(index)[1] for index in range(len(store))]
+    labels = [target["labels"] if task == "detect" else target[target != IGNORE] for target in targets]
+    expected = balanced_weights([one.as_subclass(torch.Tensor).long() for one in labels], len(data.class_names))
+    assert torch.equal(data.train_dataloader().batch_sampler.weights, expected) and len(set(expected.tolist())) > 1
+    counts = torch.cat([one.flatten().long() for one in labels]).bincount(minlength=len(data.class_names))
+    assert torch.equal(data.class_counts(), counts.as_subclass(torch.Tensor))
+
+
+@pytest.mark.parametrize("task", ["segment", "detect"])
+def test_balanced_training_of_a_folder_is_resumed_bit_for_bit(workplace, task):
     folder = WRITERS[task](workplace / "own")
-    with pytest.raises(UsageError, match=f"balance is for images of one class each, and the task is {task}"):
-        train.main(["--task", task, "--data", str(folder), "--data.balance", "true"])
+    flags = ["--task", task, "--data", folder, "--data.image_size", 48, "--data.balance", "true", *BRIEF]
+    flags = [*map(str, flags), "--data.batch_size", "4", "--data.num_workers", "0", "--wandb", "disabled"]
+    train.main([*flags, "--name", "whole"])
+    train.main([*flags, "--name", "cut", "--max_steps", "7"])
+    train.main(["--ckpt_path", "checkpoints/cut/last.ckpt", "--max_steps", "-1"])
+    assert same(*(read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "cut")))
+
+
+def test_training_on_classes_equally_often_is_for_classes(workplace):
+    folder = WRITERS["translate"](workplace / "own")
+    with pytest.raises(UsageError, match="balance is for images with classes, and the task is translate"):
+        train.main(["--task", "translate", "--data", str(folder), "--data.balance", "true"])
 
 
 @pytest.mark.parametrize(
