@@ -1,16 +1,12 @@
-"""Recording a run in Weights & Biases, if available.
-
-A tracker is a convenience: its first failure is printed once, and training goes on without it.
-"""
+"""Recording a run in Weights & Biases, if available."""
 
 import contextlib
-import functools
 import netrc
 import os
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +16,10 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
 from engine.inputs.reading import regular
+from engine.record.harmless import cause, give_up, harmless, warn
 from engine.record.redact import redact
-from engine.terminal import complain
 
 ANSWER_SECONDS = 3
-
-
-def _harmless(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a tracker's method unable to raise: its first failure is printed, and the tracker is not used again."""
-
-    @functools.wraps(method)
-    def call(self: "Tracker", *args: Any, **kwargs: Any) -> Any:
-        if self.failure is not None:
-            return None
-        try:
-            return method(self, *args, **kwargs)
-        except Exception as error:
-            if self.failure is None:
-                self._give_up(error)
-            return None
-
-    return call
 
 
 class Tracker(WandbLogger):
@@ -57,6 +36,8 @@ class Tracker(WandbLogger):
         options: the tracked run's project, entity, group and tags; W&B's own environment variables and settings
             decide those not given.
     """
+
+    label = "Weights & Biases"
 
     def __init__(
         self, folder: Path, run_id: str, name: str, online: bool, options: Mapping[str, Any] | None = None
@@ -96,21 +77,16 @@ class Tracker(WandbLogger):
             except Exception as error:
                 self.online = False
                 self._wandb_init["mode"] = "offline"
-                self._close()  # the failed start would keep the run's id in use
-                _warn(f"Weights & Biases: offline, as starting online failed ({_brief(error)})")
+                self.close()  # the failed start would keep the run's id in use
+                warn(f"Weights & Biases: offline, as starting online failed ({cause(error)})")
         if self.failure is None:
             try:
                 return super().experiment
             except Exception as error:
-                self._give_up(error)
+                give_up(self, error)
         return _DummyExperiment()
 
-    def _give_up(self, error: Exception) -> None:
-        self.failure = _brief(error)
-        _warn(f"Weights & Biases failed ({self.failure}); training goes on without it")
-        self._close()
-
-    def _close(self) -> None:
+    def close(self) -> None:
         """Remove every trace of a failed run from this process, for the next one."""
         import wandb
 
@@ -125,23 +101,23 @@ class Tracker(WandbLogger):
         started: Any = self._experiment if self.failure is None else None
         return Path(started.dir).parent if started is not None else None
 
-    log_hyperparams = _harmless(WandbLogger.log_hyperparams)
-    finalize = _harmless(WandbLogger.finalize)
-    after_save_checkpoint = _harmless(WandbLogger.after_save_checkpoint)
-    watch = _harmless(WandbLogger.watch)
+    log_hyperparams = harmless(WandbLogger.log_hyperparams)
+    finalize = harmless(WandbLogger.finalize)
+    after_save_checkpoint = harmless(WandbLogger.after_save_checkpoint)
+    watch = harmless(WandbLogger.watch)
 
     @rank_zero_only
-    @_harmless
+    @harmless
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log under the optimiser's step, so that a resumed run continues the count, also offline."""
         self.experiment.log({**metrics, "trainer/global_step": step}, step=step)
 
-    @_harmless
+    @harmless
     def log_configuration(self, config: Mapping[str, Any]) -> None:
         """Record the whole configuration of the run."""
         self.experiment.config.update(redact(config), allow_val_change=True)
 
-    @_harmless
+    @harmless
     def log_report(self, pictures: Mapping[str, Path], tables: Mapping[str, Mapping[str, Any]]) -> None:
         """Show a report's pictures, PNG files by name, and its tables, `columns` and `rows` by name."""
         import wandb
@@ -153,7 +129,7 @@ class Tracker(WandbLogger):
             shown[f"report/{name}"] = wandb.Table(columns=list(table["columns"]), data=rows)
         self.experiment.log(shown)
 
-    @_harmless
+    @harmless
     def finish(self, exit_code: int) -> None:
         """Close the tracked run; if online, upload the rest."""
         if self._experiment is not None:
@@ -170,7 +146,7 @@ def open_tracker(
             _choose_staging(folder)
         tracker = None if mode == "disabled" else Tracker(folder, run_id, name, mode == "online", options)
     except Exception as error:  # such as invalid wandb settings in environment variables
-        return None, f"disabled, as it cannot be set up ({_brief(error)})"
+        return None, f"disabled, as it cannot be set up ({cause(error)})"
     return tracker, f"{mode} ({reason})" if reason else mode
 
 
@@ -225,14 +201,6 @@ def _read_netrc() -> netrc.netrc:
     except FileNotFoundError:
         pass
     except (OSError, netrc.NetrcParseError, UnicodeDecodeError) as error:
-        _warn(f"{path} is not read: {_brief(error)}")
+        warn(f"{path} is not read: {cause(error)}")
         os.environ["NETRC"] = os.devnull
     return netrc.netrc(os.devnull)
-
-
-def _warn(text: str) -> None:
-    complain(f"warning: {text}")  # not `warnings.warn`, which raises if warnings are errors
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
