@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.config.defaults import read_defaults
+from engine.config.loggers import NONE, check_logger_options, find_logger
 from engine.config.options import (
     INTERNAL,
     OWNED,
@@ -18,12 +19,13 @@ from engine.config.options import (
     builder_of,
     default_task,
     derived,
+    from_signature,
     help_page,
     section_options,
     trainer_options,
     type_name,
 )
-from engine.config.yaml_files import SECTIONS, Source, flatten, nest, plain, readings
+from engine.config.yaml_files import NAMED, SECTIONS, Source, flatten, nest, plain, readings
 from engine.contract.errors import UserError
 from engine.contract.parts import parts
 from engine.contract.registry import as_type, brief, closest, look_up
@@ -100,7 +102,7 @@ def read_command_line(argv: Sequence[str], positional: bool = False) -> CommandL
                 raise UsageError(f"--print_config is true or false, got {values[0]!r}")
             line.print_config = values != ["false"]
         else:
-            line.flags[f"{key}.name" if key in SECTIONS else key] = values[0] if values else True
+            line.flags[f"{key}.name" if key in NAMED else key] = values[0] if values else True
     return line
 
 
@@ -153,15 +155,20 @@ def resolve(sources: Sequence[Source]) -> tuple[dict[str, Any], list[str]]:
             label = [source.label for source in sources if f"{section}.name" in source.values][-1]
             raise UsageError(f"{label}: {error}") from error
     options = {option.key: option for option in _all_options(names)}
+    logger, logger_options = _logger(sources)
+    options |= {option.key: option for option in logger_options}
     merged: dict[str, Any] = {}
     for source in sources:
         values, renamed = _present_names(source, options)
         remarks += renamed
         for key, value in values.items():
             if key not in options:
-                raise UsageError(_unknown(key, source.label, options, names))
+                chosen = names if logger is None else {**names, "logger": logger.__name__}
+                raise UsageError(_unknown(key, source.label, options, chosen))
             merged[key] = _parse(options[key], value, source.label)
-    values = {key: merged.get(key, plain(option.default)) for key, option in options.items()}
+    _check_logger(logger, merged)
+    of_logger = {option.key for option in logger_options if option.key not in merged}  # its class has the defaults
+    values = {key: merged.get(key, plain(option.default)) for key, option in options.items() if key not in of_logger}
     unset = derived().keys()
     return nest({k: v for k, v in values.items() if v is not None or k not in unset}), remarks
 
@@ -196,7 +203,7 @@ def _drop_stale(sources: Sequence[Source]) -> tuple[list[Source], list[str]]:
     remarks: list[str] = []
     names: dict[str, str] = {}
     for source in sources:
-        for section in SECTIONS:
+        for section in NAMED:
             name = source.values.get(f"{section}.name", names.get(section))
             if name is None or name == names.get(section):
                 continue
@@ -235,6 +242,32 @@ def _all_options(names: Mapping[str, str]) -> Iterator[Option]:
     yield from RUN_OPTIONS
 
 
+def _logger(sources: Sequence[Source]) -> tuple[type | None, list[Option]]:
+    """Return the class of the logger that the sources name, if any, and its options.
+
+    Raises:
+        UsageError: there is no such logger.
+    """
+    source = next((source for source in reversed(sources) if "logger.name" in source.values), None)
+    if source is None or source.values["logger.name"] == NONE:
+        return None, []
+    try:
+        kind = find_logger(str(source.values["logger.name"]), from_file=source.label != "command line")
+    except UserError as error:
+        raise UsageError(f"{source.label}: {error}") from error
+    hidden = INTERNAL | {"logger.name"}  # its own `name` is the run's
+    return kind, [option for option in from_signature(kind, "logger.") if option.key not in hidden]
+
+
+def _check_logger(kind: type | None, values: Mapping[str, Any]) -> None:
+    if kind is not None:
+        given = [key.removeprefix("logger.") for key in values if key.startswith("logger.")]
+        try:
+            check_logger_options(str(values["logger.name"]), kind, given)
+        except UserError as error:
+            raise UsageError(str(error)) from error
+
+
 def _parse(option: Option, value: Any, label: str) -> Any:
     given = value
     expected = type_name(option.annotation)
@@ -270,8 +303,10 @@ def _unknown(key: str, label: str, options: Mapping[str, Option], names: Mapping
     same = [k for k in known if k.endswith(f".{RENAMED.get(key, key)}")]
     if same:
         return f"{label}: unknown option {flag}; here it is {' or '.join(f'--{k}' for k in same)}"
+    if section == "logger" and section not in names:
+        return f"{label}: {flag} needs a logger to be set: give --logger NAME as well"
     near = closest(key, known).replace("did you mean ", f"did you mean {'--' if flag.startswith('--') else ''}")
-    if option and section in SECTIONS:
+    if option and section in names:
         valid = ", ".join(k.partition(".")[2] for k in known if k.startswith(f"{section}.") and not k.endswith(".name"))
         return f"{label}: unknown option {flag} for {section} {names[section]}{near or f'; it has {valid}'}"
     return f"{label}: unknown option {flag}{near or '; --help lists them'}"

@@ -5,6 +5,7 @@ Options are read from the signatures and docstrings of the parts they configure,
 trainer_flags.py records them, so that --help need not import Lightning.
 """
 
+import contextlib
 import dataclasses
 import inspect
 import shutil
@@ -16,6 +17,7 @@ from typing import Any, Literal
 
 import docstring_parser
 
+from engine.config.loggers import CLASSES, NONE
 from engine.config.trainer_flags import FLAGS
 from engine.config.yaml_files import SECTIONS
 from engine.contract.errors import UserError
@@ -49,10 +51,12 @@ def derived() -> dict[str, str]:
 
 # Parameters that are not options at all.
 INTERNAL = {"task.backbone", "task.head", "task.optim", "data.path", "data.known", "backbone.name", "optim.groups"}
+INTERNAL |= {"logger.log_model", "logger.checkpoint_path_prefix"}  # these need Lightning's ModelCheckpoint
 
 # Trainer parameters that a run sets itself, and what to use instead.
 OWNED = {
-    "logger": "tracking is chosen with --wandb, and metrics.csv is always written",
+    "logger": "loggers are chosen with --wandb and --logger NAME",
+    "logger.log_model": "best.ckpt is uploaded with --upload_best",
     "callbacks": "callbacks are Python objects: add yours to the project's callbacks.py",
     "plugins": "plugins are Python objects: write a script of your own",
     "default_root_dir": "a run's folder is checkpoints/NAME, chosen with --name",
@@ -105,6 +109,8 @@ RUN_OPTIONS = [
     Option("wandb_entity", str | None, None, "user or team of the tracked run; by default WANDB_ENTITY"),
     Option("wandb_group", str | None, None, "group of the tracked run; by default WANDB_RUN_GROUP"),
     Option("wandb_tags", list[str] | None, None, "tags of the tracked run; by default WANDB_TAGS"),
+    Option("logger.name", str, NONE, f"another logger: {', '.join(CLASSES)}, or a class by its dotted name"),
+    Option("upload_best", bool, False, "upload best.ckpt to the tracked runs when it has been tested"),
     Option("save_every_steps", int | None, None, "also save last.ckpt every so many steps"),
     Option("save_every_minutes", float | None, None, "also save last.ckpt every so many minutes"),
     Option("keep_every", int | None, None, "also keep a resumable epoch-N.ckpt every so many epochs"),
@@ -176,7 +182,8 @@ def from_signature(builder: Callable[..., Any], prefix: str) -> list[Option]:
         for text in (source, getattr(source, "__init__", None)):
             parsed = docstring_parser.parse(inspect.getdoc(text) or "")
             texts.update({p.arg_name: _first_sentence(p.description or "") for p in parsed.params})
-        hints.update(typing.get_type_hints(source.__init__ if inspect.isclass(source) else source))
+        with contextlib.suppress(NameError):  # imported for type checkers only, so values are not checked
+            hints.update(typing.get_type_hints(source.__init__ if inspect.isclass(source) else source))
     found, unset = [], derived().keys()
     for name, parameter in options_of(builder).items():
         default = None if parameter.default is inspect.Parameter.empty else parameter.default
@@ -266,7 +273,7 @@ def _rows(options: Iterable[Option], column: int = 31, types: bool = True) -> li
     width = min(max(shutil.get_terminal_size((80, 24)).columns, 60), 110)
     rows = []
     for option in options:
-        flag = f"  --{option.key}" + (f" {type_name(option.annotation)}" if types else "")
+        flag = f"  --{option.key.removesuffix('.name')}" + (f" {type_name(option.annotation)}" if types else "")
         text = option.help + ("" if option.default is None else f" [{_shown(option.default)}]")
         body = textwrap.wrap(text, width - column) or [""]
         if len(flag) < column:

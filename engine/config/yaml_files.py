@@ -14,6 +14,7 @@ from engine.errors import UsageError, one_line
 from engine.inputs.reading import MIB, read_text
 
 SECTIONS = ("task", "data", "backbone", "head", "optim")
+NAMED = (*SECTIONS, "logger")  # `--logger mlflow` is short for `--logger.name mlflow`, as for sections
 LARGEST = MIB  # of a configuration file, in bytes
 
 
@@ -110,10 +111,10 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     pairs: list[tuple[str, Any]] = []
     for key, value in config.items():
         key = str(key).replace("-", "_")
-        if key in SECTIONS and isinstance(value, Mapping):
+        if key in NAMED and isinstance(value, Mapping):
             pairs += [(f"{key}.{str(option).replace('-', '_')}", v) for option, v in value.items()]
         else:
-            pairs.append((f"{key}.name" if key in SECTIONS else key, value))
+            pairs.append((f"{key}.name" if key in NAMED else key, value))
     flat = dict(pairs)
     if len(flat) < len(pairs):
         keys = [key for key, _ in pairs]

@@ -148,7 +148,7 @@ def configuration(
         raise UsageError(f"{path} does not say what it was trained on: it is not from a training run")
     own = Source(path, recorded(checkpoint["run"]["config"], path), is_quiet=True)
     # Options of machines, processes and limits were for training only.
-    own.values = {k: v for k, v in own.values.items() if "." in k or k in KEPT}
+    own.values = {k: v for k, v in own.values.items() if k in KEPT or ("." in k and not k.startswith("logger."))}
     own.values.pop("data.num_workers", None)  # a file must not decide how many processes start here
     if "data.download" in own.values:  # nor whether something is downloaded
         own.values["data.download"] = False

@@ -130,6 +130,15 @@ class Tracker(WandbLogger):
         self.experiment.log(shown)
 
     @harmless
+    def upload(self, path: Path) -> None:
+        """Keep a file with the tracked run, as an artifact; offline, `wandb sync` uploads it."""
+        import wandb
+
+        artifact = wandb.Artifact(f"model-{self.version}", type="model")
+        artifact.add_file(str(path))
+        self.experiment.log_artifact(artifact, aliases=["best"])
+
+    @harmless
     def finish(self, exit_code: int) -> None:
         """Close the tracked run; if online, upload the rest."""
         if self._experiment is not None:

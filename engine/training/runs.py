@@ -18,7 +18,8 @@ from lightning.pytorch.loggers import Logger
 
 from engine.config.command_line import Asked
 from engine.config.config import NOT_SAVED
-from engine.config.yaml_files import dump, flatten, plain
+from engine.config.loggers import NONE
+from engine.config.yaml_files import SECTIONS, dump, flatten, plain
 from engine.contract.data import DataModule
 from engine.contract.errors import UserError
 from engine.contract.parts import weights_not_fetched
@@ -26,9 +27,10 @@ from engine.contract.renamed import present_names
 from engine.contract.task import Task
 from engine.errors import RunError, Stopped, UsageError, cause_in_machine, one_line, raised_by
 from engine.files.layouts import ForOtherTask
+from engine.record.logger import GuardedLogger, open_logger
 from engine.record.metrics_csv import MetricsCsv
 from engine.record.redact import redact, redacted_command
-from engine.record.tracking import open_tracker
+from engine.record.tracking import Tracker, open_tracker
 from engine.record.writer import Writer
 from engine.report.collect import Collect
 from engine.resume.checkpoint_file import sweep, write_text
@@ -226,12 +228,13 @@ class Run:
             self.tracker, self.tracking = open_tracker(
                 self.config["wandb"], self.folder, self.checkpoints.record["tracker_id"], self.name, options
             )
+        self.logger, self.logged = self._open_logger()
         self.writers = [writer(self.folder, self.checkpoints) for writer in WRITERS]
         bar = arguments.pop("enable_progress_bar")
         self.callbacks = self._callbacks(on_terminal() if bar is None else bar)
         self.loggers: list[Logger] = []
         if not self.rehearsal:
-            self.loggers = [self.csv, *([self.tracker] if self.tracker is not None else [])]
+            self.loggers = [self.csv, *self._trackers()]
         self.plugins: list[Any] = [DurableCheckpointIO()]
         if not data.has_validation:
             arguments["limit_val_batches"] = 0
@@ -243,6 +246,23 @@ class Run:
             "use_distributed_sampler": False,  # the data module's samplers split the images
             "default_root_dir": str(self.folder),
         }
+
+    def _open_logger(self) -> tuple[GuardedLogger | None, str]:
+        if not is_main_process() or self.rehearsal:
+            return None, NONE
+        options, step, run_id = self.config["logger"], 0, None
+        if self.resumed is not None and self.goes_on:
+            step = self.resumed.steps_done
+            before = self.resumed.record
+            if flatten(before["config"]).get("logger.name") == options["name"]:
+                run_id = before.get("logger_id")
+        try:
+            return open_logger(options, self.folder, run_id if isinstance(run_id, str) else None, step)
+        except UserError as error:
+            raise UsageError(str(error)) from error
+
+    def _trackers(self) -> list[Tracker | GuardedLogger]:
+        return [tracker for tracker in (self.tracker, self.logger) if tracker is not None]
 
     @property
     def best(self) -> str | None:
@@ -349,6 +369,8 @@ class Run:
                 for name, path in written.items():
                     say(f"{name:<9} {path}")
         finally:
+            if status == "finished":
+                self._log_results()
             if self.tracker is not None:
                 self.tracker.finish(exit_code=0 if status == "finished" else 1)
         if status != "finished":
@@ -433,8 +455,10 @@ class Run:
             self.csv.rewind(self.resumed.steps_done if self.resumed is not None else 0)
         except OSError as error:
             raise RunError(f"{error.filename2 or error.filename} cannot be written ({error.strerror})") from error
-        if self.tracker is not None:
-            self.tracker.log_configuration({"name": self.name, **self.config})
+        for tracker in self._trackers():
+            tracker.log_configuration({"name": self.name, **self.config})
+        if self.logger is not None:
+            self.checkpoints.record["logger_id"] = self.logger.run_id
 
     def _announce(self, trainer: pl.Trainer) -> None:
         weights = sum(p.numel() for p in self.task.parameters())
@@ -451,6 +475,8 @@ class Run:
             return
         say(f"folder    {self.folder}/")
         say(f"wandb     {self._how_tracked()}")
+        if self.logger is not None:
+            say(f"logger    {self.logged if self.logger.failure is None else 'none (it failed)'}")
         if self.config["profiler"] is not None:
             say(f"profile   {self.folder}/fit-profile.txt, when training has ended")
         if self.resumed is not None:
@@ -513,6 +539,14 @@ class Run:
                     say(f"note: no {writer.name} ({one_line(error) or type(error).__name__})")
         return written
 
+    def _log_results(self) -> None:
+        if self.logger is not None:
+            measured = {k: v for k, v in self.measured.metrics.items() if k.startswith("test/")}
+            self.logger.log_results(measured, self.trainer.global_step if self.trainer is not None else 0)
+        if self.config["upload_best"] and self.checkpoints.best_path.exists():
+            for tracker in self._trackers():
+                tracker.upload(self.checkpoints.best_path)
+
     def _where_tracked(self) -> dict[str, str]:
         """Return the commands for an offline run's record."""
         if self.tracker is None or self.tracker.online or self.tracker.files is None:
@@ -526,7 +560,9 @@ class Run:
 def decisive_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return the options that affect a training's numbers and differ between two configurations: (before, now)."""
     before = present_names(before, now)
-    decisive = [key for key in before if (key in DECISIVE or "." in key) and key not in INDIFFERENT]
+    decisive = [
+        key for key in before if (key in DECISIVE or key.partition(".")[0] in SECTIONS) and key not in INDIFFERENT
+    ]
     pairs = {key: (before[key], now.get(key, before[key])) for key in decisive}
     return {key: (old, new) for key, (old, new) in pairs.items() if plain(old) != plain(new)}
 

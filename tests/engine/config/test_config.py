@@ -138,7 +138,7 @@ def test_options_of_a_backbone_no_longer_chosen_are_dropped_with_a_remark():
         (["--max_epochs", "many"], "max_epochs is INT, got 'many'"),
         (["--max_epochs"], "max_epochs is INT, got True"),
         (["--wandb", "maybe"], "wandb is auto|online|offline|disabled, got 'maybe'"),
-        (["--logger", "true"], "--logger is not an option here"),
+        (["--callbacks", "true"], "--callbacks is not an option here"),
         (["--optim.momentum", "0.9"], "unknown option --optim.momentum for optim adamw"),
         (["--lr", "1"], "unknown option --lr; here it is --optim.lr"),
         (["--batch-size", "1"], "unknown option --batch_size; here it is --data.batch_size"),

@@ -221,6 +221,15 @@ def test_a_tracker_that_fails_is_closed_so_that_the_next_run_has_its_own(no_sett
     assert capsys.readouterr().err.count("Weights & Biases failed") == 1
 
 
+def test_the_best_weights_are_an_artifact_on_request_offline_as_well(no_settings, workplace, capsys):
+    short = [*TRACKED, "--max_epochs", "1", "--limit_train_batches", "2", "--wandb", "offline"]
+    train.main([*short, "--name", "a", "--upload_best", "true"])
+    train.main([*short, "--name", "b"])
+    tracked = {name: inspect(next(Path(f"checkpoints/{name}/wandb").glob("offline-run-*"))) for name in ("a", "b")}
+    assert '"type":"model"' in tracked["a"] and "best.ckpt" in tracked["a"] and "failed" not in capsys.readouterr().err
+    assert '"type":"model"' not in tracked["b"]
+
+
 @pytest.mark.parametrize(("name", "value"), [("WANDB_MODE", "garbage"), ("WANDB_BASE_URL", "garbage")])
 def test_settings_that_make_no_sense_leave_a_run_untracked(no_settings, tmp_path, name, value):
     no_settings.setenv(name, value)
