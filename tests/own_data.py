@@ -35,6 +35,20 @@ def write_table(folder: Path, num: int = 24, split: bool = False) -> Path:
     return folder
 
 
+def write_with_table(
+    folder: Path,
+    text: str | bytes,
+    name: str = "labels.csv",
+    images: Sequence[str] = ("a.jpg", "b.jpg", "deep/c.jpg", "deep/d.jpg"),
+) -> Path:
+    """Write small images, all different, and a table of this text."""
+    for image in images:
+        (folder / image).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), len(image) + ord(image[-5])).save(folder / image)
+    (folder / name).write_bytes(text.encode() if isinstance(text, str) else text)
+    return folder
+
+
 def write_numbers(folder: Path, num: int = 24, split: bool = False) -> Path:
     """Write images/N.png and labels.csv: how many blocks an image shows, and their pixels; with `split` as above."""
     lines = [f"file,blocks,pixels{',split' * split}"]

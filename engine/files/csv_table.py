@@ -19,6 +19,7 @@ from engine.inputs.reading import MIB, read_text
 TABLES = ("labels.csv", "labels.tsv")  # looked for in a folder
 # Names of columns, in lower case; the first that is there counts.
 FILE = ("file", "filename", "file_name", "image", "path", "image_path", "id", "image_id")
+LABEL = ("label", "class", "target")
 SPLIT = ("split", "subset")
 DELIMITERS = ",;\t"
 LARGEST = 256 * MIB  # a table

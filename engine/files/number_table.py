@@ -13,8 +13,7 @@ from engine.contract.errors import UserError
 from engine.contract.registry import brief, closest
 from engine.data.cache import Planes, Spec
 from engine.data.samples import Sample, SampleSource, Size
-from engine.files.csv_table import Row, Table, by_split, find_table, leave_out, rows_by_image
-from engine.files.label_table import LABEL
+from engine.files.csv_table import LABEL, Row, Table, by_split, find_table, leave_out, rows_by_image
 from engine.files.listing import Examined, Layout, Listing
 from engine.files.packed import Strings
 from engine.inputs.folder import Findings, Folder, nfc

@@ -127,7 +127,13 @@ def test_what_is_the_templates_own_stays_there(files):
     assert "scripts/new_project.py" not in files and "scripts/update_project.py" in files
 
 
-READERS = {"classify": "class_folders", "segment": "mask_folders", "detect": "box_files", "translate": "image_pairs"}
+READERS = {
+    "classify": "class_folders",
+    "segment": "mask_folders",
+    "detect": "box_files",
+    "translate": "image_pairs",
+    "regress": "number_table",
+}
 
 
 def test_it_reads_the_layouts_of_its_task_and_no_other(files, task):

@@ -1,22 +1,16 @@
 import pytest
-from PIL import Image
 
 from engine.errors import RunError
 from engine.files import check_data
 from engine.files.checks import check_folder
 from engine.files.layouts import recognise
-from tests.own_data import write_class_folders, write_voc
+from tests.own_data import write_class_folders, write_voc, write_with_table
 
-NAMES = ("a.jpg", "b.jpg", "deep/c.jpg", "deep/d.jpg")
 ROWS = "a.jpg,cat\nb.jpg,dog\nc.jpg,cat\nd.jpg,dog\n"
 
 
-def write(folder, text="file,label\n" + ROWS, name="labels.csv", images=NAMES):
-    for image in images:
-        (folder / image).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("L", (8, 8), len(image) + ord(image[-5])).save(folder / image)
-    (folder / name).write_bytes(text.encode() if isinstance(text, str) else text)
-    return folder
+def write(folder, text="file,label\n" + ROWS, **options):
+    return write_with_table(folder, text, **options)
 
 
 def labelled(layout):

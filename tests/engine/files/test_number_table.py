@@ -5,8 +5,8 @@ from engine.files import check_data
 from engine.files.checks import check_folder
 from engine.files.layouts import ForOtherTask, recognise
 from engine.files.number_table import TASK
-from tests.engine.files.test_label_table import write
 from tests.own_data import write_class_folders
+from tests.own_data import write_with_table as write
 
 
 def numbers(layout):
@@ -100,7 +100,7 @@ def test_what_is_wrong_with_a_table_of_numbers_is_named(tmp_path, text, message)
 
 
 def test_a_row_of_numbers_that_is_there_again_counts_once(tmp_path):
-    layout = recognise(write(tmp_path, f"file,x,y\n{NUMBERS}./a.jpg,1.0,0.50\n"))
+    layout = recognise(write(tmp_path, f"file,x,y\n{NUMBERS}./a.jpg,1.0,0.50\n"), task=TASK)
     assert layout.notes == ["1 rows that name an image again: it counts once (first: line 6: a.jpg)"]
 
 
