@@ -7,12 +7,13 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.states import TrainerFn
 from PIL import Image
 from torch import Tensor
 from torchmetrics import Metric
@@ -109,6 +110,7 @@ class Task(Answers, pl.LightningModule):
         self.images_seen = 0  # images that this process has trained on, to report its speed
         self.images_measured = 0  # in the last validation or test; until its end, only this process's images
         self.each: list[Tensor] | None = None  # rows (N, ...) for `measured_with`; None unless asked for
+        self.details: tuple[str, ...] = ()  # metrics that --monitor can choose besides those of every epoch
         self._batch_size = 0  # images in the newest training batch
         self._means = EpochMeans()
         self._accumulated = 0  # batches whose gradients were accumulated since the last step
@@ -377,6 +379,20 @@ class Task(Answers, pl.LightningModule):
         totals = self.trainer.strategy.reduce(totals, reduce_op="sum")
         for name, total, count in zip(self._means.names, *totals.unbind(dim=1), strict=True):
             self.log(name, total / count, **self._means.options.get(name, {}))
+
+    def log_details(self, measure: Callable[[], Mapping[str, Any]]) -> None:
+        """Log metrics, by name without val/, that are too many or too slow for every epoch.
+
+        `on_validation_epoch_end` calls this. All are logged after training, and in its validations only the one that
+        --monitor chooses.
+        """
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            self.log_dict({f"val/{name}": value for name, value in measure().items()})
+        elif self.best_metric != type(self).best_metric:
+            found = {f"val/{name}": value for name, value in measure().items()}
+            self.details = tuple(found)
+            if self.best_metric in found:
+                self.log(self.best_metric, found[self.best_metric])
 
     def measured_with(self, each: Tensor, times: Tensor) -> dict[str, float]:
         """Return the metrics of a resample that contains each image so many times, by logged name without val/.

@@ -17,7 +17,6 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from engine.contract.errors import UserError
-from engine.contract.registry import closest
 from engine.data.sampler import mix
 from engine.errors import Stopped
 from engine.record.metrics_csv import MetricsCsv
@@ -222,12 +221,6 @@ class RunCheckpoints(Checkpoint):
             raise Stopped(signal_number)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        measured = [name for name in trainer.callback_metrics if name.startswith("val/")]
-        if measured and self.metric not in measured:
-            near = closest(self.metric, measured)
-            raise UserError(
-                f"--monitor {self.metric} is not a metric of this run{near}; there are {', '.join(measured)}"
-            )
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         self._validated_at = trainer.global_step

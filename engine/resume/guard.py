@@ -1,4 +1,4 @@
-"""Stops a run whose loss or gradients are not finite, before they reach a checkpoint."""
+"""Stops a run whose loss or gradients are not finite, before they reach a checkpoint, or that lacks its metric."""
 
 import math
 from dataclasses import dataclass
@@ -10,6 +10,33 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from engine.contract.errors import UserError
+from engine.contract.registry import closest
+
+
+class MetricGuard(Callback):
+    """Refuses a metric for the best weights that the validation does not measure, after the first few batches.
+
+    Raises:
+        UserError: names the metrics there are.
+    """
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        metric = pl_module.best_metric
+        measured = [name for name in trainer.callback_metrics if name.startswith("val/")]
+        if not measured or metric in measured:
+            return
+        of_class = metric.split("/", 2)[2:]
+        if of_class and of_class[0] in pl_module.hparams["class_names"] and is_of_few(trainer):
+            return  # which may lack that class
+        choices = dict.fromkeys([*measured, *pl_module.details])
+        raise UserError(
+            f"--monitor {metric} is not a metric of this run{closest(metric, choices)}; there are {', '.join(choices)}"
+        )
+
+
+def is_of_few(trainer: pl.Trainer) -> bool:
+    """Whether a validation is of a few batches only: the sanity check's, or a rehearsal's."""
+    return trainer.sanity_checking or bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
 
 
 class NotFinite(UserError):

@@ -134,7 +134,8 @@ def choose_best(task: Task, monitor: str | None, early_stop: int | None) -> None
         split, _, name = monitor.partition("/")
         if split != "val" or not name:
             raise UserError(f"--monitor {monitor}: expected a metric of the validation, such as val/loss")
-        task.best_metric, task.best_is_highest = monitor, name not in task.lower_is_better  # type: ignore[misc]
+        lower = name.partition("/")[0] in task.lower_is_better  # also for one class, as in val/l1/width
+        task.best_metric, task.best_is_highest = monitor, not lower  # type: ignore[misc]
         task.newest_is_best = False
     elif early_stop is not None and task.newest_is_best:
         raise UserError("--early_stop: this task counts its newest weights as the best; give --monitor METRIC as well")

@@ -35,7 +35,7 @@ from engine.record.writer import Writer
 from engine.report.collect import Collect
 from engine.resume.checkpoint_file import sweep, write_text
 from engine.resume.checkpoints import AveragedWeights, DurableCheckpointIO, RunCheckpoints, SeedEveryStep
-from engine.resume.guard import FiniteGuard
+from engine.resume.guard import FiniteGuard, MetricGuard
 from engine.resume.initial_weights import initialise
 from engine.resume.lightning_internals import (
     die_with_parent,
@@ -408,6 +408,7 @@ class Run:
             self.measured,
             SeedEveryStep(self.config["seed"]),
             FiniteGuard(),
+            MetricGuard(),
             StepMetrics(self.config["log_every_n_steps"]),
             *([AveragedWeights(decay)] if decay else []),
             EpochLines(),

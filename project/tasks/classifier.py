@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -139,8 +138,7 @@ class LitClassifier(Task):
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict({"val/acc": self.accuracy, "val/loss": self.loss})
-        if self.trainer.state.fn != TrainerFn.FITTING:
-            self.log_dict({f"val/{name}": value for name, value in self.measured_by_class().items()})
+        self.log_details(self.measured_by_class)
 
     def measured_by_class(self) -> dict[str, float]:
         """Return the means over classes of F1, precision and recall, the calibration error, and the F1 of each class.

@@ -134,8 +134,7 @@ class LitDetector(Task):
         if self._chooses_score and self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
             self.hparams["score_threshold"] = self.hits.compute().best_score() or UNTRAINED
         self.log_dict({f"val/{name}": value for name, value in self.measured().items()})
-        if self.trainer.state.fn != TrainerFn.FITTING:
-            self.log_dict({f"val/{name}": value for name, value in self.measured_by_class().items()})
+        self.log_details(self.measured_by_class)
 
     def take_choices(self, hparams: Mapping[str, Any]) -> None:
         if self._chooses_score:

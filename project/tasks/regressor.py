@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
@@ -165,11 +164,15 @@ class LitRegressor(Task):
         each = self.errors_of(rows, torch.ones(len(rows)))
         self.log_dict({"val/loss": self.loss, **{f"val/{name}": float(v.nanmean()) for name, v in each.items()}})
         names = self.hparams["class_names"]
-        if self.trainer.state.fn != TrainerFn.FITTING and len(names) > 1:
-            for measure, values in each.items():
-                self.log_dict(
-                    {f"val/{measure}/{n}": v for n, v in zip(names, values.tolist(), strict=True) if v == v}  # not nan
-                )
+        if len(names) > 1:
+            self.log_details(
+                lambda: {
+                    f"{measure}/{name}": value
+                    for measure, values in each.items()
+                    for name, value in zip(names, values.tolist(), strict=True)
+                    if value == value  # not nan
+                }
+            )
 
     def errors_of(self, rows: Tensor, times: Tensor) -> dict[str, Tensor]:
         """Return the measures of each output (K,), in its own unit, for standardised numbers: see `errors`."""

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
@@ -135,8 +134,7 @@ class LitSegmenter(Task):
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict({f"val/{name}": value for name, value in self.measured().items()})
-        if self.trainer.state.fn != TrainerFn.FITTING:
-            self.log_dict({f"val/{name}": value for name, value in self.measured_by_class().items()})
+        self.log_details(self.measured_by_class)
 
     def measured(self) -> dict[str, Any]:
         """Return the metrics since the epoch's start: torchmetrics objects, or values already merged over processes."""

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UsageError
+from engine.inference import evaluate
 from engine.resume.checkpoint_file import read_checkpoint
-from tests.runs import read_metrics, read_summary, run, same
+from tests.runs import cut_after, read_metrics, read_summary, run, same
 
 STANDS_STILL = ("--optim.lr", 1e-12, "--max_epochs", 9)
 
@@ -75,13 +76,45 @@ def test_another_metric_tells_the_best():
     assert (best["metric"], best["value"]) == ("val/loss", pytest.approx(min(losses)))
 
 
+@pytest.mark.parametrize("metric", ["f1", "f1/3", "ece"])
+def test_a_metric_of_the_test_tells_the_best_and_changes_nothing_else(metric):
+    run("--name", "a", "--max_epochs", 3, "--monitor", f"val/{metric}", "--optim.lr", 0.002)
+    run("--name", "plain", "--max_epochs", 3, "--optim.lr", 0.002)
+    values = [float(line[f"val/{metric}"]) for line in read_metrics("a") if line["val/loss"]]
+    best = read_summary("a")["best"]
+    choose = min if metric == "ece" else max
+    assert len(values) == 3 and best["value"] == pytest.approx(choose(values))
+    assert best["epoch"] == values.index(choose(values)) + 1
+    assert not [name for name in read_metrics("plain")[0] if metric in name and name.startswith("val")]
+    for mine, other in zip(read_metrics("a"), read_metrics("plain"), strict=True):
+        names = [name for name in other if name.startswith(("train/", "val/"))]
+        assert names and [mine[name] for name in names] == [other[name] for name in names]
+    evaluate.main(["checkpoints/a/best.ckpt", "--split", "val"])
+
+
+def test_a_metric_of_the_test_is_resumed_bit_for_bit():
+    options = ("--monitor", "val/f1", "--max_epochs", 3)
+    run("--name", "whole", *options)
+    with cut_after(2):
+        run("--name", "cut", *options, "--save_every_steps", 5)
+    run("--ckpt_path", "checkpoints/cut/last.ckpt")
+    assert same(*(read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "cut")))
+
+
+def test_a_rehearsal_takes_the_metric_of_a_class_that_its_few_images_may_lack():
+    run("--monitor", "val/f1/9", "--fast_dev_run")
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (
             ["--monitor", "val/los"],
-            "val/los is not a metric of this run; did you mean val/loss.; there are val/acc, val/loss",
+            "val/los is not a metric of this run; did you mean val/loss.; there are val/acc, val/loss, val/f1, val/pre",
         ),
+        (["--monitor", "val/los", "--fast_dev_run"], "val/los is not a metric of this run; did you mean val/loss"),
+        (["--monitor", "val/f1/10"], "val/f1/10 is not a metric of this run; did you mean val/f1/1"),
+        (["--monitor", "val/f1/10", "--fast_dev_run"], "val/f1/10 is not a metric of this run"),
         (["--monitor", "loss"], "--monitor loss: expected a metric of the validation, such as val/loss"),
         (["--early_stop", "0"], "--early_stop is above 0, got 0"),
         (["--keep_every", "-1"], "--keep_every is above 0, got -1"),
