@@ -20,6 +20,7 @@ WIDEST = 1700  # pixels of a contact sheet, unless two images are wider
 GAP, LABEL = 4, 80  # pixels between its images, and for the titles of its rows
 TEXT = 16  # height of its texts in pixels
 MAX_COVERED = 0.15  # share of an image that the captions of its boxes may cover
+BAND = 2**20  # pixels of a large image that masks are drawn on at a time, as that takes 50 bytes each
 Place = tuple[int, int, int, int]  # xyxy in pixels
 MAX_LINES = 3  # of a caption
 # Colours that remain distinct with most kinds of colour blindness. Source: Okabe and Ito 2008, jfly.uni-koeln.de/color.
@@ -177,6 +178,12 @@ def draw_masks(
     image: Tensor, mask: Tensor, colours: Mapping[int, tuple[int, int, int]], opacity: float = 0.6
 ) -> Tensor:
     """Overlay the classes of a mask (H, W) that have a colour; other pixels are unchanged."""
+    rows = max(1, BAND // mask.shape[1])
+    bands = zip(image.split(rows, dim=1), mask.split(rows), strict=True)
+    return torch.cat([_draw_masks(*band, colours, opacity) for band in bands], dim=1)
+
+
+def _draw_masks(image: Tensor, mask: Tensor, colours: Mapping[int, tuple[int, int, int]], opacity: float) -> Tensor:
     numbers = [number for number in mask.unique().tolist() if number in colours]
     if not numbers:
         return image.clone()
