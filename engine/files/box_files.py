@@ -59,6 +59,7 @@ class BoxLayout(Layout):
         one.remark("note", "boxes that nearly coincide with another of their class: one may be a copy", _near(kept))
         if is_as_stored(source.sizes[index].tolist(), boxes.numpy(), look.size, look.orientation) is None:
             one.remark("warning", UNTOLD)
+        one.sides = area(kept).sqrt().numpy() / max(look.size)
         one.amounts = np.bincount(kept[:, 4].long().numpy(), minlength=len(self.class_names))
 
 

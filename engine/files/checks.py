@@ -21,6 +21,8 @@ from engine.inputs.image_files import Look, look_at
 from engine.inputs.reading import regular
 from engine.machine import available_cores
 
+SMALL_SIDE = 8  # pixels: the cells of a detector's finest map by default; smaller objects are hard to find
+MANY = 0.05  # share of the boxes
 UNEVEN = 10  # ratio of the commonest to the rarest class that deserves a warning
 
 
@@ -33,12 +35,14 @@ class Checked:
         images: per split, the number of images that show each class (K,).
         amounts: per split, the images, boxes or pixels of each class (K,).
         looks: size, mode and orientation of each readable image, counted.
+        sides: those of all boxes, as in `Examined`: an array per image.
     """
 
     layout: Layout
     images: dict[str, np.ndarray] = field(default_factory=dict)
     amounts: dict[str, np.ndarray] = field(default_factory=dict)
     looks: Counter[Look] = field(default_factory=Counter)
+    sides: list[np.ndarray] = field(default_factory=list)
 
 
 @dataclass
@@ -84,6 +88,7 @@ def check_folder(
         if not len(listing):
             layout.findings.error("splits without images", f"{split} holds no usable images")
     _look_at_classes(checked)
+    _look_at_sides(checked)
     _look_at_copies(layout, copies)
     return checked
 
@@ -130,6 +135,8 @@ def _take_in(
     if one.amounts is not None:
         checked.images[split] += one.amounts > 0
         checked.amounts[split] += one.amounts
+    if one.sides is not None and one.look is not None and max(one.look.size) > _training_size():
+        checked.sides.append(one.sides)
     for severity, what in one.remarks:
         findings.add(severity, what, one.name)
     if one.wrong is not None:
@@ -177,3 +184,23 @@ def _look_at_classes(checked: Checked) -> None:
             "warning",
             f"classes are unbalanced: {seen[commonest]:,} training images show {commonest}, {seen[rarest]:,} {rarest}",
         )
+
+
+def _look_at_sides(checked: Checked) -> None:
+    """Warn of boxes that become too small when their image is scaled down for training."""
+    if not checked.sides:
+        return
+    sides = np.concatenate(checked.sides) * _training_size()
+    small = sides[sides < SMALL_SIDE]
+    if len(small) > MANY * len(sides):
+        checked.layout.findings.add(
+            "warning",
+            f"{len(small):,} of {len(sides):,} boxes shrink to less than {SMALL_SIDE} pixels, half of them to "
+            f"{np.median(small):.1f} or less, at the default image size of {_training_size()}: give a larger "
+            "--data.image_size, or train on parts of the images with --data.crop and predict with --tile",
+        )
+
+
+def _training_size() -> int:
+    """Return the side in pixels that images are scaled to by default."""
+    return int(options_of(FolderDataModule)["image_size"].default[0])

@@ -123,11 +123,13 @@ class Examined:
     Args:
         what: the kind of mistake if reading fails from now on.
         amounts: how many images, boxes or pixels there are of each class (K,).
+        sides: the side of each box, which is the root of its area, as a share of the image's longer side (M,).
         remarks: severity and text of each other finding.
     """
 
     what: str = "images that cannot be read"
     amounts: np.ndarray | None = None
+    sides: np.ndarray | None = None
     remarks: list[tuple[Severity, str]] = field(default_factory=list)
 
     def remark(self, severity: Severity, what: str, count: int = 1) -> None:

@@ -45,6 +45,21 @@ def test_counts_sizes_and_modes_of_a_whole_folder(tmp_path, capsys):
     )
 
 
+def test_boxes_that_shrink_to_nothing_are_remarked_with_a_way_out(tmp_path, capsys):
+    boxes = [("a", (100, 100, 130, 130)), ("a", (200, 200, 260, 260)), ("a", (300, 300, 600, 600))]
+    for size, name in (((2240, 1120), "large"), ((224, 224), "small")):
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            Image.new("L", (size[0], size[1]), i).save(tmp_path / name / f"{i}.png")
+            (tmp_path / name / f"{i}.xml").write_text(
+                voc_xml(boxes if name == "large" else [("a", (1, 1, 4, 4))], size[::-1])
+            )
+    printed, error = check(tmp_path / "large", capsys)
+    assert error == ""
+    assert "warning: 4 of 6 boxes shrink to less than 8 pixels, half of them to 4.5 or less, at the default" in printed
+    assert "shrink to" not in check(tmp_path / "small", capsys)[0]
+
+
 def test_boxes_and_shares_of_pixels_are_counted(tmp_path, capsys):
     (tmp_path / "voc").mkdir()
     for i, boxes in enumerate([[("a", (0, 0, 5, 5)), ("a", (5, 5, 9, 9))], [("b", (1, 1, 9, 9))], []]):
