@@ -19,6 +19,7 @@ from engine.inputs.letterbox import IGNORE
 GREY = 114  # padding around images: dark grey, as in YOLO detectors
 MIN_SEEN = 0.2  # smallest visible share of a box's area for it to stay
 MIN_PIXELS = 2.0  # smallest side of a box for it to stay
+TO_OBJECTS = 0.5  # share of the crops that are drawn to an object, as most of a large picture may be empty
 MOSAIC_OUT = 2.0  # width of a mosaic, in images
 
 
@@ -38,20 +39,40 @@ class RandomZoom:
         size: (H, W) of the result.
         min_share, max_share: range of the part's side as a share of the image's side, drawn log-uniformly. Above 1 the
             image is zoomed out, with grey around it.
+        base: (H, W) of which the part's sides are shares instead: a part of that size is cropped, at full resolution.
+            Half of these parts contain the middle of an object, if the image has any.
     """
 
-    def __init__(self, size: tuple[int, int], min_share: float, max_share: float) -> None:
+    def __init__(
+        self, size: tuple[int, int], min_share: float, max_share: float, base: tuple[int, int] | None = None
+    ) -> None:
         self.size = size
+        self.base = base
         self.min_share, self.max_share = min_share, max_share
 
-    def part_of(self, size: Sequence[int]) -> Part:
-        """Draw the part to crop from an image of `size` = (H, W)."""
+    def part_of(self, size: Sequence[int], boxes: Tensor | None = None) -> Part:
+        """Draw the part to crop from an image of `size` = (H, W) with boxes (M, 4)."""
         height, width = size
         draw = torch.rand(3).tolist()
         share = math.exp(math.log(self.min_share) + draw[0] * math.log(self.max_share / self.min_share))
-        high, wide = max(1, round(height * share)), max(1, round(width * share))
+        high, wide = (max(1, round(side * share)) for side in self.base or (height, width))
         # A smaller part lies within the image; a larger one contains the whole image.
-        return Part(round(draw[1] * (height - high)), round(draw[2] * (width - wide)), high, wide)
+        top, left = round(draw[1] * (height - high)), round(draw[2] * (width - wide))
+        if self.base is not None and boxes is not None and len(boxes) and float(torch.rand(1)) < TO_OBJECTS:
+            x0, y0, x1, y1 = boxes[int(torch.randint(len(boxes), (1,)))].tolist()
+            top = _within((y0 + y1) / 2 - draw[1] * high, height - high)
+            left = _within((x0 + x1) / 2 - draw[2] * wide, width - wide)
+        return Part(top, left, high, wide)
+
+    def sample(self, sample: Any, part: Part) -> Any:
+        """Return that part of a sample, an image and its target; boxes of which too little is visible are dropped."""
+        image, target = sample
+        shown = self.show(image, part)
+        if isinstance(target, Mapping):
+            scale = self.size[0] / part.high * self.size[1] / part.wide
+            whole = area(target["boxes"].as_subclass(Tensor)) * scale
+            return shown, keep_seen(self.show(target["boxes"], part), target["labels"], whole, self.size)
+        return shown, self.show(target, part) if isinstance(target, tv_tensors.TVTensor) else target
 
     def show(self, inpt: Any, part: Part) -> Any:
         """Return that part of a tv_tensor, resized to `size`; images are padded with grey, masks with IGNORE."""
@@ -66,6 +87,11 @@ class RandomZoom:
         return F.resized_crop(inpt, top, left, high, wide, list(self.size), antialias=True)
 
 
+def _within(start: float, room: int) -> int:
+    """Return the whole number nearest to `start` from 0 to `room`, which may be negative."""
+    return min(max(round(start), min(0, room)), max(0, room))
+
+
 class Varied:
     """Augments a training sample by mosaic, zoom and flip; see `SampleStore`.
 
@@ -78,6 +104,7 @@ class Varied:
         num: number of samples, from which a mosaic's other three are drawn.
         own: applied then; takes and returns an image and its target: see `OwnAugmentation`.
         erase: share of the images in which a part is erased in the end.
+        crop: (H, W) in an image's pixels of the part that is taken, and zoomed, instead of the whole image.
     """
 
     def __init__(
@@ -90,8 +117,10 @@ class Varied:
         num: int = 0,
         own: Callable[[Any, Any], Any] | None = None,
         erase: float = 0.0,
+        crop: tuple[int, int] | None = None,
     ) -> None:
-        self.zoom = RandomZoom(size, 1 / (1 + zoom), 1 + zoom)
+        self.zoom = RandomZoom(size, 1 / (1 + zoom), 1 + zoom, crop)
+        self.whole = RandomZoom(size, 1.0, 1.0, crop)
         self.out = RandomZoom(size, 1 / MOSAIC_OUT / (1 + zoom), 1.0)
         self.size = size
         self.flip = v2.RandomHorizontalFlip(0.5) if flip else None
@@ -104,7 +133,7 @@ class Varied:
     def __call__(self, read: Callable[[int], Any], index: int, epoch: int) -> Any:
         if self.mosaic and epoch < self.mosaic_epochs and float(torch.rand(1)) < self.mosaic:
             others = torch.randint(self.num, (3,)).tolist()
-            sample = self._zoomed(join_four([read(i) for i in (index, *others)]), self.out)
+            sample = self._zoomed(join_four([self._zoomed(read(i), self.whole) for i in (index, *others)]), self.out)
         else:
             sample = self._zoomed(read(index), self.zoom)
         sample = sample if self.flip is None else self.flip(*sample)
@@ -118,17 +147,12 @@ class Varied:
 
     def _zoomed(self, sample: Any, zoom: RandomZoom) -> Any:
         image, target = sample
-        if (zoom.min_share, zoom.max_share) == (1, 1) and F.get_size(image) == list(self.size):
+        if (zoom.min_share, zoom.max_share) == (1, 1) and F.get_size(image) == list(zoom.base or self.size) == list(
+            self.size
+        ):
             return sample
-        part = zoom.part_of(F.get_size(image))
-        zoomed = zoom.show(image, part)
-        if isinstance(target, Mapping):
-            scale = self.size[0] / part.high * self.size[1] / part.wide
-            boxes = zoom.show(target["boxes"], part)
-            return zoomed, keep_seen(
-                boxes, target["labels"], area(target["boxes"].as_subclass(Tensor)) * scale, self.size
-            )
-        return zoomed, zoom.show(target, part) if isinstance(target, tv_tensors.TVTensor) else target
+        boxes = target["boxes"] if isinstance(target, Mapping) else None
+        return zoom.sample(sample, zoom.part_of(F.get_size(image), boxes))
 
 
 def join_four(samples: Sequence[Any]) -> Any:

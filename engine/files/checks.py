@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.contract.registry import options_of
-from engine.files.folders import FolderDataModule, held_out, told_by_side
+from engine.files.folders import IMAGE_SIZE, FolderDataModule, held_out, told_by_side
 from engine.files.layouts import recognise
 from engine.files.listing import Examined, Layout
 from engine.inputs.folder import Findings
@@ -135,7 +135,7 @@ def _take_in(
     if one.amounts is not None:
         checked.images[split] += one.amounts > 0
         checked.amounts[split] += one.amounts
-    if one.sides is not None and one.look is not None and max(one.look.size) > _training_size():
+    if one.sides is not None and one.look is not None and max(one.look.size) > IMAGE_SIZE:
         checked.sides.append(one.sides)
     for severity, what in one.remarks:
         findings.add(severity, what, one.name)
@@ -190,17 +190,12 @@ def _look_at_sides(checked: Checked) -> None:
     """Warn of boxes that become too small when their image is scaled down for training."""
     if not checked.sides:
         return
-    sides = np.concatenate(checked.sides) * _training_size()
+    sides = np.concatenate(checked.sides) * IMAGE_SIZE
     small = sides[sides < SMALL_SIDE]
     if len(small) > MANY * len(sides):
         checked.layout.findings.add(
             "warning",
             f"{len(small):,} of {len(sides):,} boxes shrink to less than {SMALL_SIDE} pixels, half of them to "
-            f"{np.median(small):.1f} or less, at the default image size of {_training_size()}: give a larger "
+            f"{np.median(small):.1f} or less, at the default image size of {IMAGE_SIZE}: give a larger "
             "--data.image_size, or train on parts of the images with --data.crop and predict with --tile",
         )
-
-
-def _training_size() -> int:
-    """Return the side in pixels that images are scaled to by default."""
-    return int(options_of(FolderDataModule)["image_size"].default[0])

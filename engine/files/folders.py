@@ -18,16 +18,20 @@ from engine.contract.parts import parts
 from engine.contract.registry import look_up
 from engine.data.augment import Varied
 from engine.data.cache import Cache, CacheMode, cache_bytes, wants_cache
+from engine.data.crops import OwnSize, TileStore
 from engine.data.own_augmentation import OwnAugmentation
 from engine.data.sampler import EpochBatchSampler
 from engine.data.samples import SampleStore
 from engine.files.known_files import Known, hashes, known_files
 from engine.files.layouts import recognise
 from engine.files.listing import KINDS, Kind, Layout, Listing
+from engine.inputs.image_input import MAX_PIXELS
 from engine.inputs.images import vary_colour
 from engine.machine import available_cores
 
 SPLIT_SEED = 0  # which images are held out; never changes, so that runs compare
+IMAGE_SIZE = 224  # pixels per side, by default
+LARGEST_CROP = math.isqrt(MAX_PIXELS)
 MAX_WORKERS = 8  # workers of each training process
 STATISTICS = {  # ImageNet's mean and std, which pretrained networks expect, by the number of channels
     1: ((0.449,), (0.226,)),
@@ -47,7 +51,10 @@ class FolderDataModule(ImageDataModule):
     Args:
         path: the folder.
         task: the task of its images: classify, segment, detect or translate.
-        image_size: size in pixels to which images are letterboxed: one number for a square, or height and width.
+        image_size: size in pixels to which images are letterboxed: one number for a square, or height and width. By
+            default 224, or crop.
+        crop: train on random parts of the images with this side in pixels, at full resolution, and validate and test
+            on all parts; for large pictures with masks, boxes or target images.
         batch_size: images per batch and process.
         channels: 3 for colour, 1 for grey.
         target_channels: the same for target images, to translate; by default as many as channels.
@@ -72,7 +79,8 @@ class FolderDataModule(ImageDataModule):
         mixup: mix training images of two classes with soft targets: 0.2 is common, 0 for none. For classification only.
         cutmix: put a part of one training image into another, with soft targets: 1 is common, 0 for none. For
             classification only.
-        mosaic: share of the training images that are joined from four, for detection only; by default 0.5.
+        mosaic: share of the training images that are joined from four, for detection only; by default 0.5, and 0 with
+            crop.
         mosaic_until: share of the epochs after which no images are joined.
         cache: keep decoded images in memory: ram (always), none (never) or auto (if memory allows).
         num_workers: processes that load batches; by default one per core, up to 8.
@@ -92,7 +100,8 @@ class FolderDataModule(ImageDataModule):
         self,
         path: str,
         task: str,
-        image_size: Sequence[int] = (224,),
+        image_size: Sequence[int] | None = None,
+        crop: int | None = None,
         batch_size: int = 32,
         channels: int = 3,
         target_channels: int | None = None,
@@ -119,13 +128,22 @@ class FolderDataModule(ImageDataModule):
         known: Known | None = None,
     ) -> None:
         super().__init__(batch_size, num_workers or 0, seed)
+        targets = KINDS.get(task, Kind())
+        if crop is not None and not 2 <= crop <= LARGEST_CROP:
+            raise UserError(f"crop is the side of a part in pixels, 2 to {LARGEST_CROP:,}, got {crop}")
+        if crop is not None and targets.is_class:
+            raise UserError(f"crop is for masks, boxes and target images, and the task is {task}: leave it out")
+        if crop is not None and cache == "ram":
+            raise UserError(
+                "cache ram keeps images of one size, and with crop they keep their own: leave one of them out"
+            )
+        image_size = (crop or IMAGE_SIZE,) if image_size is None else image_size
         if len(image_size) not in (1, 2) or min(image_size) < 2:
             raise UserError(
                 f"image_size is one number of pixels, or height and width, 2 or more, got {list(image_size)}"
             )
         if channels not in STATISTICS:
             raise UserError(f"channels is 1 for grey or 3 for colour, got {channels}")
-        targets = KINDS.get(task, Kind())
         if target_channels is not None and not targets.is_image:
             raise UserError(f"target_channels is for target images, and the task is {task}: leave it out")
         if target_channels not in (None, *STATISTICS):
@@ -162,7 +180,9 @@ class FolderDataModule(ImageDataModule):
         self.mean, self.std = STATISTICS[channels]
         self.flip, self.zoom = flip, zoom
         self.colour = targets.colour if colour is None else colour
-        self.mosaic = targets.mosaic or 0.0 if mosaic is None else mosaic
+        self.crop = crop
+        # Four large pictures take four times as long to read, and their parts vary already.
+        self.mosaic = (targets.mosaic or 0.0 if crop is None else 0.0) if mosaic is None else mosaic
         self.mosaic_until = mosaic_until
         self.cache = cache
         self._chooses_workers = num_workers is None
@@ -205,7 +225,8 @@ class FolderDataModule(ImageDataModule):
         names = self.layout.class_names
         shown = ", ".join(names[:10]) + (f", ... ({len(names)} classes)" if len(names) > 10 else "")
         sizes = ", ".join(f"{len(listing):,} {split}" for split, listing in self.listings.items())
-        return f"{self.path}: {self.layout.kind}{': ' * bool(shown)}{shown}; {sizes} ({self._how_split})"
+        parts = "" if self.crop is None else f", in parts of {self.crop} pixels"
+        return f"{self.path}: {self.layout.kind}{': ' * bool(shown)}{shown}; {sizes} ({self._how_split}){parts}"
 
     def setup(self, stage: str) -> None:
         """Make the stores; files are read when their batches are."""
@@ -213,8 +234,13 @@ class FolderDataModule(ImageDataModule):
             return
         for split, listing in self.listings.items():
             source = self.layout.source(listing, self.in_channels, self.target_channels)
+            if self.crop is not None:
+                source = OwnSize(source, functools.partial(self.layout.size_of, listing))
+                if split != "train":
+                    self.stores[split] = TileStore(source, self.image_size, self.crop)
+                    continue
             augment = None
-            if split == "train" and (self.flip or self.zoom or self.mosaic or self.own or self.erase):
+            if split == "train" and (self.flip or self.zoom or self.mosaic or self.own or self.erase or self.crop):
                 augment = Varied(
                     self.image_size,
                     self.zoom,
@@ -223,6 +249,7 @@ class FolderDataModule(ImageDataModule):
                     num=len(listing),
                     own=self.own,
                     erase=self.erase,
+                    crop=None if self.crop is None else (self.crop, self.crop),
                 )
             self.stores[split] = SampleStore(source, self.image_size, augment=augment, seed=self.seed)
 
@@ -249,13 +276,15 @@ class FolderDataModule(ImageDataModule):
 
     def _make_caches(self, processes: int) -> None:
         """Give the stores that are read every epoch a cache, if there is room for all of them."""
+        self._caches_made = True
+        if self.crop is not None:  # images of their own sizes
+            return
         stores = [store for stage, store in self.stores.items() if stage != "test" and isinstance(store, SampleStore)]
         specs = [store.source.specs(self.image_size) for store in stores]
         needed = sum(cache_bytes(len(store), own) for store, own in zip(stores, specs, strict=True))
         if wants_cache(self.cache, needed, processes):
             for store, own in zip(stores, specs, strict=True):
                 store.cache = Cache(len(store), own)
-        self._caches_made = True
 
 
 def told_by_side(class_names: Sequence[str]) -> tuple[str, str] | None:

@@ -94,6 +94,10 @@ class PairLayout(Layout):
     def source(self, listing: Listing, channels: int, target_channels: int | None = None) -> SampleSource:
         return PairFiles(listing, channels, target_channels or channels)
 
+    def size_of(self, listing: Listing, index: int) -> tuple[int, int]:
+        height, width = super().size_of(listing, index)
+        return (height, width) if listing.partners is not None else (height, width // 2)
+
     def examine(self, listing: Listing, index: int, look: Look, one: Examined) -> None:
         one.what = "pairs with an unreadable image, or of different proportions"
         self.source(listing, channels=3).read(index, SMALL)

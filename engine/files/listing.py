@@ -17,7 +17,7 @@ from engine.contract.errors import UserError
 from engine.data.samples import SampleSource
 from engine.files.packed import Rows, Strings
 from engine.inputs.folder import Findings, Folder, Severity, nfc, note_unread
-from engine.inputs.image_files import SUFFIXES, Look
+from engine.inputs.image_files import SUFFIXES, Look, size_of
 
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -160,6 +160,14 @@ class Layout:
     def source(self, listing: Listing, channels: int, target_channels: int | None = None) -> SampleSource:
         """Return the samples of a listing; channels are 1 or 3, `target_channels` is for pairs (None: the same)."""
         raise NotImplementedError
+
+    def size_of(self, listing: Listing, index: int) -> tuple[int, int]:
+        """Return the (H, W) of an upright image; reads only the file's header.
+
+        Raises:
+            UserError: the file is not an image; names it.
+        """
+        return size_of(listing.image(index))[0]
 
     def examine(self, listing: Listing, index: int, look: Look, one: Examined) -> None:
         """Read an image's target, and add to `one` what is found.

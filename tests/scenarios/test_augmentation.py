@@ -14,12 +14,14 @@ from engine.data.augment import Varied, objects
 from engine.data.mixing import mixed
 from engine.data.own_augmentation import OwnAugmentation
 from engine.errors import RunError, UsageError
+from engine.files.folders import FolderDataModule
+from engine.inference import evaluate
 from engine.report import show_data
 from engine.resume.checkpoint_file import read_checkpoint
 from project.augmentations import AUGMENTATIONS
 from scripts import train
 from tests.own_data import WRITERS, write_class_folders, write_masks
-from tests.runs import same
+from tests.runs import read_summary, same
 
 QUICK = ["--data.image_size", "48", "--data.batch_size", "4", "--data.num_workers", "0", "--wandb", "disabled"]
 
@@ -160,6 +162,26 @@ def test_a_run_that_was_cut_goes_on_bit_for_bit(workplace, flags):
     train.main(["--ckpt_path", "checkpoints/cut/last.ckpt", "--max_steps", "-1"])
     whole, cut, plain = (read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "cut", "plain"))
     assert same(whole, cut) and not same(whole["state_dict"], plain["state_dict"])
+
+
+@pytest.mark.parametrize("task", [task for task in WRITERS if task != "classify"])
+def test_a_run_on_crops_that_was_cut_goes_on_bit_for_bit_and_is_measured_again_on_all_parts(workplace, task, capsys):
+    folder = WRITERS[task](workplace / "own")
+    options = ("--task", task, "--data.crop", 32, "--data.image_size", 32, "--max_epochs", 2)
+    options = (*options, "--optim.schedule", "constant", "--head.width", 8, "--backbone.widths", "8,8,8")
+    own_run(folder, "--name", "whole", *options)
+    own_run(folder, "--name", "cut", *options, "--max_steps", 3)
+    train.main(["--ckpt_path", "checkpoints/cut/last.ckpt", "--max_steps", "-1"])
+    whole, cut = (read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "cut"))
+    assert same(whole, cut) and whole["hyper_parameters"]["image_size"] == [32, 32]
+    capsys.readouterr()
+    evaluate.main(["checkpoints/whole/best.ckpt", "--split", "val"])
+    printed = capsys.readouterr().out
+    num = len(FolderDataModule(str(folder), task).listings["val"])
+    assert f"{4 * num} validation images" in printed  # four parts of 32 pixels each
+    best = read_summary("whole")["best"]
+    line = next(line for line in printed.splitlines() if line.startswith(f"{best['metric']} "))
+    assert float(line.split()[1]) == pytest.approx(best["value"] * (100 if "%" in line else 1), abs=0.02)
 
 
 @pytest.mark.parametrize("task", WRITERS)

@@ -72,6 +72,33 @@ def test_workers_serve_the_same_varied_batches_and_each_epoch_has_its_own(tmp_pa
     assert equal(epoch_of(alone, 0, "val"), epoch_of(shared, 5, "val"))
 
 
+@pytest.mark.parametrize("task", [task for task in WRITERS if task != "classify"])
+def test_crops_are_the_same_for_any_number_of_workers_and_validation_is_on_all_parts(tmp_path, task):
+    WRITERS[task](tmp_path)
+    options = {"crop": 24, "image_size": None}
+    alone, shared = (data_of(tmp_path, task, num_workers=workers, **options) for workers in (0, 2))
+    assert alone.image_size == (24, 24) and alone.describe().endswith(", in parts of 24 pixels")
+    first = epoch_of(alone)
+    assert first[0][0].shape == (5, 3, 24, 24) and sum(len(images) for images, _ in first) == len(
+        alone.listings["train"]
+    )
+    assert equal(first, epoch_of(shared)) and not equal(first, epoch_of(alone, 3))
+    tiles = epoch_of(alone, 0, "val")
+    assert equal(tiles, epoch_of(shared, 5, "val"))
+    assert sum(len(images) for images, _ in tiles) == 4 * len(alone.listings["val"])  # of 48 x 40 pixels
+    scaled = data_of(tmp_path, task, crop=24, image_size=[12])
+    assert epoch_of(scaled, 0, "val")[0][0].shape == (5, 3, 12, 12)
+
+
+def test_crops_of_one_size_can_be_scaled_and_are_not_kept(tmp_path):
+    write_pairs(tmp_path, joined=True)
+    data = data_of(tmp_path, "translate", crop=32, image_size=None)
+    images, targets = epoch_of(data)[0]
+    assert images.shape == targets.shape == (5, 3, 32, 32) and data.stores["train"].cache is None
+    with pytest.raises(ValueError, match="cache ram keeps images of one size, and with crop they keep their own"):
+        data_of(tmp_path, "translate", crop=32, cache="ram")
+
+
 def test_a_resumed_epoch_goes_on_with_the_batches_that_were_not_seen(tmp_path):
     whole = epoch_of(data_of(write_voc(tmp_path), "detect"), 2)
     data = data_of(tmp_path, "detect")
@@ -318,6 +345,9 @@ def test_classes_that_mirroring_makes_one_are_remarked(tmp_path, names, said):
         ({"fold": "1/5", "test_size": 0.1}, "fold 1/5 chooses the test images: leave test_size 0.1 out"),
         ({"fold": "1/2", "val_size": 0.5}, "val_size 0.5 of 24 images leaves too few for training"),
         ({"mosaic": 0.5}, "mosaic is for boxes, and the task is classify"),
+        ({"crop": 1}, "crop is the side of a part in pixels, 2 to 8,192, got 1"),
+        ({"crop": 10**9}, "crop is the side of a part in pixels, 2 to 8,192, got 1000000000"),
+        ({"crop": 64}, "crop is for masks, boxes and target images, and the task is classify: leave it out"),
         ({"zoom": -0.5}, "zoom is from 0 to 3"),
         ({"colour": 1.5}, "colour, mosaic and mosaic_until are from 0 to 1"),
         ({"mosaic_until": float("nan")}, "mosaic_until nan"),
