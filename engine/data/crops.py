@@ -5,6 +5,8 @@
 
 from collections.abc import Callable
 
+from torch import Tensor
+
 from engine.data.augment import Part, RandomZoom
 from engine.data.cache import Planes, Spec
 from engine.data.samples import Sample, SampleSource, SampleStore, Size
@@ -25,6 +27,10 @@ class OwnSize:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    def classes(self, index: int) -> Tensor:
+        classes: Tensor = self.source.classes(index)  # type: ignore[attr-defined]
+        return classes
 
     def specs(self, size: Size) -> list[Spec]:
         raise NotImplementedError  # each sample has another shape, so they cannot be cached

@@ -15,6 +15,7 @@ from engine.data.mixing import mixed
 from engine.data.own_augmentation import OwnAugmentation
 from engine.errors import RunError, UsageError
 from engine.files.folders import FolderDataModule
+from engine.files.listing import KINDS
 from engine.inference import evaluate
 from engine.report import show_data
 from engine.resume.checkpoint_file import read_checkpoint
@@ -164,7 +165,7 @@ def test_a_run_that_was_cut_goes_on_bit_for_bit(workplace, flags):
     assert same(whole, cut) and not same(whole["state_dict"], plain["state_dict"])
 
 
-@pytest.mark.parametrize("task", [task for task in WRITERS if task != "classify"])
+@pytest.mark.parametrize("task", [task for task in WRITERS if KINDS[task].unit or KINDS[task].is_image])
 def test_a_run_on_crops_that_was_cut_goes_on_bit_for_bit_and_is_measured_again_on_all_parts(workplace, task, capsys):
     folder = WRITERS[task](workplace / "own")
     options = ("--task", task, "--data.crop", 32, "--data.image_size", 32, "--max_epochs", 2)

@@ -8,6 +8,7 @@ from PIL import Image
 from engine.contract.parts import build_data
 from engine.files import folders as module
 from engine.files.folders import FolderDataModule
+from engine.files.listing import KINDS
 from tests.own_data import WRITERS, write_class_folders, write_coco, write_pairs, write_voc
 
 QUICK = {"image_size": [48, 40], "num_workers": 0, "batch_size": 5}
@@ -72,7 +73,7 @@ def test_workers_serve_the_same_varied_batches_and_each_epoch_has_its_own(tmp_pa
     assert equal(epoch_of(alone, 0, "val"), epoch_of(shared, 5, "val"))
 
 
-@pytest.mark.parametrize("task", [task for task in WRITERS if task != "classify"])
+@pytest.mark.parametrize("task", [task for task in WRITERS if KINDS[task].unit or KINDS[task].is_image])
 def test_crops_are_the_same_for_any_number_of_workers_and_validation_is_on_all_parts(tmp_path, task):
     WRITERS[task](tmp_path)
     options = {"crop": 24, "image_size": None}
@@ -86,6 +87,8 @@ def test_crops_are_the_same_for_any_number_of_workers_and_validation_is_on_all_p
     tiles = epoch_of(alone, 0, "val")
     assert equal(tiles, epoch_of(shared, 5, "val"))
     assert sum(len(images) for images, _ in tiles) == 4 * len(alone.listings["val"])  # of 48 x 40 pixels
+    if KINDS[task].unit:
+        assert not equal(first, epoch_of(data_of(tmp_path, task, **options, balance=True)))
     scaled = data_of(tmp_path, task, crop=24, image_size=[12])
     assert epoch_of(scaled, 0, "val")[0][0].shape == (5, 3, 12, 12)
 
