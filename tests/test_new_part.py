@@ -8,9 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from engine.contract.errors import UserError
 from engine.errors import UsageError
+from engine.guides import GUIDES, choose_example, examples
+from project.heads import HEADS
+from project.tasks import TASKS
 from scripts import new_part
 from tests.tiny import QUICK, ROOT
+
+WRONG = (UsageError, UserError)
 
 
 @pytest.fixture
@@ -35,15 +41,30 @@ def run(place: Path, *command: object, **variables: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("kind", "name"), [("head", "spotlight"), ("backbone", "strided"), ("data", "stripes")])
-def test_under_the_guides_own_name_a_part_is_the_guides_to_the_letter(kind, name):
-    assert new_part.named_blocks(kind, name) == new_part.read_guide(kind) and len(new_part.read_guide(kind)) == 4
+def guide(kind):
+    return (ROOT / "docs" / GUIDES[kind]).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["head", "backbone", "data"])
+def test_under_the_guides_own_name_a_part_is_the_guides_to_the_letter(kind):
+    found = examples(guide(kind))
+    assert found == [example.renamed(kind, example.blocks[0].path.split("/")[2][:-3]) for example in found]
+    assert found and all(len(example.blocks) == 4 and len(example.commands) > 1 for example in found)
 
 
 def test_a_task_has_its_defaults_as_well():
     assert (ROOT / "docs/add-a-task.md").exists()
-    paths = [path for path, _ in new_part.named_blocks("task", "tally")]
+    (example,) = examples(guide("task"))
+    paths = [block.path for block in example.renamed("task", "tally").blocks]
     assert "configs/defaults/tally.yaml" in paths and "project/tasks/tally.py" in paths
+
+
+@pytest.mark.parametrize("kind", ["head", "data"])
+@pytest.mark.parametrize("task", TASKS)
+def test_there_is_an_example_for_each_task(kind, task):
+    assert task in choose_example(ROOT, kind, list(TASKS), task).tasks
+    with pytest.raises(WRONG, match=r"has no head for task count: copy an existing one instead"):
+        choose_example(ROOT, "head", ["count"])
 
 
 @pytest.mark.parametrize(("kind", "name"), [("head", "two_beams"), ("backbone", "chain"), ("data", "bars")])
@@ -68,16 +89,17 @@ def test_a_new_head_trains_at_once(place):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["hat", "a"], "there is no kind of part 'hat': choose one of head, backbone, data, task"),
+        (["hat", "a"], "unknown kind of part 'hat'; choose from: head, backbone, data, task, input"),
+        (["head", "a", "--task", "counting"], "unknown task 'counting'; choose from: "),
         (["head", "Dense"], "'Dense' is not a module's name"),
         (["head", "class"], "'class' is not a module's name"),
-        (["head", "dense"], "there is a head dense already"),
+        (["head", next(iter(HEADS))], f"there is a head {next(iter(HEADS))} already"),
         (["head"], "the following arguments are required: name"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(place, arguments, message):
     before = sorted(place.rglob("*.py"))
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(WRONG, match=message):
         new_part.main(arguments)
     assert sorted(place.rglob("*.py")) == before
 
@@ -85,6 +107,6 @@ def test_what_cannot_be_is_refused_before_anything_is_written(place, arguments, 
 def test_a_file_that_is_there_is_not_replaced(place):
     path = place / "project" / "heads" / "beam.py"
     path.write_text("mine")
-    with pytest.raises(UsageError, match="project/heads/beam.py exists already"):
+    with pytest.raises(WRONG, match="project/heads/beam.py exists already"):
         new_part.main(["head", "beam"])
     assert path.read_text() == "mine" and "beam" not in (path.parent / "__init__.py").read_text()

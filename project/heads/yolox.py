@@ -85,13 +85,16 @@ class YOLOXHead(BoxHead):
         """Return the predictions at each cell, for maps of images of `image_size` = (H, W) pixels."""
         maps = list(features)[-len(self.strides) :]
         check_grid(maps, self.strides, image_size)
-        merged = self.pyramid({str(i): m for i, m in enumerate(maps)}).values()
-        outputs = [branches(m) for branches, m in zip(self.branches, merged, strict=True)]  # (N, 5 + K, h, w)
+        outputs = [branches(m) for branches, m in zip(self.branches, self.merge(maps), strict=True)]  # (N, 5 + K, h, w)
         # Full precision from here on: half precision cannot resolve single pixels in a large image.
         values = torch.cat([output.flatten(2) for output in outputs], dim=2).transpose(1, 2).float()  # (N, A, 5 + K)
         centres, strides = cell_centres([(m.shape[-2], m.shape[-1]) for m in maps], self.strides, values)
         boxes = offsets_to_boxes(values[..., :4], centres, strides)
         return Cells(boxes, values[..., 4], values[..., 5:], centres, strides)
+
+    def merge(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Return a map (N, width, h, w) for each of the backbone's (N, C, h, w), with what the others see in it."""
+        return list(self.pyramid({str(i): m for i, m in enumerate(maps)}).values())
 
     def loss(
         self, raw: Cells, targets: list[dict[str, Tensor]], class_weights: Tensor | None = None

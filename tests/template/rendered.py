@@ -40,7 +40,7 @@ def dead_references(files: Tree, package: str) -> Iterator[str]:
 
 def headings(text: str) -> list[str]:
     """Return the files that a guide's headings tell the reader to make."""
-    return re.findall(r"^## .*`(\S+\.\w+)`$", text, re.MULTILINE)
+    return re.findall(r"^##+ .*`(\S+\.\w+)`$", text, re.MULTILINE)
 
 
 def is_there(path: str, files: Tree) -> bool:
