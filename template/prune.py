@@ -141,7 +141,7 @@ def _prune_tests(tree: Tree, kept: Tree, words: set[str], lost: set[tuple[str, s
 
 
 def _page_name(path: str) -> str:
-    return path.rpartition("/")[2] if re.fullmatch(r"(?:docs|tests/fixtures)/[^/]+", path) else ""
+    return path.rpartition("/")[2] if re.fullmatch(r"(?:docs|tests/fixtures|configs(?:/defaults)?)/[^/]+", path) else ""
 
 
 def _tests(tree: Tree) -> list[str]:

@@ -1,7 +1,8 @@
 """Python source without what is gone: cut at the lines and columns that `ast` gives, so that all else stays as it is.
 
 A file loses the imports of what is gone, the entries of its tables that name it, and, if it holds tests, the functions
-and constants that use it.
+and constants that use it. A test that needs a task without using or naming it says so: `@pytest.mark.task("detect")`,
+or `pytestmark` for all tests of a file. A file whose tests share a fixture that is gone (`autouse`) goes as well.
 """
 
 import ast
@@ -81,6 +82,8 @@ def cut(text: str, gone: Gone, tests: bool = False, where: str = "") -> Cut:
         source = _Source(text, gone, tests, where, names)
         shorter = source.without_gone()
         names |= source.lost
+        if source.needs_gone:
+            return Cut("", names.union(*map(_bound, source.tree.body)))
         if shorter == text:
             return Cut(text, names)
         text = without_unused_imports(text, shorter)
@@ -98,6 +101,7 @@ class _Source:
         self.gone, self.tests, self.where = gone, tests, where
         self.lost = set(lost)
         self.edits: list[Edit] = []
+        self.needs_gone = False  # every test here
 
     # ---- places ----
 
@@ -236,7 +240,7 @@ class _Source:
             return True
         if not self.tests:
             return False
-        words = set(re.split(r"[\s=,:'\"\[\]{}()]+", text))
+        words = set(re.split(r"[\s=,:;'\"\[\]{}()]+", text))
         module = re.match(r"[\w.]+", text)
         of_module = module is not None and "." in module[0] and not self.gone.modules.isdisjoint(packages(module[0]))
         is_setting = "--" in text or "name:" in text
@@ -248,6 +252,7 @@ class _Source:
         """Cut a statement with its decorators, the comment right above it, and blank lines on one side."""
         self.lost |= set(_bound(statement))
         decorators = getattr(statement, "decorator_list", [])
+        self.needs_gone |= "pytestmark" in _bound(statement) or "autouse=True" in "".join(map(ast.unparse, decorators))
         first = min(node.lineno for node in (statement, *decorators)) - 1
         last = statement.end_lineno or first  # exclusive
         lines = self.data.splitlines(keepends=True)

@@ -23,8 +23,19 @@ from project.data.mnist_files import idx_bytes
 ROOT = Path(__file__).parent.parent
 PATIENCE = 900  # seconds after which a program is taken to hang, however slow and busy the machine
 SIZES = {"train": 360, "t10k": 90}
-# Settings under which a run on the stand-in takes a second or two.
-QUICK = ["--data.val_size", "60", "--data.batch_size", "30", "--wandb", "disabled", "--precision", "32-true"]
+SCENES = ["--data.num_train", "300", "--data.num_val", "60", "--data.num_test", "90", "--data.val_digits", "60"]
+SCENES += ["--data.image_size", "32", "--data.min_size", "10", "--data.max_size", "20"]
+# Of each task's own data 300 images for training, 60 for validation and 90 for the test.
+SIZES_OF = {
+    "classify": ["--data.val_size", "60"],
+    "segment": SCENES,
+    "detect": SCENES,
+    "regress": SCENES,
+    "translate": ["--data.val_size", "60"],
+}
+TASK = next(iter(SIZES_OF))  # the one that runs without --task
+# Settings under which a run of it on the stand-in takes a second or two.
+QUICK = [*SIZES_OF[TASK], "--data.batch_size", "30", "--wandb", "disabled", "--precision", "32-true"]
 
 
 def tiny_files() -> dict[str, bytes]:

@@ -149,6 +149,7 @@ def test_a_sample_that_is_none_any_more_ends_a_run_in_a_line(workplace, monkeypa
         own_run(write_class_folders(workplace / "own"), *flags)
 
 
+@pytest.mark.task("classify")
 @pytest.mark.parametrize(
     "flags",
     [("--data.augment", "trivial", "--data.erase", 0.5), ("--data.mixup", 0.4, "--data.cutmix", 1.0)],

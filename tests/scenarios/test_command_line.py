@@ -15,6 +15,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.task("classify")
 def test_train_evaluate_predict(folder):
     done = run_script("train", *QUICK, "--name", "a", "--max-epochs", 2, cwd=folder, TINY_REPORT="1")
     assert done.returncode == 0, done.stderr
@@ -33,6 +34,7 @@ def train_help(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.task("classify")
 def test_help_is_a_screen_and_says_the_rest_on_request():
     page = train_help("--help").stdout
     assert all(flag in page for flag in ("--task", "--data", "--backbone", "--max_epochs", "--name", "--ckpt_path"))
@@ -49,6 +51,7 @@ def test_help_is_a_screen_and_says_the_rest_on_request():
 TWO = ["--accelerator", "cpu", "--devices", 2, "--strategy", "ddp", "--data.batch_size", 15]
 
 
+@pytest.mark.task("classify")
 def test_two_processes_share_a_run_and_its_report_is_of_all_images(folder):
     run = [*QUICK, *TWO, "--name", "a", "--max_epochs", 3]
     done = run_script("train", *run, cwd=folder, TINY_REPORT="1")

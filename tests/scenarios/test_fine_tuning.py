@@ -142,6 +142,7 @@ def test_other_groups_of_rates_are_refused_before_anything_is_written():
     assert before == (Path("checkpoints/a/config.yaml").read_text(), Path("checkpoints/a/summary.json").read_text())
 
 
+@pytest.mark.task("classify")
 def test_a_frozen_backbone_takes_batches_of_one():
     run("--name", "a", "--max_epochs", 1, "--backbone", "mlp", "--backbone.freeze", "true", "--data.batch_size", 1)
     assert Path("checkpoints/a/last.ckpt").exists()

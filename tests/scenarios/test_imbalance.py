@@ -49,6 +49,7 @@ def test_weights_of_zero_are_never_drawn():
         assert set(next(iter(sampler))) <= {1, 3}
 
 
+@pytest.mark.task("classify")
 def test_balanced_weights_are_kept_with_the_checkpoint_and_resumed():
     options = ("--task.class_weights", "balanced", *BRIEF)
     run("--name", "whole", *options)
@@ -119,6 +120,7 @@ def test_training_on_classes_equally_often_is_for_classes(workplace):
         train.main(["--task", "translate", "--data", str(folder), "--data.balance", "true"])
 
 
+@pytest.mark.task("classify")
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -133,6 +135,7 @@ def test_what_cannot_be_meant_is_refused(flags, message):
         run("--name", "a", *flags)
 
 
+@pytest.mark.task("classify")
 def test_a_class_without_an_image_has_no_balanced_weight(workplace):
     folder = write_class_folders(workplace / "own")
     with pytest.raises(RunError, match="no training image shows class cow; give a number for each class"):
@@ -141,6 +144,7 @@ def test_a_class_without_an_image_has_no_balanced_weight(workplace):
         train.main(["--data", str(folder), "--data.classes", classes, "--task.class_weights", "balanced"])
 
 
+@pytest.mark.task("classify")
 def test_balanced_training_is_resumed_bit_for_bit():
     options = ("--data.balance", "true", *BRIEF)
     run("--name", "whole", *options)
@@ -149,6 +153,7 @@ def test_balanced_training_is_resumed_bit_for_bit():
     assert same(*(read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "cut")))
 
 
+@pytest.mark.task("classify")
 def test_the_loss_measured_with_weights_does_not_depend_on_the_batches(workplace):
     weights = "[5, 1, 1, 1, 1, 1, 1, 1, 1, 0.1]"
     run("--name", "a", "--task.class_weights", weights, "--task.label_smoothing", 0, "--max_epochs", 1)
@@ -168,6 +173,7 @@ def test_an_image_that_comes_twice_in_an_epoch_is_varied_twice():
     assert sorted(next(iter(sampler))) == [(0, 0, place) for place in range(4)]
 
 
+@pytest.mark.task("classify")
 def test_balance_and_overfitting_do_not_go_together():
     with pytest.raises(RunError, match="balance draws images, and --overfit_batches takes the first ones"):
         run("--name", "a", "--data.balance", "true", "--overfit_batches", 2)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from engine.data.samples import SampleStore
 from engine.data.store import ImageStore
 from engine.export import command as export
 from engine.resume.guard import FiniteGuard
@@ -38,7 +39,8 @@ def test_while_training_the_summary_says_failed(monkeypatch, place):
 
 def test_in_a_process_that_loads_batches(workplace, monkeypatch):
     """PyTorch raises it again with the worker's traceback in its message."""
-    monkeypatch.setattr(ImageStore, "__getitems__", bug)
+    for store in (ImageStore, SampleStore):
+        monkeypatch.setattr(store, "__getitems__", bug)
     with pytest.raises(ValueError, match='(?s)in DataLoader worker.*raise ValueError."mine".\nValueError: mine'):
         run("--name", "a", "--data.num_workers", 1, "--num_sanity_val_steps", 0)
     assert read_summary("a")["status"] == "failed"

@@ -19,7 +19,7 @@ from tests.own_data import (
     write_voc,
     write_yolo,
 )
-from tests.tiny import run_script
+from tests.tiny import TASK, run_script
 
 
 def check(folder, capsys):
@@ -154,10 +154,10 @@ def test_copies_that_the_split_to_be_drawn_would_part_are_found(tmp_path, capsys
 @pytest.mark.parametrize(
     ("write", "options"),
     [
-        (lambda folder: grey_classes(folder, ("a", "b")), "--data.image_size 28 --data.channels 1"),
+        (lambda folder: grey_classes(folder, ("a", "b")), "--task classify --data.image_size 28 --data.channels 1"),
         (
             lambda folder: grey_classes(folder, ("left", "right")),
-            "--data.image_size 28 --data.channels 1 --data.flip f",
+            "--task classify --data.image_size 28 --data.channels 1 --data.flip f",
         ),
         (write_voc, "--task detect --data.image_size 48,40"),
         (lambda folder: write_pairs(folder, joined=True), "--task translate --data.image_size 48,40"),
@@ -168,6 +168,7 @@ def test_a_command_that_suits_what_was_found_ends_it(tmp_path, capsys, write, op
     write(tmp_path / "x y")
     printed, error = check(tmp_path / "x y", capsys)
     _, command = printed.split("train on it with ")
+    options = options.removeprefix(f"--task {TASK} ")
     assert error == "" and command.startswith(f"python scripts/train.py --data '{tmp_path}/x y' {options}")
     assert ("image_size" in command) == ("image_size" in options)
     assert ("mirroring turns class left into right" in printed) == ("--data.flip f" in options)

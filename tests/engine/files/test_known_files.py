@@ -10,8 +10,11 @@ from engine.inference import evaluate
 from engine.resume.checkpoint_file import read_checkpoint
 from engine.resume.compare import differences
 from scripts import train
-from tests.own_data import write_class_folders, write_masks, write_voc
+from tests.own_data import WRITERS, write_class_folders, write_masks, write_voc
 from tests.runs import cut_after
+from tests.tiny import TASK
+
+write_own = WRITERS[TASK]
 
 OPTIONS = [
     *("--data.image_size", "32", "--data.batch_size", "8", "--data.num_workers", "0", "--max_epochs", "3"),
@@ -22,7 +25,7 @@ OPTIONS = [
 @pytest.fixture(autouse=True)
 def _(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_class_folders(Path("own"))
+    write_own(Path("own"))
 
 
 def run(name, *options):
@@ -67,6 +70,7 @@ def test_a_folder_that_was_moved_is_the_same_data(task, write, saves, capsys):
     assert differences(*(read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "a"))) == []
 
 
+@pytest.mark.task("classify")
 def test_changed_files_are_refused_within_an_epoch_and_keep_their_split_between_two(capsys):
     cut("within", 1, "--save_every_steps", "2")
     cut("between", 1)
@@ -86,6 +90,7 @@ def test_changed_files_are_refused_within_an_epoch_and_keep_their_split_between_
     assert len(after["val"]) - len(before["val"] & after["val"]) == 2  # a fifth of those that are new
 
 
+@pytest.mark.task("classify")
 def test_other_contents_and_other_data_are_noticed(capsys):
     cut("a", 1)
     write_class_folders(Path("other"), num=12)
@@ -104,7 +109,7 @@ def test_images_that_were_trained_on_are_not_called_test_images(capsys):
     shutil.move("own", "elsewhere")
     evaluate.main(["checkpoints/a/best.ckpt", "--data", "elsewhere"])
     assert capsys.readouterr().out == here.replace("own", "elsewhere") and "validation images" in here
-    write_class_folders(Path("others"), num=9)
+    write_own(Path("others"), num=9)
     evaluate.main(["checkpoints/a/best.ckpt", "--data", "others"])
     assert "others, 9 test images" in capsys.readouterr().out
 

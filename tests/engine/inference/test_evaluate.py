@@ -27,6 +27,7 @@ def _(trained, monkeypatch):
     monkeypatch.setattr(MNISTDataModule, "sums", TINY_SUMS)
 
 
+@pytest.mark.task("classify")
 def test_classes_are_a_table(capsys):
     evaluate.main([CKPT])
     lines = capsys.readouterr().out.splitlines()
@@ -40,6 +41,7 @@ def test_classes_are_a_table(capsys):
     assert len({len(line) for line in lines[place:]}) == 1
 
 
+@pytest.mark.task("classify")
 def test_intervals_stand_beside_the_numbers_and_are_the_same_again(capsys):
     printed = []
     for _ in range(2):
@@ -65,6 +67,7 @@ def test_several_processes_have_no_intervals():
         evaluate.main([CKPT, "--bootstrap", "100", "--devices", "2"])
 
 
+@pytest.mark.task("classify")
 def test_with_mirror_images_other_numbers_are_measured(capsys):
     """Here the first half of the classes have their bars where mirror images have those of the others."""
     evaluate.main([CKPT])

@@ -36,6 +36,7 @@ def _(trained, monkeypatch):
 CKPT = "checkpoints/a/best.ckpt"
 
 
+@pytest.mark.task("classify")
 def test_every_image_gets_its_row_on_the_screen_and_in_a_table(capsys):
     predict.main([CKPT, "images", "--output", "out.csv"])
     with open("out.csv", newline="") as file:
@@ -47,6 +48,7 @@ def test_every_image_gets_its_row_on_the_screen_and_in_a_table(capsys):
     assert capsys.readouterr().out.count("images/a ") == 10
 
 
+@pytest.mark.task("classify")
 def test_names_are_text_in_a_table_and_on_the_screen(tmp_path, monkeypatch, capsys):
     """Spreadsheets run what looks like a formula, and terminals obey control characters."""
     checkpoint = read_checkpoint(CKPT)
@@ -74,6 +76,7 @@ def test_names_are_text_in_a_table_and_on_the_screen(tmp_path, monkeypatch, caps
     assert {row["class"] for row in found} == set(names) and {row["image"] for row in found} == set(files)
 
 
+@pytest.mark.task("classify")
 def test_batches_change_nothing():
     predict.main([CKPT, "images", "--output", "one.json", "--batch_size", "1"])
     predict.main([CKPT, "images", "--output", "all.json"])
@@ -82,6 +85,7 @@ def test_batches_change_nothing():
     assert [r["probability"] for r in one] == pytest.approx([r["probability"] for r in whole], abs=1e-4)
 
 
+@pytest.mark.task("classify")
 def test_inverted_images_are_said_to_look_so_and_can_be_swapped(tmp_path, capsys):
     image = 255 - np.asarray(Image.open("images/a 3.png"))
     Image.fromarray(image).convert("RGB").save(tmp_path / "dark on light.png")
@@ -102,6 +106,7 @@ def test_files_of_a_folder_that_are_not_read_are_listed(tmp_path, capsys):
     assert capsys.readouterr().err == (f"note: 2 files left out: their format is not read {listed}\n")
 
 
+@pytest.mark.task("classify")
 def test_unreadable_files_are_named_and_the_others_dealt_with(tmp_path, capsys):
     Image.open("images/a 5.png").save(tmp_path / "good.png")
     (tmp_path / "bad.jpg").write_text("text")
@@ -189,6 +194,7 @@ def test_an_option_that_a_task_is_asked_with_holds(capsys):
             assert ("nothing found" not in capsys.readouterr().out) == found
 
 
+@pytest.mark.task("classify")
 @pytest.mark.parametrize("file", [CKPT, "a.onnx"])
 def test_with_mirror_images_a_probability_is_the_mean_of_two(tmp_path, file):
     if file != CKPT:

@@ -154,6 +154,7 @@ def inspect(folder):
     return done.stdout
 
 
+@pytest.mark.task("classify")
 def test_an_offline_run_holds_losses_accuracy_and_configuration_and_resumes_as_the_same_run(workplace, capsys):
     train.main([*TRACKED, "--name", "a", "--max_epochs", "2", "--wandb", "offline", "--log_every_n_steps", "5"])
     said = capsys.readouterr().out
@@ -279,6 +280,7 @@ def test_flags_win_over_variables_for_where_a_run_is_tracked_and_a_resumed_one_g
     assert max(steps[1]) < min(steps[2])
 
 
+@pytest.mark.task("classify")
 def test_a_report_is_shown_with_the_same_pictures_and_its_tables_and_a_failure_there_is_said(
     workplace, reports, monkeypatch, capsys
 ):

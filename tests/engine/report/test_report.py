@@ -26,7 +26,7 @@ from project.tasks import TASKS, LitClassifier
 from scripts import train
 from tests.own_data import WRITERS, write_class_folders
 from tests.runs import after_each_save, read_metrics, read_summary, run, same
-from tests.tiny import no_report
+from tests.tiny import TASK, no_report
 
 SMALL = ["--backbone.widths", "4,8,8", "--data.batch_size", 4, "--max_epochs", 2, "--data.num_workers", 0]
 SMALL += ["--log_every_n_steps", 1, "--wandb", "disabled", "--data.image_size", 48]
@@ -94,6 +94,7 @@ def test_every_task_has_one_that_loads_nothing(workplace, name):
             assert metric.split("/")[1] in text and f"<td>{metric.split('/', 2)[2]}</td>" in text
 
 
+@pytest.mark.task("classify")
 def test_a_classifiers_shows_what_it_confuses(workplace):
     run("--name", "a", "--max_epochs", 1, "--limit_train_batches", 2)
     text, drawn = page("a"), plots(workplace, "a")
@@ -126,7 +127,7 @@ def test_samples_are_spread_over_all_images(tmp_path, sizes):
 
 
 def test_without_test_images_it_shows_the_best_validation(workplace):
-    folder = write_class_folders(workplace / "own", num=30)
+    folder = WRITERS[TASK](workplace / "own", num=30)
     best = RunCheckpoints.on_validation_end
 
     def first_is_best(self, trainer, module):
@@ -141,6 +142,7 @@ def test_without_test_images_it_shows_the_best_validation(workplace):
     assert "validation images, weights after epoch 1" in page("a")
 
 
+@pytest.mark.task("classify")
 def test_what_a_person_named_is_text_whatever_it_holds(workplace):
     folder = write_class_folders(workplace / "own")
     hostile = "<img src=x onerror=alert(1)>&$x_{$"
@@ -170,7 +172,10 @@ def without_reports(patch):
         patch.delattr(Collect, name)
 
 
-@pytest.mark.parametrize("more", [[], ["--optim.ema", 0.9, "--backbone.dropout", 0.2, "--data.rotate", 10]])
+MORE = ["--optim.ema", 0.9, "--backbone.dropout", 0.2, "--data.rotate", 10]
+
+
+@pytest.mark.parametrize("more", [[], pytest.param(MORE, marks=pytest.mark.task("classify"))])
 def test_training_is_the_same_with_and_without(monkeypatch, more):
     run("--name", "a", "--max_epochs", 3, *more)
     with monkeypatch.context() as patch:
@@ -268,6 +273,7 @@ def test_it_is_made_again_without_the_data(workplace, capsys):
     ]
 
 
+@pytest.mark.task("classify")
 def test_runs_are_compared(workplace, capsys):
     run("--name", "a", "--max_epochs", 2)
     run("--name", "b", "--max_epochs", 1, "--optim.lr", 1e-6)

@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from engine.data.store import ImageStore
+from engine.contract.backbone import Backbone
 from engine.errors import Stopped
 from engine.inference import evaluate
 from engine.resume.checkpoint_file import read_checkpoint
@@ -37,13 +37,13 @@ def test_a_second_interrupt_ends_the_run_at_once():
 
 def test_an_interrupt_ends_an_evaluation_with_its_own_status(workplace, monkeypatch):
     run("--name", "a", "--max_epochs", 1)
-    fetch = ImageStore.__getitems__
+    forward = Backbone.__call__
 
-    def interrupted(self, indices):
+    def interrupted(self, images):
         send(signal.SIGINT)
-        return fetch(self, indices)
+        return forward(self, images)
 
-    monkeypatch.setattr(ImageStore, "__getitems__", interrupted)
+    monkeypatch.setattr(Backbone, "__call__", interrupted)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Stopped) as stop:
         evaluate.main(["checkpoints/a/best.ckpt"])

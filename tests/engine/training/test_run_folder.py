@@ -169,6 +169,7 @@ def test_a_run_that_failed_before_training_leaves_no_name_taken(monkeypatch, whe
     run(*name)
 
 
+@pytest.mark.task("classify")
 def test_a_run_whose_first_batch_cannot_be_read_can_be_started_again_under_its_name(capsys):
     broken(write_class_folders(Path("own")))
     command = ["--data", "own", "--data.image_size", 32, "--name", "a", "--max_epochs", 1, "--wandb", "disabled"]
