@@ -22,7 +22,8 @@ EXPORT_FORMATS = ("onnx", "torch", "safetensors")
 IMAGES = 1000  # on which export.py compares the file with its checkpoint
 TOLERANCE = 1e-4  # largest difference allowed in that comparison
 EVALUATE_HELP = """usage: {command} CKPT [--split test|val] [--data PATH] [--data.OPTION VALUE ...]
-                   [--bootstrap INT] [--tta flip] [--accelerator TEXT] [--precision TEXT]
+                   [--bootstrap INT] [--tta flip|multiscale] [--accelerator TEXT]
+                   [--precision TEXT]
 
 Evaluate a checkpoint on the test images of its own training data, or on the
 validation images if there is no test split. --data.root names the folder if the
@@ -33,9 +34,10 @@ training would hold out.
 
 --bootstrap INT: resample the images so many times, such as 1000, and print the 95 %
 confidence interval of every metric that is a mean over images.
---tta flip: average the outputs for an image and its mirror image."""
+--tta flip: join the answers for an image and its mirror image.
+--tta multiscale: join the answers for an image and for it at 0.8 and 1.25 times its size."""
 OVERLAP = 0.2  # of neighbouring tiles
-TTA = ("flip",)  # kinds of test-time augmentation
+TTA = ("flip", "multiscale")  # kinds of test-time augmentation
 MIN_RESAMPLES = 100  # with fewer, an interval's ends are left to chance
 EVALUATE_TRAINER = ("accelerator", "devices", "precision", "limit_test_batches")
 
@@ -156,7 +158,9 @@ def predict_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> argpars
     parser.add_argument(
         "--overlap", type=float, metavar="SHARE", help=f"smallest overlap of tiles, as a share of one [{OVERLAP:g}]"
     )
-    parser.add_argument("--tta", choices=TTA, help="average the outputs for an image and its mirror image (flip)")
+    parser.add_argument(
+        "--tta", choices=TTA, help="join the answers for an image and its mirror image, or at three sizes"
+    )
     formats = dict.fromkeys(name for task in tasks.values() for name in task.formats)
     parser.add_argument(
         "--format",

@@ -44,7 +44,7 @@ class Answers:
         raise NotImplementedError
 
     def raw_of(self, outputs: Mapping[str, Tensor]) -> Any:
-        """Return the head's raw outputs that give these outputs; only a task with `mirrored` needs it."""
+        """Return the head's raw outputs that give these outputs; only a task with `mirrored` or `rescaled` needs it."""
         raise NotImplementedError
 
     def ask_with(self, option: str, value: float, is_program: bool = False) -> None:
@@ -97,6 +97,13 @@ class Answers:
         """Turn outputs for images mirrored left to right into outputs for the images themselves.
 
         `--tta flip` averages these and the images' own outputs. A task without this method refuses the flag.
+        """
+        raise NotImplementedError
+
+    def rescaled(self, outputs: Mapping[str, Tensor], size: Sequence[int]) -> dict[str, Tensor]:
+        """Turn outputs for scaled images into outputs for the images themselves, of `size` = (H, W).
+
+        `--tta multiscale` averages these. A task without this method refuses the flag.
         """
         raise NotImplementedError
 

@@ -4,7 +4,7 @@ N images, K outputs, M boxes, (H, W) size in pixels.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -69,6 +69,17 @@ class BoxHead(Head):
             score_threshold: objects with lower scores are left out.
         """
         raise NotImplementedError
+
+    def joined(self, raws: Sequence[Any], backs: Sequence[Callable[[Tensor], Tensor]]) -> Any:
+        """Return a raw output from which `decode` finds the objects of several views, each once.
+
+        `--tta` calls this; without this method the flag is refused.
+
+        Args:
+            raws: the result of `forward` for each view.
+            backs: for each view, the function from its boxes (..., 4) to boxes on the images.
+        """
+        raise UserError("its head cannot join views")
 
 
 def check_grid(maps: Sequence[Tensor], strides: Sequence[int], image_size: tuple[int, int]) -> None:

@@ -35,6 +35,7 @@ from engine.contract.parts import build_backbone, build_head, check_head_kind, p
 from engine.contract.registry import brief, check_options, options_of
 from engine.contract.renamed import present_names
 from engine.inputs.image_input import ImageInput
+from engine.inputs.views import View
 from engine.machine import available_memory
 from engine.resume.checkpoint_file import read_checkpoint
 from engine.resume.lightning_internals import (
@@ -445,6 +446,22 @@ class Task(Answers, pl.LightningModule):
         """Return predict.py's answer for each image of a batch."""
         images = batch[0]
         return self.answers(self.outputs(images), [(images.shape[2], images.shape[3])] * len(images))
+
+    def raw_of_views(self, images: Tensor, views: Sequence[View]) -> Any:
+        """Return the head's raw outputs for several views of images (N, ..., H, W) together, here those of the mean."""
+        return self.raw_of(self.mean_of_views(self.outputs, images, views))
+
+    def mean_of_views(
+        self, outputs: Callable[[Tensor], Mapping[str, Tensor]], images: Tensor, views: Sequence[View]
+    ) -> dict[str, Tensor]:
+        """Return the mean of `outputs` for several views, each turned back into outputs for images (N, ..., H, W)."""
+        each = []
+        for view in views:
+            found = outputs(view.of(images, self.backbone.strides[-1] if view.scale != 1 else 1))
+            if view.mirrored:
+                found = self.mirrored(found)
+            each.append(self.rescaled(found, images.shape[-2:]) if view.scale != 1 else found)
+        return {name: torch.stack([found[name] for found in each]).mean(dim=0) for name in each[0]}
 
     @torch.inference_mode()
     def predict_image(self, image: Image.Image) -> dict[str, Any]:

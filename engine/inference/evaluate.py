@@ -20,8 +20,8 @@ from engine.errors import RunError, UsageError, one_line, raised_by
 from engine.files.folders import FolderDataModule
 from engine.files.known_files import Known, changes
 from engine.inference.bootstrap import intervals
-from engine.inference.mirrors import check_mirrors, measure_with_mirrors
 from engine.inference.predict import ask_with
+from engine.inference.views import join_views
 from engine.record.classes import by_class, counted
 from engine.resume.checkpoint_file import read_checkpoint
 from engine.resume.lightning_internals import leave_signals_to_us
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
     quieten()
     line, asked = evaluate_arguments(arguments, parts().tasks)
     split, resamples = line.flags.pop("split", None), line.flags.pop("bootstrap", 0)
-    mirrors = line.flags.pop("tta", None) is not None
+    views = line.flags.pop("tta", None)
     path = line.positional[0]
     try:
         checkpoint = read_checkpoint(path)
@@ -54,9 +54,8 @@ def main(arguments: list[str]) -> None:
     except (OSError, UserError) as error:
         raise UsageError(str(error)) from error
     ask_with(task, asked)
-    if mirrors:
-        check_mirrors(task)
-        measure_with_mirrors(task)
+    if views is not None:
+        join_views(task, views)
     config = configuration(path, checkpoint, task, line.flags, split)
     config["devices"] = line.flags.get("devices", 1)  # one process sees every image exactly once
     if config["limit_test_batches"] == 0:
@@ -104,7 +103,7 @@ def main(arguments: list[str]) -> None:
     seen, num = f"{task.images_measured:,}", len(data.stores[split])
     if task.images_measured < num:
         seen += f" of {num:,}"
-    how = ", with their mirror images" if mirrors else ""
+    how = "" if views is None else f", --tta {views}"
     say(f"{path}: {config['task']['name']}, {config['data']['name']}, {seen} {name} {task.input.word}{how}")
     overall = {name: value for name, value in metrics.items() if not is_of_a_class(name)}
     ends = {} if not task.each else intervals_of(task, torch.cat(task.each).cpu(), split, resamples, config["seed"])

@@ -25,7 +25,7 @@ from engine.errors import RunError, UsageError, one_line
 from engine.export import is_program, load_model
 from engine.export.model import Model
 from engine.inference.box_formats import FORMATS, Boxes, check_new, names_below
-from engine.inference.mirrors import check_mirrors, with_mirrors
+from engine.inference.views import joined_views
 from engine.inputs.drawing import to_image
 from engine.inputs.folder import Findings
 from engine.inputs.reading import read_text
@@ -72,8 +72,7 @@ def main(arguments: list[str]) -> None:
     ask_with(task, given.asked, model.is_program)
     annotations = None if given.format == "csv" else Annotations(task, given.format, Path(given.output), paths)
     if given.tta is not None:
-        check_mirrors(task)
-        model = with_mirrors(model)
+        model = joined_views(model, given.tta)
     if given.letterbox and not task.takes_any_size:
         raise UsageError(
             f"--letterbox is for tasks that take images of any size; task {task.task_name} letterboxes them anyway"

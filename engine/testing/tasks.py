@@ -17,8 +17,9 @@ from engine.contract.task import Task
 from engine.export import FORMATS
 from engine.export.command import Comparison
 from engine.export.model import of_task
-from engine.inference.mirrors import mean_with_mirrors, measure_with_mirrors
+from engine.inference.views import join_views
 from engine.inputs.tiles import Tile
+from engine.inputs.views import VIEWS
 from engine.resume.checkpoint_file import write_checkpoint
 
 SIZE = (40, 48)
@@ -112,8 +113,9 @@ def a_mirror_image_has_the_mirrored_answer_where_both_are_asked(name: str, **opt
     images = next(iter(batches(name)))[0]
     with torch.no_grad():
         one = task.outputs(images)
-        both, of_mirrors = (mean_with_mirrors(task, task.outputs, each) for each in (images, images.flip(-1)))
-        measure_with_mirrors(task)
+        mirrored = images.flip(-1)
+        both, of_mirrors = (task.mean_of_views(task.outputs, each, VIEWS["flip"]) for each in (images, mirrored))
+        join_views(task, "flip")
         measured = task.outputs(images)
     for key, value in task.mirrored(of_mirrors).items():
         torch.testing.assert_close(value, both[key])
@@ -121,6 +123,21 @@ def a_mirror_image_has_the_mirrored_answer_where_both_are_asked(name: str, **opt
         assert not torch.allclose(both[key], one[key])
         if value.shape[-1] == SIZE[1]:  # a map of the image
             assert torch.equal(value, of_mirrors[key].flip(-1))
+
+
+def several_sizes_have_the_mean_of_their_answers(name: str, **options: Any) -> None:
+    task = build_small(name, **options).eval()
+    if type(task).rescaled is Answers.rescaled:
+        return
+    images = next(iter(batches(name)))[0]
+    with torch.no_grad():
+        seen = [view.of(images, task.backbone.strides[-1]) for view in VIEWS["multiscale"]]
+        each = [task.rescaled(task.outputs(view), images.shape[2:]) for view in seen]
+        join_views(task, "multiscale")
+        joined = task.outputs(images)
+    assert len({view.shape for view in seen}) == 3
+    for key, value in joined.items():
+        torch.testing.assert_close(value, sum(found[key] for found in each) / 3, atol=1e-5, rtol=1e-5)
 
 
 def hyperparameters_are_plain_values(name: str, **options: Any) -> None:
@@ -231,6 +248,7 @@ TASK_CHECKS: list[Callable[..., None]] = [
     measures_start_anew_each_time,
     what_each_image_contributes_adds_up_to_what_is_measured,
     a_mirror_image_has_the_mirrored_answer_where_both_are_asked,
+    several_sizes_have_the_mean_of_their_answers,
     hyperparameters_are_plain_values,
     it_says_which_measure_is_best_and_which_way_is_up,
     a_checkpoint_rebuilds_it_alone,

@@ -4,7 +4,7 @@ N images, K classes, A cells in all maps together, M boxes, (h, w) a map's size.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -131,6 +131,16 @@ class YOLOXHead(BoxHead):
             "scores": scores.gather(1, kept) * is_object,
             "labels": labels.gather(1, kept) * is_object,
         }
+
+    def joined(self, raws: Sequence[Cells], backs: Sequence[Callable[[Tensor], Tensor]]) -> Cells:
+        pairs = list(zip(raws, backs, strict=True))
+        return Cells(
+            torch.cat([back(raw.boxes) for raw, back in pairs], dim=1),
+            torch.cat([raw.objectness for raw in raws], dim=1),
+            torch.cat([raw.classes for raw in raws], dim=1),
+            torch.cat([back(raw.centres.repeat(1, 2))[:, :2] for raw, back in pairs]),
+            torch.cat([raw.strides for raw in raws]),
+        )
 
 
 class Branches(nn.Module):

@@ -174,6 +174,9 @@ class LitClassifier(Task):
     def mirrored(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return dict(outputs)
 
+    def rescaled(self, outputs: Mapping[str, Tensor], size: Sequence[int]) -> dict[str, Tensor]:
+        return dict(outputs)
+
     def raw_of(self, outputs: Mapping[str, Tensor]) -> Tensor:
         return log_probabilities(outputs["probabilities"])
 

@@ -3,6 +3,7 @@
 N images, C channels, (H, W) size in pixels, K classes, M objects. Boxes are xyxy in pixels.
 """
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from engine.contract.task import Task
 from engine.inputs.drawing import as_shown, draw_boxes
 from engine.inputs.letterbox import unletterbox_boxes
 from engine.inputs.tiles import Tile, joined_boxes
+from engine.inputs.views import View
 from project.tasks.hits import Hits, hits
 
 UNTRAINED = 0.3  # score threshold until a validation has chosen one
@@ -170,6 +172,14 @@ class LitDetector(Task):
         M is the largest number of objects that the head finds in an image.
         """
         return self.head.decode(self(images), self.hparams["score_threshold"])
+
+    def raw_of_views(self, images: Tensor, views: Sequence[View]) -> Any:
+        raws, backs = [], []
+        for view in views:
+            seen = view.of(images, self.backbone.strides[-1])
+            raws.append(self(seen))
+            backs.append(functools.partial(view.boxes_back, seen=seen.shape[-2:], size=images.shape[-2:]))
+        return self.head.joined(raws, backs)
 
     def answers(self, outputs: Mapping[str, Tensor], sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
         """Return the `objects` of each image, by falling score: `class`, `score`, and x0, y0, x1, y1 in pixels."""

@@ -163,6 +163,9 @@ class LitSegmenter(Task):
     def mirrored(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {"probabilities": outputs["probabilities"].flip(-1)}
 
+    def rescaled(self, outputs: Mapping[str, Tensor], size: Sequence[int]) -> dict[str, Tensor]:
+        return {"probabilities": F.interpolate(outputs["probabilities"], list(size), mode="bilinear", antialias=True)}
+
     def raw_of(self, outputs: Mapping[str, Tensor]) -> Tensor:
         return log_probabilities(outputs["probabilities"])
 

@@ -8,7 +8,7 @@ from engine.errors import UsageError
 from engine.inference import evaluate
 from project.data.mnist import MNISTDataModule
 from tests.runs import read_summary, run, workplace_of_a_module
-from tests.tiny import ROOT, TINY_SUMS
+from tests.tiny import TINY_SUMS
 
 CKPT = "checkpoints/a/best.ckpt"
 
@@ -74,13 +74,19 @@ def test_with_mirror_images_other_numbers_are_measured(capsys):
     plain = capsys.readouterr().out.splitlines()
     evaluate.main([CKPT, "--tta", "flip"])
     both = capsys.readouterr().out.splitlines()
-    assert both[0] == f"{plain[0]}, with their mirror images"
+    assert both[0] == f"{plain[0]}, --tta flip"
     loss = [float(next(line for line in lines if line.startswith("test/loss")).split()[1]) for lines in (plain, both)]
     assert loss[1] > loss[0] + 0.05
 
 
 def test_mirror_images_are_refused_in_one_line():
-    with pytest.raises(UsageError, match="--tta is flip, got 'turn'"):
+    with pytest.raises(UsageError, match="--tta is flip or multiscale, got 'turn'"):
         evaluate.main([CKPT, "--tta", "turn"])
-    with pytest.raises(UsageError, match="--tta flip: task detect cannot average outputs"):
-        evaluate.main([str(ROOT / "tests" / "fixtures" / "detect.ckpt"), "--tta", "flip"])
+
+
+def test_other_sizes_are_measured_too_if_the_network_takes_them(capsys):
+    evaluate.main([CKPT, "--tta", "multiscale"])
+    assert "--tta multiscale" in capsys.readouterr().out
+    run("--name", "mlp", "--backbone", "mlp", "--max_epochs", 1)
+    with pytest.raises(UsageError, match="--tta multiscale: this network takes images of one size only"):
+        evaluate.main(["checkpoints/mlp/best.ckpt", "--tta", "multiscale"])

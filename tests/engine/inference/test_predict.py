@@ -212,9 +212,10 @@ def test_with_mirror_images_a_probability_is_the_mean_of_two(tmp_path, file):
     assert probabilities(path, "--tta", "flip") == [pytest.approx(expected, abs=2e-6)]
 
 
-def test_mirror_images_are_refused_by_a_task_that_cannot_join_two_answers():
-    with pytest.raises(UsageError, match="--tta flip: task detect cannot average outputs for an image and its mirror"):
-        predict.main([str(ROOT / "tests" / "fixtures" / "detect.ckpt"), "images", "--tta", "flip"])
+def test_what_cannot_be_joined_is_refused():
+    export.main([CKPT, "--format", "onnx", "--output", "b.onnx", "--images", "2"])
+    with pytest.raises(UsageError, match="--tta multiscale: an exported file of task classify cannot do it: use the c"):
+        predict.main(["b.onnx", "images", "--tta", "multiscale"])
     with pytest.raises(UsageError, match="argument --tta: invalid choice: 'turn'"):
         predict.main([CKPT, "images", "--tta", "turn"])
 

@@ -3,12 +3,17 @@ import math
 import pytest
 import torch
 from torch.utils.data import DataLoader
-from torchvision.ops import masks_to_boxes
+from torchvision.ops import box_iou, masks_to_boxes
 
+from engine.contract.heads import BoxHead
+from engine.errors import UsageError
 from engine.export.model import Model
 from engine.inference.predict import Cut, Predictions
+from engine.inference.views import join_views
 from engine.inputs.drawing import to_image
+from engine.inputs.views import VIEWS, View
 from project import LitDetector
+from project.heads.yolox import YOLOXHead
 from project.tasks.hits import Curve, Hits
 from tests.project.tasks.test_contract import quiet
 
@@ -44,6 +49,49 @@ def measured(task, answers, targets):
     task.hits.update(answers, targets)
     task.loss.update(0.0)
     return task.measured(), task.measured_by_class()
+
+
+@pytest.mark.parametrize("kind", ["flip", "multiscale"])
+def test_boxes_of_several_views_are_joined(kind):
+    """The objects of all views come out, and each object once."""
+    torch.manual_seed(0)
+    task = built(score_threshold=1e-4).eval()
+    images = torch.rand(2, 1, 64, 64)
+    with torch.no_grad():
+        alone = []
+        for view in VIEWS[kind]:
+            seen = view.of(images, task.backbone.strides[-1])
+            alone.append(view.boxes_back(task(seen).boxes, seen.shape[2:], images.shape[2:]))
+        join_views(task, kind)
+        together, outputs = task(images), task.outputs(images)
+    assert torch.equal(together.boxes, torch.cat(alone, dim=1))
+    assert len(together.centres) == len(together.strides) == together.boxes.shape[1]
+    for i in range(2):
+        kept = outputs["scores"][i] > 0
+        boxes, labels = outputs["boxes"][i][kept], outputs["labels"][i][kept]
+        same = (labels[:, None] == labels) & (box_iou(boxes, boxes) > task.head.nms_iou)
+        assert kept.sum() > 10 and torch.equal(same, torch.eye(len(boxes), dtype=torch.bool))
+        assert (boxes[:, None] == together.boxes[i]).all(dim=2).any(dim=1).all()
+
+
+def test_mirrored_images_have_the_mirrored_boxes_when_both_are_seen():
+    torch.manual_seed(0)
+    task = built(score_threshold=1e-4).eval()
+    join_views(task, "flip")
+    images = torch.rand(2, 1, 64, 64)
+    with torch.no_grad():
+        one, other = task.outputs(images), task.outputs(images.flip(-1))
+    mirrored = View(mirrored=True).boxes_back(other["boxes"], (64, 64), (64, 64))
+    torch.testing.assert_close(one["scores"], other["scores"])
+    for i in range(2):
+        apart = (one["boxes"][i][:, None] - mirrored[i]).abs().amax(dim=2).amin(dim=1)
+        assert apart[one["scores"][i] > 0].max() < 1e-3
+
+
+def test_a_head_that_cannot_join_views_is_named(monkeypatch):
+    monkeypatch.setattr(YOLOXHead, "joined", BoxHead.joined)
+    with pytest.raises(UsageError, match=r"--tta flip: this network cannot take the views \(its head cannot join"):
+        join_views(built().eval(), "flip")
 
 
 def test_average_precision_by_hand():
