@@ -18,6 +18,7 @@ from project.heads import HEADS  # noqa: E402
 from project.tasks import TASKS  # noqa: E402
 from project.tasks.classifier import LitClassifier  # noqa: E402
 from project.tasks.detector import LitDetector  # noqa: E402
+from project.tasks.multilabel import LitMultiLabel  # noqa: E402
 from project.tasks.regressor import LitRegressor  # noqa: E402
 from project.tasks.segmenter import LitSegmenter  # noqa: E402
 from project.tasks.translator import LitTranslator  # noqa: E402
@@ -29,6 +30,7 @@ __all__ = [
     "FolderDataModule",
     "LitClassifier",
     "LitDetector",
+    "LitMultiLabel",
     "LitRegressor",
     "LitSegmenter",
     "LitTranslator",

@@ -61,6 +61,17 @@ def write_numbers(folder: Path, num: int = 24, split: bool = False) -> Path:
     return folder
 
 
+def write_label_lists(folder: Path, num: int = 24, split: bool = False) -> Path:
+    """Write images/N.png and labels.csv with a list of the blocks that an image shows; with `split` as above."""
+    lines = [f"file,label{',split' * split}"]
+    for part, i in _parts(num, split):
+        image, boxes = _scene(i)
+        _save(folder / "images" / f"{i}.png", image)
+        lines.append(f"{i}.png,{';'.join(name for name, _ in boxes)}{f',{part}' * split}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
 def write_masks(folder: Path, num: int = 24, split: bool = False, classes: bool = True) -> Path:
     """Write images/N.png and masks/N.png of classes 0 (background), 1 (blue) and 2 (red), the border of things 255.
 
@@ -258,4 +269,5 @@ WRITERS = {
     "detect": write_voc,
     "translate": write_pairs,
     "regress": write_numbers,
+    "multilabel": write_label_lists,
 }

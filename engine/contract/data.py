@@ -57,6 +57,7 @@ class DataModule(pl.LightningDataModule):
         detect: for each image a mapping of `boxes` (M, 4) xyxy in pixels and `labels` (M,) int64; M may be 0.
         translate: images (N, K, H, W) in [0, 1] with K channels, which `class_names` names.
         regress: numbers (N, K) float32, which `class_names` names.
+        multilabel: for each class 1 if an image shows it, else 0: (N, K) float32.
 
     Args:
         batch_size: images per batch and process.

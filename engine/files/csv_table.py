@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.contract.errors import UserError
-from engine.contract.registry import brief
+from engine.contract.registry import brief, closest
 from engine.files.listing import SPLITS
 from engine.inputs.folder import Findings, Folder, nfc, note_unread
 from engine.inputs.reading import MIB, read_text
@@ -23,6 +23,7 @@ LABEL = ("label", "class", "target")
 SPLIT = ("split", "subset")
 DELIMITERS = ",;\t"
 LARGEST = 256 * MIB  # a table
+NO_LABEL = ("", "nan")  # what programs write for nothing
 
 
 @dataclass
@@ -51,6 +52,10 @@ class Table:
     @property
     def split(self) -> int | None:
         return self.column(SPLIT)
+
+    def others(self) -> list[int]:
+        """Return the places of the other columns that have a name."""
+        return [k for k, name in enumerate(self.header) if name and k not in (self.file, self.split)]
 
 
 class Row(NamedTuple):
@@ -111,6 +116,20 @@ def leave_out(table: Table, expected: str, is_asked: bool, findings: Findings) -
     findings.add("warning", f"table left out: {message}")
 
 
+def chosen_columns(table: Table, columns: Sequence[int], classes: Sequence[str] | None) -> list[int]:
+    """Return the places of the columns of these names, in their order; all of `columns` without names.
+
+    Raises:
+        UserError: there is no column of a name.
+    """
+    names = {table.header[k]: k for k in columns}
+    for name in classes or ():
+        if nfc(name) not in names:
+            has = brief(", ".join(names), 200)
+            raise UserError(f"{table.path} has no column {brief(name)}{closest(name, names)}; it has {has}")
+    return [names[nfc(name)] for name in classes or names]
+
+
 def rows_by_image(
     table: Table,
     root: Folder,
@@ -118,6 +137,7 @@ def rows_by_image(
     columns: Sequence[int],
     read: Callable[[Sequence[str], str, str], Any],
     shown: Callable[[Any], str] = str,
+    join: Callable[[Any, Any], Any] | None = None,
 ) -> dict[str, Row]:
     """Return what a table says of each image in a folder.
 
@@ -128,6 +148,7 @@ def rows_by_image(
         columns: the columns of the target.
         read: returns a row's target; gets these cells, the row's place for messages, and the cell of the file.
         shown: returns a target as text.
+        join: returns the target that two rows of an image make together; by default they must have the same.
     """
     used = {table.file, table.split, *columns}
     if others := [name for k, name in enumerate(table.header) if name and k not in used]:
@@ -146,12 +167,15 @@ def rows_by_image(
         other = found.setdefault(image, row)
         if other is row:
             continue
-        if other[:2] == row[:2]:
-            findings.add("warning", "rows that name an image again: it counts once", f"line {line}: {image}")
-        else:
+        joined = join(other.target, row.target) if join is not None else row.target
+        if other.split != row.split or (join is None and joined != other.target):
             this, that = (f"{shown(one.target)} of {one.split}" for one in (row, other))
             message = f"{where} has {image} as {this}, and line {other.line} as {that}"
             findings.error("rows that contradict an earlier one", f"{message}: keep one of them")
+        elif joined != other.target:
+            found[image] = other._replace(target=joined)
+        else:
+            findings.add("warning", "rows that name an image again: it counts once", f"line {line}: {image}")
     for image in images.names:
         if image not in found:
             findings.add("warning", f"images left out: {table.path.name} does not list them", image)

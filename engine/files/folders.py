@@ -170,7 +170,7 @@ class FolderDataModule(ImageDataModule):
             raise UserError(f"mixup and cutmix are for images of one class each, and the task is {task}")
         self.mixup, self.cutmix, self.erase = mixup, cutmix, erase
         own = None if augment is None else look_up("augmentation", augment, parts().augmentations)
-        if balance and not (targets.is_class or targets.unit):
+        if balance and (targets.is_numbers or targets.is_image):
             raise UserError(f"balance is for images with classes, and the task is {task}: leave it out")
         self.balance = balance
         wants_cache(cache, 0)  # refuses an unknown value

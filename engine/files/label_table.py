@@ -8,12 +8,10 @@ import torch
 from engine.contract.errors import UserError
 from engine.contract.registry import brief
 from engine.files.class_folders import ClassLayout
-from engine.files.csv_table import LABEL, Row, by_split, find_table, leave_out, rows_by_image
+from engine.files.csv_table import LABEL, NO_LABEL, Row, by_split, find_table, leave_out, rows_by_image
 from engine.files.listing import Layout, Listing, natural_order
 from engine.files.packed import Strings
 from engine.inputs.folder import Findings, Folder, nfc
-
-NO_LABEL = ("", "nan")  # what programs write for nothing
 
 
 def table_layout(root: Folder, findings: Findings, labels: str | None = None) -> Layout | None:

@@ -12,6 +12,7 @@ from engine.contract.errors import UserError
 from engine.files.class_folders import class_folders
 from engine.files.coco import coco_layout
 from engine.files.cvat import cvat_layout
+from engine.files.flag_table import flag_table
 from engine.files.image_pairs import joined_pairs, pair_folders, pairs_by_name
 from engine.files.label_table import table_layout
 from engine.files.labelme import labelme_layout
@@ -45,6 +46,7 @@ class Known:
     is_guess: bool = False
 
 
+OF_TABLE = ("labels", "task", "classes")
 LAYOUTS = (  # the first that recognises a folder counts
     Known("detect", coco_layout, "COCO"),
     Known("detect", cvat_layout, "CVAT"),
@@ -52,9 +54,8 @@ LAYOUTS = (  # the first that recognises a folder counts
     Known("segment", mask_folders, "images/ and masks/, or train/ and train_masks/", takes=("classes", "ignore")),
     Known("detect", yolo_layout, "images/ and labels/ of YOLO"),
     Known("detect", labelme_layout, "labelme"),
-    Known(
-        "regress", number_table, "labels.csv with columns of numbers", ("labels", "task", "classes"), is_doubtful=True
-    ),
+    Known("multilabel", flag_table, "labels.csv with several labels per image", OF_TABLE, is_doubtful=True),
+    Known("regress", number_table, "labels.csv with columns of numbers", OF_TABLE, is_doubtful=True),
     Known("classify", table_layout, "labels.csv", takes=("labels",)),
     Known("translate", pairs_by_name, "trainA/ and trainB/"),
     Known("translate", pair_folders, "A/ and B/", is_doubtful=True),  # A and B may be classes
@@ -103,6 +104,8 @@ def recognise(
     given = {"classes": classes, "ignore": ignore, "labels": labels, "task": task}
     doubtful: Layout | None = None
     for known in LAYOUTS if labels is None else [known for known in LAYOUTS if "labels" in known.takes]:
+        if doubtful is not None and known.task != task:
+            continue
         layout = known.recognise(root, findings, **{name: given[name] for name in known.takes})
         if layout is None:
             continue
@@ -112,20 +115,19 @@ def recognise(
             if known.is_doubtful:
                 doubtful = layout
                 continue
-            if known.is_guess and doubtful is None:
-                raise UserError(_for_other(path, layout, task))
-            doubtful = doubtful or layout
-            break
+            error = _other_task(path, layout, task)
+            raise UserError(str(error)) if known.is_guess else error
         layout = layout if classes is None else layout.with_classes(classes, root.path)
         _check_names(layout, root)
         return layout
     if doubtful is not None and task is not None:
-        raise ForOtherTask(_for_other(path, doubtful, task), doubtful.task)
+        raise _other_task(path, doubtful, task)
     raise UserError(f"{path} holds {_contents(root)}; what can be trained on: {_known_layouts()}")
 
 
-def _for_other(path: Path, layout: Layout, task: str) -> str:
-    return f"{path} holds {layout.kind} ({layout.counted()}), for task {layout.task}, not {task}"
+def _other_task(path: Path, layout: Layout, task: str) -> ForOtherTask:
+    message = f"{path} holds {layout.kind} ({layout.counted()}), for task {layout.task}, not {task}"
+    return ForOtherTask(message, layout.task)
 
 
 def _known_layouts() -> str:

@@ -39,7 +39,7 @@ class Listing:
         images: the images' names.
         partners: names of their masks, or of their target images.
         labels: (N,) int64, their classes.
-        numbers: (N, K) float32, numbers to predict.
+        numbers: (N, K) float32, numbers to predict, or 1 for each class that an image shows.
         boxes: per image (n, 5): xyxy in pixels, and the class.
         sizes: (N, 2) int32, the (H, W) of each image by its annotation; 0 if not stated.
     """
@@ -113,6 +113,7 @@ KINDS = {  # by task
     "detect": Kind(unit="boxes", mosaic=0.5),
     "translate": Kind(colour=0.0, is_image=True),
     "regress": Kind(is_numbers=True),
+    "multilabel": Kind(),
 }
 
 

@@ -1,23 +1,22 @@
 """A table of images and numbers to predict: a CSV file with a column `file`, and a column for each number.
 
-C channels, K numbers per image.
+K numbers per image.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torchvision import tv_tensors
 
 from engine.contract.errors import UserError
-from engine.contract.registry import brief, closest
-from engine.data.cache import Planes, Spec
-from engine.data.samples import Sample, SampleSource, Size
-from engine.files.csv_table import LABEL, Row, Table, by_split, find_table, leave_out, rows_by_image
+from engine.contract.registry import brief
+from engine.data.samples import SampleSource
+from engine.files.csv_table import LABEL, Row, by_split, chosen_columns, find_table, leave_out, rows_by_image
 from engine.files.listing import Examined, Layout, Listing
+from engine.files.number_files import NumberFiles
 from engine.files.packed import Strings
-from engine.inputs.folder import Findings, Folder, nfc
-from engine.inputs.image_files import Look, read_letterboxed
+from engine.inputs.folder import Findings, Folder
+from engine.inputs.image_files import Look
 
 TASK = "regress"
 LARGEST_NUMBER = 3e38  # of single precision
@@ -47,7 +46,7 @@ def number_table(
     table = find_table(root, labels)
     if table is None:
         return None
-    columns = [k for k, name in enumerate(table.header) if name and k not in (table.file, table.split)]
+    columns = table.others()
     if task != TASK:
         cells = table.rows[0][1] if table.rows else []
         is_whole = table.file is not None and table.column(LABEL) is None and len(cells) == len(table.header)
@@ -56,8 +55,7 @@ def number_table(
     if table.file is None or not columns:
         leave_out(table, "a column for each number", bool(labels) or task == TASK, findings)
         return None
-    if classes:
-        columns = [_column(table, columns, name) for name in classes]
+    columns = chosen_columns(table, columns, classes)
 
     def numbers(cells: Sequence[str], where: str, file: str) -> tuple[float, ...]:
         for k, cell in zip(columns, cells, strict=True):
@@ -79,14 +77,6 @@ def is_number(text: str) -> bool:
         return abs(float(text)) < LARGEST_NUMBER
     except ValueError:
         return False
-
-
-def _column(table: Table, columns: Sequence[int], name: str) -> int:
-    names = {table.header[k]: k for k in columns}
-    if nfc(name) not in names:
-        has = brief(", ".join(names), 200)
-        raise UserError(f"{table.path} has no column {brief(name)}{closest(name, names)}; it has {has}")
-    return names[nfc(name)]
 
 
 def _listings(
@@ -112,30 +102,3 @@ class NumberLayout(Layout):
 
     def examine(self, listing: Listing, index: int, look: Look, one: Examined) -> None:
         """Numbers need no file to be read."""
-
-
-class NumberFiles:
-    """Images and numbers, (K,) float32.
-
-    Args:
-        listing: the files, with numbers.
-        channels: 1 for grey images, 3 for colour.
-    """
-
-    def __init__(self, listing: Listing, channels: int) -> None:
-        assert listing.numbers is not None
-        self.listing = listing
-        self.numbers = listing.numbers
-        self.channels = channels
-
-    def __len__(self) -> int:
-        return len(self.listing)
-
-    def specs(self, size: Size) -> list[Spec]:
-        return [((self.channels, *size), torch.uint8)]
-
-    def read(self, index: int, size: Size) -> Planes:
-        return [read_letterboxed(self.listing.image(index), self.channels, size).pixels]
-
-    def sample(self, index: int, planes: Planes, size: Size) -> Sample:
-        return tv_tensors.Image(planes[0]), self.numbers[index]

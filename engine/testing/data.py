@@ -60,6 +60,9 @@ def batches_are_what_its_task_takes(build: Build, kind: str) -> None:
         elif kind == "translate":
             assert targets.shape == (num, num_classes, *size) and targets.dtype == torch.float32
             assert 0 <= targets.min() < targets.max() <= 1
+        elif kind == "multilabel":
+            assert targets.shape == (num, num_classes) and targets.dtype == torch.float32
+            assert ((targets == 0) | (targets == 1)).all()
         elif kind == "regress":
             assert targets.shape == (num, num_classes) and targets.dtype == torch.float32 and targets.isfinite().all()
 
@@ -127,7 +130,8 @@ def check_data(build: Build, kind: str) -> None:
 
     Args:
         build: returns the data module anew, with batches of 4 and the same seed, and takes more options for it.
-        kind: what it is built for: classify, segment, detect, translate, regress, or a kind of one's own.
+        kind: what it is built for: classify, segment, detect, translate, regress,
+            multilabel, or a kind of one's own.
 
     Raises:
         AssertionError: it does not keep a promise, which the function that failed names.

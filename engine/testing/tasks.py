@@ -33,6 +33,7 @@ TARGETS: dict[str, Any] = {
         for i in range(8)
     ],
     "translate": torch.rand(8, 3, *SIZE, generator=torch.Generator().manual_seed(2)),
+    "multilabel": (torch.arange(24).view(8, 3) % 5 < 2).float(),
     "regress": torch.randn(8, 3, generator=torch.Generator().manual_seed(3)),
 }
 PLAIN = (str, int, float, bool, type(None))

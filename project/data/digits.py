@@ -26,7 +26,8 @@ class DigitsDataModule(FromMNIST):
     """Batches of grey scenes: several digits of several sizes, overlapping a little, on a textured ground.
 
     Targets are `boxes` (M, 4) and `labels` (M,) per image to detect, and a mask (N, H, W) to segment: 0 for the ground,
-    the digit plus 1 elsewhere; to regress the number of digits and the height of the highest, in pixels.
+    the digit plus 1 elsewhere; for multilabel the digits that are there; to regress the number of digits and the height
+    of the highest, in pixels.
     (scene_seed, split, index) determine a scene. Scenes for training, validation and test
     show different digits: MNIST's training images, held-out training images, and its test images.
 
@@ -46,11 +47,11 @@ class DigitsDataModule(FromMNIST):
         zoom: training scenes are scaled by up to this share either way, at random.
         cache: keep scenes once made: auto (if memory allows), ram or none.
         num_workers: processes that load batches; with scenes in memory 0 is fastest.
-        task: detect, segment or regress.
+        task: detect, segment, regress or multilabel.
         seed: determines the order of training and its augmentation.
     """
 
-    tasks = ("segment", "detect", "regress")
+    tasks = ("segment", "detect", "regress", "multilabel")
     in_channels = 1
     mean = (0.25,)
     std = (0.25,)
@@ -72,7 +73,7 @@ class DigitsDataModule(FromMNIST):
         zoom: float = 0.0,
         cache: CacheMode = "auto",
         num_workers: int = 0,
-        task: Literal["segment", "detect", "regress"] = "detect",
+        task: Literal["segment", "detect", "regress", "multilabel"] = "detect",
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, num_workers, seed)
@@ -93,7 +94,7 @@ class DigitsDataModule(FromMNIST):
             raise UserError(f"zoom is a share in [0, 1), got {zoom}")
         wants_cache(cache, 0)  # refuses an unknown value
         digits = tuple("0123456789")
-        names = {"segment": ("ground", *digits), "detect": digits, "regress": ("count", "height")}
+        names = {"segment": ("ground", *digits), "detect": digits, "multilabel": digits, "regress": ("count", "height")}
         self.class_names = names[task]
         self.image_size = (image_size, image_size)
         self.sizes = {"train": num_train, "val": num_val, "test": num_test}
@@ -140,7 +141,7 @@ class Scenes:
         seed: determines a scene, together with its index.
         sizes: smallest and largest height of a digit in pixels.
         max_digits: largest number of digits in a scene.
-        task: detect, segment or regress.
+        task: detect, segment, regress or multilabel.
     """
 
     def __init__(
@@ -165,6 +166,8 @@ class Scenes:
         if self.task == "segment":
             return tv_tensors.Image(image), tv_tensors.Mask(mask)
         rows = rows[rows[:, 4] >= 0]
+        if self.task == "multilabel":
+            return tv_tensors.Image(image), torch.zeros(10).index_fill(0, rows[:, 4].long(), 1.0)
         if self.task == "regress":
             heights = rows[:, 3] - rows[:, 1]
             return tv_tensors.Image(image), torch.tensor([len(rows), max(heights.tolist(), default=0.0)])

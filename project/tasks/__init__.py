@@ -3,6 +3,7 @@
 from engine.contract.task import Task
 from project.tasks.classifier import LitClassifier
 from project.tasks.detector import LitDetector
+from project.tasks.multilabel import LitMultiLabel
 from project.tasks.regressor import LitRegressor
 from project.tasks.segmenter import LitSegmenter
 from project.tasks.translator import LitTranslator
@@ -13,4 +14,5 @@ TASKS: dict[str, type[Task]] = {
     "detect": LitDetector,
     "translate": LitTranslator,
     "regress": LitRegressor,
+    "multilabel": LitMultiLabel,
 }

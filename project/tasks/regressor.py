@@ -10,8 +10,6 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from engine.contract.class_weights import as_tensor
 from engine.contract.data import DataModule
@@ -21,26 +19,9 @@ from engine.contract.mean import Mean
 from engine.contract.task import Task
 from engine.inputs.drawing import captioned, draw_caption
 from project.ops.regression import errors
+from project.tasks.collected import Collected
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
-
-
-class Pairs(Metric):
-    """Collects predicted and true numbers, rows (N, 2, K)."""
-
-    full_state_update = False
-    rows: list[Tensor]
-
-    def __init__(self, num_outputs: int) -> None:
-        super().__init__()
-        self.num_outputs = num_outputs
-        self.add_state("rows", [], dist_reduce_fx="cat")
-
-    def update(self, rows: Tensor) -> None:
-        self.rows.append(rows)
-
-    def compute(self) -> Tensor:
-        return dim_zero_cat(self.rows if len(self.rows) else [torch.zeros(0, 2, self.num_outputs)]).cpu()
 
 
 class LitRegressor(Task):
@@ -108,7 +89,7 @@ class LitRegressor(Task):
             target_std=None if target_std is None else list(target_std),
         )
         self.criterion = LOSSES[loss]
-        self.pairs = Pairs(len(class_names))
+        self.collected = Collected(len(class_names))
         self.loss = Mean()
 
     def setup(self, stage: str) -> None:
@@ -147,7 +128,7 @@ class LitRegressor(Task):
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        self.pairs.reset()
+        self.collected.reset()
         self.loss.reset()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -155,12 +136,12 @@ class LitRegressor(Task):
         predicted, true = self(images).float(), self.standardised(numbers)
         self.loss.update(self.criterion(predicted, true), len(images))
         rows = torch.stack([predicted, true], dim=1)
-        self.pairs.update(rows)
+        self.collected.update(rows)
         if self.each is not None:
             self.each.append(rows)
 
     def on_validation_epoch_end(self) -> None:
-        rows = self.pairs.compute()
+        rows = self.collected.compute()
         each = self.errors_of(rows, torch.ones(len(rows)))
         self.log_dict({"val/loss": self.loss, **{f"val/{name}": float(v.nanmean()) for name, v in each.items()}})
         names = self.hparams["class_names"]

@@ -24,6 +24,7 @@ from tests.own_data import (
     write_class_folders,
     write_coco,
     write_cvat,
+    write_label_lists,
     write_labelme,
     write_masks,
     write_numbers,
@@ -36,7 +37,14 @@ from tests.runs import cut_after, read_metrics, read_summary
 
 QUICK = ["--wandb", "disabled", "--precision", "32-true", "--data.image_size", "48", "--data.batch_size", "6"]
 SMALL = ["--backbone.widths", "8,16,16", "--backbone.kernel_size", "3", "--max_epochs", "2"]
-BEST = {"classify": "acc", "segment": "miou", "detect": "map", "translate": "psnr", "regress": "r2"}
+BEST = {
+    "classify": "acc",
+    "segment": "miou",
+    "detect": "map",
+    "translate": "psnr",
+    "regress": "r2",
+    "multilabel": "map",
+}
 
 
 def slow(*values):
@@ -81,6 +89,7 @@ def pixels(path):
         ("translate", write_pairs, {"split": True}),
         slow("translate", write_pairs, {"joined": True}),
         ("regress", write_numbers, {"split": True}),
+        ("multilabel", write_label_lists, {"split": True}),
     ],
 )
 def test_every_layout_trains_and_its_checkpoint_measures_the_same_again(capsys, task, writer, options):
@@ -100,7 +109,9 @@ def test_every_layout_trains_and_its_checkpoint_measures_the_same_again(capsys, 
     assert (", 6 test images" if split == "test" else ", 5 validation images") in out  # of 24
 
 
-@pytest.mark.parametrize("task", ["classify", slow("segment"), "detect", slow("translate"), "regress"], indirect=True)
+@pytest.mark.parametrize(
+    "task", ["classify", slow("segment"), "detect", slow("translate"), "regress", "multilabel"], indirect=True
+)
 def test_a_run_on_own_files_cut_within_an_epoch_goes_on_exactly(task):
     """With augmentation (mosaic as well, for boxes), dropout and two loading processes."""
     WRITERS[task](Path("own"))

@@ -18,7 +18,7 @@ from template.render import render
 from tests.template.rendered import dead_references
 from tests.tiny import ROOT
 
-CATALOGUE_TASKS = ["classify", "segment", "detect", "translate", "regress"]
+CATALOGUE_TASKS = ["classify", "segment", "detect", "translate", "regress", "multilabel"]
 NAME = "cellcount"
 LONG_NAME = "particle_count"
 
@@ -43,6 +43,7 @@ def tree() -> Tree:
         pytest.param("segment", marks=pytest.mark.slow),
         pytest.param("translate", marks=pytest.mark.slow),
         pytest.param("regress", marks=pytest.mark.slow),
+        pytest.param("multilabel", marks=pytest.mark.slow),
     ],
 )
 def task(request: pytest.FixtureRequest) -> str:
@@ -88,7 +89,10 @@ def test_python_is_clean(folder):
 def test_its_package_knows_its_task_and_no_other(folder, task):
     code = f"import {NAME}; from {NAME}.tasks import TASKS; from {NAME}.heads import HEADS; print(*TASKS, len(HEADS))"
     done = run(folder, "-c", code)
-    assert done.stdout.split() == [task, {"classify": "1", "detect": "1", "regress": "1"}.get(task, "2")], done.stderr
+    assert done.stdout.split() == [
+        task,
+        {"classify": "1", "detect": "1", "regress": "1", "multilabel": "1"}.get(task, "2"),
+    ], done.stderr
 
 
 def test_without_a_flag_it_trains_its_own_task(folder, task):
@@ -133,6 +137,7 @@ READERS = {
     "detect": "box_files",
     "translate": "image_pairs",
     "regress": "number_table",
+    "multilabel": "flag_table",
 }
 
 

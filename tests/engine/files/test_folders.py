@@ -55,7 +55,7 @@ def test_each_task_gets_its_batches(tmp_path, task, channels):
         assert targets.shape == (5, 48, 40) and targets.dtype == torch.int64
     elif task == "detect":
         assert len(targets) == 5 and all(len(t["boxes"]) == len(t["labels"]) for t in targets)
-    elif task == "regress":
+    elif task in ("regress", "multilabel"):
         assert targets.shape == (5, 2) and targets.dtype == torch.float32
     else:
         assert targets.shape == (5, channels, 48, 40)

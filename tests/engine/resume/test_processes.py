@@ -22,7 +22,7 @@ COMMON = ["--wandb", "disabled", "--precision", "32-true", "--accelerator", "cpu
 def test_a_run_of_two_processes_goes_on_exactly(workplace, task):
     """The cut is a limit on steps within the second epoch, lifted when the run goes on."""
     data = DATA[read_defaults(TASKS[task]).values["data.name"]]
-    if task in ("segment", "detect", "regress"):
+    if task in ("segment", "detect", "regress", "multilabel"):
         data = [*data, "--data.batch_size", 4]
     options = ["--task", task, *data, *EXTRA.get(task, []), *COMMON, "--devices", 2, "--strategy", "ddp"]
     done = run_script("train", *options, "--name", "whole", "--max_epochs", 2, cwd=workplace)

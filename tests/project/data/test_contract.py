@@ -10,7 +10,15 @@ from engine.contract.registry import options_of
 from engine.testing import DATA_CHECKS
 from project.data import DATA
 from project.tasks import TASKS
-from tests.own_data import write_class_folders, write_coco, write_masks, write_numbers, write_pairs, write_voc
+from tests.own_data import (
+    write_class_folders,
+    write_coco,
+    write_label_lists,
+    write_masks,
+    write_numbers,
+    write_pairs,
+    write_voc,
+)
 
 # Options that make the stand-in for MNIST enough; an entry of DATA that is not here is tried as it is.
 SMALL = {
@@ -25,8 +33,9 @@ FOLDERS = {
     "coco": (write_coco, "detect"),
     "pairs": (write_pairs, "translate"),
     "numbers": (write_numbers, "regress"),
+    "lists": (write_label_lists, "multilabel"),
 }
-KINDS = ("classify", "segment", "detect", "translate", "regress")
+KINDS = ("classify", "segment", "detect", "translate", "regress", "multilabel")
 PAIRS = [(name, kind) for name in DATA for kind in KINDS]
 MADE = [pair for pair in PAIRS if pair[1] in DATA[pair[0]].tasks]
 

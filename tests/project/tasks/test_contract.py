@@ -15,6 +15,7 @@ NOTHING_TO_MEASURE = {
     "detect": [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}] * 8,
     "translate": torch.full((8, 3, *SIZE), torch.nan),
     "regress": torch.full((8, 3), torch.nan),
+    "multilabel": torch.zeros(8, 3),
 }
 
 

@@ -65,7 +65,7 @@ def test_the_measures_are_in_the_targets_units():
     task.on_validation_epoch_start()
     task.forward = lambda images: torch.tensor([[0.0, 1.0], [1.0, 3.0]])  # 10 and 1, 12 and 3
     task.validation_step((torch.zeros(2, 1, 16, 16), torch.tensor([[13.0, 1.0], [11.0, 1.0]])), 0)
-    found = task.errors_of(task.pairs.compute(), torch.ones(2))
+    found = task.errors_of(task.collected.compute(), torch.ones(2))
     assert found["mae"].tolist() == pytest.approx([2.0, 1.0])
     assert found["rmse"].tolist() == pytest.approx([5**0.5, 2**0.5])
     assert found["r2"][0].item() == pytest.approx(-4.0) and found["r2"][1].isnan()
