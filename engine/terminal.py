@@ -5,10 +5,13 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterable
+from typing import TypeVar
 
 from engine.contract.registry import printable
 
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+T = TypeVar("T")
 LONGEST = 4000  # characters of an error line; names in it can have any length
 
 
@@ -43,6 +46,16 @@ def complain(text: object) -> None:
         print(line if len(line) <= LONGEST else f"{line[:LONGEST]}...", file=sys.stderr, flush=True)
     except OSError:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, it stays open to the end
+
+
+def with_bar(items: Iterable[T], total: int, text: str) -> Iterable[T]:
+    """Return `items`; while they are taken, a bar on standard error shows how many of `total` were, on a terminal."""
+    if not sys.stderr.isatty():
+        return items
+    from rich.console import Console  # imported here because commands without a bar start faster
+    from rich.progress import track
+
+    return track(items, text, total=total, console=Console(stderr=True), transient=True)
 
 
 def make_usable() -> None:

@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +21,11 @@ from engine.inputs.folder import Findings
 from engine.inputs.image_files import Look, look_at
 from engine.inputs.reading import regular
 from engine.machine import available_cores
+from engine.terminal import with_bar
 
 SMALL_SIDE = 8  # pixels: the cells of a detector's finest map by default; smaller objects are hard to find
 MANY = 0.05  # share of the boxes
+PART = 64  # files that a thread reads at a time
 UNEVEN = 10  # ratio of the commonest to the rarest class that deserves a warning
 
 
@@ -97,21 +100,21 @@ def _read_all(layout: Layout, split: str) -> Iterator[_Read]:
     def read(index: int) -> _Read:
         one = _Read(name=listing.images[index])
         try:
-            one.digest = _digest(listing.image(index))
-            one.look = look_at(listing.image(index))
+            path = listing.root / one.name
+            with open(regular(path), "rb") as file:
+                content = file.read()
+            one.digest = hashlib.blake2b(content).digest()
+            one.look = look_at(path, content)
             layout.examine(listing, index, one.look, one)
         except (OSError, ValueError) as error:
             one.wrong = (one.what, str(error))
         return one
 
     listing = layout.splits[split]
+    parts = [range(start, min(start + PART, len(listing))) for start in range(0, len(listing), PART)]
     with ThreadPoolExecutor(available_cores()) as pool:
-        yield from pool.map(read, range(len(listing)))
-
-
-def _digest(path: Path) -> bytes:
-    with open(regular(path), "rb") as file:
-        return hashlib.file_digest(file, "blake2b").digest()
+        done = itertools.chain.from_iterable(pool.map(lambda part: [read(index) for index in part], parts))
+        yield from with_bar(done, len(listing), f"reading {split}")
 
 
 def _take_in(

@@ -4,6 +4,7 @@ C channels, (H, W) size in pixels.
 """
 
 import contextlib
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -30,6 +31,7 @@ SUFFIXES = {
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
     *(".ppm", ".pgm", ".pbm", ".pnm"),
 }
+PLAIN_MODES = ("1", "L", "RGB")  # which are converted without fail
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # of these files, in Pillow's names
 
 
@@ -59,16 +61,23 @@ class Look(NamedTuple):
     orientation: int  # as in Picture
 
 
-def look_at(path: Path) -> Look:
-    """Decode a whole image file, as `read_image` does, and return its size, mode and orientation.
+def look_at(path: Path, content: bytes | None = None) -> Look:
+    """Decode a whole image file and return its size, mode and orientation.
+
+    Args:
+        path: of the file.
+        content: of the file, if it was read already.
 
     Raises:
         UserError: the file is not a whole image; names it.
     """
-    with opened(path) as file:
-        mode, orientation = file.mode, _orientation(file)
-        image = _upright(file, channels=3)
-    return Look((image.height, image.width), mode, orientation)
+    with opened(path, content) as file:
+        mode = file.mode
+        file.load()
+        orientation = _orientation(file)
+        if file.mode not in PLAIN_MODES or orientation != 1 or file.has_transparency_data:
+            _upright(file, channels=3)  # can fail, as it could in training
+        return Look(_upright_size(file, orientation), mode, orientation)
 
 
 def size_of(path: Path) -> tuple[tuple[int, int], int]:
@@ -79,7 +88,7 @@ def size_of(path: Path) -> tuple[tuple[int, int], int]:
     """
     with opened(path) as file:
         orientation = _orientation(file)
-        return (file.width, file.height) if orientation >= 5 else (file.height, file.width), orientation
+        return _upright_size(file, orientation), orientation
 
 
 def read_halves(path: Path, channels: Sequence[int]) -> tuple[Image.Image, Image.Image]:
@@ -122,8 +131,8 @@ def letterboxed(file: Image.Image, channels: int, size: Sequence[int] | None) ->
 
 
 @contextlib.contextmanager
-def opened(path: Path | BinaryIO) -> Iterator[Image.Image]:
-    """Open an image file within a context; errors raised in it name the file.
+def opened(path: Path | BinaryIO, content: bytes | None = None) -> Iterator[Image.Image]:
+    """Open an image file, or its content if that is given, within a context; errors raised in it name the file.
 
     The content decides the format, not the file's name. Formats outside FORMATS are refused: for some of them Pillow
     starts other programs, such as Ghostscript for EPS.
@@ -132,7 +141,8 @@ def opened(path: Path | BinaryIO) -> Iterator[Image.Image]:
         UserError: the file is not a whole image.
     """
     try:
-        with Image.open(regular(path) if isinstance(path, Path) else path, formats=FORMATS) as file:
+        source = io.BytesIO(content) if content is not None else regular(path) if isinstance(path, Path) else path
+        with Image.open(source, formats=FORMATS) as file:
             yield file
     except MemoryError:
         raise
@@ -145,6 +155,10 @@ def opened(path: Path | BinaryIO) -> Iterator[Image.Image]:
 def _orientation(file: Image.Image) -> int:
     number = file.getexif().get(ORIENTATION)
     return number if isinstance(number, int) and 1 <= number <= 8 else 1  # files may hold any value
+
+
+def _upright_size(file: Image.Image, orientation: int) -> tuple[int, int]:
+    return (file.width, file.height) if orientation >= 5 else (file.height, file.width)
 
 
 def _upright(file: Image.Image, channels: int) -> Image.Image:

@@ -1,5 +1,6 @@
 """Lines of output: no character and no state of the streams ends a program."""
 
+import io
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import sys
 import pytest
 
 from engine.contract.registry import brief
-from engine.terminal import complain, printable
+from engine.terminal import complain, printable, with_bar
 from tests.tiny import ROOT
 
 PROGRAM = """
@@ -73,3 +74,13 @@ def test_a_warning_that_is_not_known_keeps_its_file_and_line(tmp_path, rank, sho
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RANK": rank}
     done = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True, check=True)
     assert done.stderr.removeprefix(f"{tmp_path}{os.sep}").partition("  warnings.warn")[0] == shown
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_bar_is_for_terminals_and_hands_everything_on(monkeypatch, is_terminal):
+    stream = io.StringIO()
+    stream.isatty = lambda: is_terminal
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    assert list(with_bar(iter("abc"), 3, "reading train")) == ["a", "b", "c"]
+    assert ("reading train" in stream.getvalue()) is is_terminal

@@ -76,6 +76,8 @@ def test_whatever_a_decoder_raises_names_the_file(tmp_path, monkeypatch):
 def test_values_that_are_no_numbers_and_modes_without_a_way_to_grey_are_named(tmp_path):
     Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(tmp_path / "nan.tiff")
     Image.new("LAB", (4, 4)).save(tmp_path / "lab.tiff")
+    with pytest.raises(ValueError, match="nan.tiff cannot be read as an image"):
+        look_at(tmp_path / "nan.tiff")
     for name in ("nan", "lab"):
         with pytest.raises(ValueError, match=rf"{name}.tiff cannot be read as an image"):
             read_image(tmp_path / f"{name}.tiff", 1)
