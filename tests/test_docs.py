@@ -119,7 +119,7 @@ def test_functions_that_take_liberties_are_on_the_page_and_tested(file, test):
 
 def test_every_block_is_run_by_a_test_below():
     with_python = {page.name for page in PAGES if blocks(page)}
-    assert with_python == {"export.md", "tasks.md", "translate.md", *(guide.name for guide in GUIDES)}
+    assert with_python == {"export.md", "tasks.md", "training.md", "translate.md", *(guide.name for guide in GUIDES)}
     assert all(name for guide in GUIDES for name, _ in blocks(guide))
     assert [len(blocks(ROOT / "docs" / name)) for name in ("export.md", "translate.md")] == [2, 1]
 
