@@ -134,6 +134,7 @@ def test_what_is_a_sample_still_is_taken(target):
     OwnAugmentation("mine", with_boxes(torch.zeros(0, 4), ()), 2)(IMAGE, BOX)  # all objects may go
 
 
+@pytest.mark.task("classify")
 def test_an_error_of_ones_own_keeps_its_traceback_and_says_whose_it_is(workplace, monkeypatch):
     monkeypatch.setitem(AUGMENTATIONS, "mine", lambda image, target: image / 0 + [])
     with pytest.raises(TypeError) as raised:
@@ -141,6 +142,7 @@ def test_an_error_of_ones_own_keeps_its_traceback_and_says_whose_it_is(workplace
     assert raised.value.__notes__ == ["raised by augmentation mine of project/augmentations.py"]
 
 
+@pytest.mark.task("classify")
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_sample_that_is_none_any_more_ends_a_run_in_a_line(workplace, monkeypatch, workers):
     monkeypatch.setitem(AUGMENTATIONS, "mine", lambda image, target: (image.float(), target))

@@ -91,6 +91,7 @@ def test_a_pipeline_that_leaves_boxes_is_refused_and_serves_for_classes():
     assert varied(1, processors=())[1] == 1
 
 
+@pytest.mark.task("segment")
 def test_a_run_with_the_entry_in_the_guide_is_resumed_bit_for_bit(workplace, monkeypatch):
     loaded = []
 

@@ -156,6 +156,7 @@ def test_what_a_person_named_is_text_whatever_it_holds(workplace):
     assert Outside((workplace / "checkpoints" / "comparison.html").read_text()).found == []
 
 
+@pytest.mark.task("classify")
 def test_drawing_training_samples_changes_no_random_state(tmp_path):
     folder = write_class_folders(tmp_path / "own")
     data = FolderDataModule(str(folder), "classify", image_size=[48], mixup=0.4, erase=0.5)
