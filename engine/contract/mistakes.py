@@ -103,9 +103,16 @@ class Mistakes(Metric):
         self.add_state("classes", torch.zeros(KEPT, 2, dtype=torch.int64), dist_reduce_fx="cat")
         self.add_state("images", torch.zeros(KEPT, *shape), dist_reduce_fx="cat")
 
-    def update(self, logits: Tensor, labels: Tensor, images: Tensor) -> None:
-        """Take a batch: logits (N, K), labels (N,), and images (N, C, H, W) in the form to keep."""
-        probabilities, predicted = logits.float().softmax(dim=1).max(dim=1)
+    def update(self, logits: Tensor, labels: Tensor, images: Tensor, predicted: Tensor | None = None) -> None:
+        """Take a batch: logits (N, K), labels (N,), and images (N, C, H, W) in the form to keep.
+
+        `predicted` (N,) are the classes if they are not the likeliest ones.
+        """
+        probabilities, likeliest = logits.float().softmax(dim=1).max(dim=1)
+        if predicted is None:
+            predicted = likeliest
+        else:
+            probabilities = logits.float().softmax(dim=1).gather(1, predicted[:, None])[:, 0]
         if len(self.counts):
             # Not bincount: on a GPU it waits to learn the largest number.
             one = torch.ones_like(labels, dtype=self.counts.dtype)

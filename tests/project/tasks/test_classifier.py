@@ -1,9 +1,19 @@
+import shutil
+from pathlib import Path
+
 import lightning.pytorch as pl
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics.classification import BinaryPrecisionRecallCurve
 
-from project.tasks.classifier import LitClassifier
+from engine.contract.errors import UserError
+from engine.files.folders import FolderDataModule
+from engine.resume.checkpoint_file import read_checkpoint
+from project.tasks.classifier import LitClassifier, best_threshold
+from scripts import train
+from tests.own_data import write_class_folders
+from tests.runs import cut_after, read_summary, same
 
 LECTURE = {
     "backbone": {"name": "cnn", "widths": [10, 20], "padding": "valid", "norm": "none"},
@@ -33,6 +43,66 @@ def test_lectures_network_is_the_lectures():
     x = torch.relu(torch.max_pool2d(b(x), 2))
     expected = d(torch.relu(c(x.flatten(1))))
     torch.testing.assert_close(task(images), expected)
+
+
+def test_the_threshold_has_the_highest_f1_and_lies_halfway_to_the_next():
+    curve = BinaryPrecisionRecallCurve()
+    curve.update(torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1]))
+    assert best_threshold(*curve.compute()) == pytest.approx((0.1 + 0.35) / 2)  # F1 is 4/5; from 0.8 on it is 2/3
+    curve.reset()
+    curve.update(torch.tensor([0.2, 0.6]), torch.tensor([1, 1]))
+    assert best_threshold(*curve.compute()) == pytest.approx(0.1)
+    curve.reset()
+    curve.update(torch.tensor([0.0, 0.0]), torch.tensor([0, 1]))
+    assert 0 < best_threshold(*curve.compute()) < 1
+
+
+def test_the_threshold_decides_between_two_classes():
+    outputs = {"probabilities": torch.tensor([[0.7, 0.3], [0.85, 0.15], [0.2, 0.8]])}
+    told = [LitClassifier(["a", "b"], threshold=value).answers(outputs, [(1, 1)] * 3) for value in (None, 0.25)]
+    assert [[answer["class"] for answer in answers] for answers in told] == [["a", "a", "b"], ["b", "a", "b"]]
+    assert told[1][0] == {"class": "b", "probability": 0.3, "probabilities": {"a": 0.7, "b": 0.3}}
+
+
+@pytest.mark.parametrize(
+    ("names", "threshold", "message"),
+    [
+        ("abc", "auto", "threshold is for two classes, and there are 3: leave it out"),
+        ("ab", 1.0, r"threshold is a probability in \(0, 1\), or auto, got 1.0"),
+    ],
+)
+def test_what_is_no_threshold_is_refused(names, threshold, message):
+    with pytest.raises(UserError, match=message):
+        LitClassifier(list(names), threshold=threshold)
+
+
+def test_a_validation_chooses_the_threshold_which_the_test_and_the_resumed_run_take(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_class_folders(Path("own"), num=60)
+    shutil.rmtree("own/green")
+    flags = ["--data", "own", "--data.test_size", "0.3", "--wandb", "disabled", "--precision", "32-true"]
+    flags += ["--data.image_size", "16", "--data.batch_size", "6", "--max_epochs", "3", "--optim.lr", "0.0005"]
+    train.main([*flags, "--name", "whole", "--task.threshold", "auto"])
+    with cut_after(1):
+        train.main([*flags, "--name", "cut", "--task.threshold", "auto"])
+    train.main(["--ckpt_path", "checkpoints/cut/last.ckpt"])
+    assert same(*(read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "cut")))
+    best = read_checkpoint("checkpoints/whole/best.ckpt")
+    threshold = best["hyper_parameters"]["threshold"]
+    tested = read_summary("whole")["metrics"]
+    assert 0 < threshold < 1 and threshold != 0.5 and tested["test/threshold"] == pytest.approx(threshold)
+    train.main([*flags, "--name", "plain"])
+    plain = read_checkpoint("checkpoints/plain/best.ckpt")
+    assert all(torch.equal(value, best["state_dict"][name]) for name, value in plain["state_dict"].items())
+    task = LitClassifier.load_from_checkpoint("checkpoints/whole/best.ckpt")
+    data = FolderDataModule("own", "classify", image_size=[16], test_size=0.3)
+    data.setup("test")
+    images, labels = data.prepare(data.stores["test"].__getitems__(list(range(len(data.stores["test"])))))
+    with torch.no_grad():
+        predicted = (task(images).softmax(dim=1)[:, 1] >= threshold).long()
+    assert tested["test/acc"] == pytest.approx(float((predicted == labels).float().mean()))
+    metrics = quiet_trainer().test(task, data, verbose=False)[0]
+    assert metrics["test/f1"] == pytest.approx(tested["test/f1"])
 
 
 def test_one_batch_is_overfitted():
