@@ -131,7 +131,7 @@ class FolderDataModule(ImageDataModule):
         targets = KINDS.get(task, Kind())
         if crop is not None and not 2 <= crop <= LARGEST_CROP:
             raise UserError(f"crop is the side of a part in pixels, 2 to {LARGEST_CROP:,}, got {crop}")
-        if crop is not None and (targets.is_class or targets.is_numbers):
+        if crop is not None and not (targets.unit or targets.is_image):
             raise UserError(f"crop is for masks, boxes and target images, and the task is {task}: leave it out")
         if crop is not None and cache == "ram":
             raise UserError(
