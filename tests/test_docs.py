@@ -22,6 +22,7 @@ from engine.guides import code_blocks, examples
 from engine.inference.predict import Predictions
 from engine.inputs.image_files import read_letterboxed
 from engine.resume.checkpoint_file import read_checkpoint, write_checkpoint
+from engine.testing import check_data
 from project import LitClassifier, MNISTDataModule, load_task
 from project.ops import fidelity
 from project.tasks import TASKS
@@ -119,7 +120,8 @@ def test_functions_that_take_liberties_are_on_the_page_and_tested(file, test):
 
 def test_every_block_is_run_by_a_test_below():
     with_python = {page.name for page in PAGES if blocks(page)}
-    assert with_python == {"export.md", "tasks.md", "training.md", "translate.md", *(guide.name for guide in GUIDES)}
+    others = {"data-sets.md", "export.md", "tasks.md", "training.md", "translate.md"}
+    assert with_python == {*others, *(guide.name for guide in GUIDES)}
     assert all(name for guide in GUIDES for name, _ in blocks(guide))
     assert [len(blocks(ROOT / "docs" / name)) for name in ("export.md", "translate.md")] == [2, 1]
 
@@ -167,6 +169,20 @@ def test_parts_added_as_the_guides_say_pass_their_tests(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_a_data_set_of_another_library_is_a_data_module(monkeypatch):
+    names = {}
+    ((_, text),) = blocks(ROOT / "docs" / "data-sets.md")
+    exec(text, names)
+    module = names["FakeDataModule"]
+    check_data(functools.partial(module, batch_size=4), "classify")
+    rows = [{"image": Image.new("L", (5 + i, 9), i), "label": i % 3} for i in range(9)]  # as Hugging Face has them
+    monkeypatch.setattr(module, "samples", lambda self, split: [(row["image"], row["label"]) for row in rows])
+    data = module(batch_size=9)
+    data.setup("fit")
+    images, labels = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+    assert images.shape == (9, 3, 64, 64) and labels.tolist() == [0, 1, 2] * 3
 
 
 def test_a_loss_of_ones_own_is_a_plain_function():
