@@ -19,6 +19,7 @@ from engine.inputs.letterbox import IGNORE
 GREY = 114  # padding around images: dark grey, as in YOLO detectors
 MIN_SEEN = 0.2  # smallest visible share of a box's area for it to stay
 MIN_PIXELS = 2.0  # smallest side of a box for it to stay
+MIRRORED = 0.5  # share of the samples that are mirrored
 TO_OBJECTS = 0.5  # share of the crops that are drawn to an object, as most of a large picture may be empty
 MOSAIC_OUT = 2.0  # width of a mosaic, in images
 
@@ -123,7 +124,7 @@ class Varied:
         self.whole = RandomZoom(size, 1.0, 1.0, crop)
         self.out = RandomZoom(size, 1 / MOSAIC_OUT / (1 + zoom), 1.0)
         self.size = size
-        self.flip = v2.RandomHorizontalFlip(0.5) if flip else None
+        self.flip = flip
         self.mosaic = mosaic
         self.mosaic_epochs = mosaic_epochs
         self.num = num
@@ -136,7 +137,8 @@ class Varied:
             sample = self._zoomed(join_four([self._zoomed(read(i), self.whole) for i in (index, *others)]), self.out)
         else:
             sample = self._zoomed(read(index), self.zoom)
-        sample = sample if self.flip is None else self.flip(*sample)
+        if self.flip and float(torch.rand(1)) < MIRRORED:
+            sample = mirrored(sample)
         if self.own is not None:
             image, target = self.own(*sample)
             if isinstance(target, Mapping):
@@ -153,6 +155,16 @@ class Varied:
             return sample
         boxes = target["boxes"] if isinstance(target, Mapping) else None
         return zoom.sample(sample, zoom.part_of(F.get_size(image), boxes))
+
+
+def mirrored(sample: Any) -> Any:
+    """Return a sample mirrored left to right."""
+    image, target = sample
+    if isinstance(target, Mapping):
+        target = {**target, "boxes": F.horizontal_flip(target["boxes"])}
+    elif isinstance(target, tv_tensors.TVTensor):
+        target = F.horizontal_flip(target)
+    return F.horizontal_flip(image), target
 
 
 def join_four(samples: Sequence[Any]) -> Any:

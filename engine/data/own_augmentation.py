@@ -93,7 +93,7 @@ class OwnAugmentation:
 def _copied(part: Any) -> Any:
     if isinstance(part, Mapping):
         return {key: _copied(value) for key, value in part.items()}
-    return part.clone() if isinstance(part, Tensor) else part
+    return part.clone(memory_format=torch.contiguous_format) if isinstance(part, Tensor) else part
 
 
 def _described(value: Any) -> str:

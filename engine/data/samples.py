@@ -99,7 +99,8 @@ class SampleStore(Dataset[Any]):
     def __getitems__(self, indices: Sequence[Index]) -> tuple[Tensor, Any]:
         """Return a batch: images (N, C, H, W) of uint8 and their targets; PyTorch's loader calls this."""
         images, targets = zip(*(self[index] for index in indices), strict=True)
-        return torch.stack([image.as_subclass(Tensor) for image in images]), together(targets)
+        stacked = torch.stack([image.as_subclass(Tensor) for image in images])
+        return stacked.contiguous(), together(targets)
 
     def read(self, index: int) -> Sample:
         """Return a sample without augmentation."""
@@ -117,5 +118,5 @@ def together(targets: Sequence[Any]) -> Any:
     if isinstance(first, dict):
         return [{key: value.as_subclass(Tensor) for key, value in target.items()} for target in targets]
     if isinstance(first, Tensor):
-        return torch.stack([target.as_subclass(Tensor) for target in targets])
+        return torch.stack([target.as_subclass(Tensor) for target in targets]).contiguous()
     return torch.tensor(targets)

@@ -162,7 +162,7 @@ def _upright_size(file: Image.Image, orientation: int) -> tuple[int, int]:
 
 
 def _upright(file: Image.Image, channels: int) -> Image.Image:
-    image = ImageOps.exif_transpose(file)
+    image = ImageOps.exif_transpose(file) if _orientation(file) > 1 else file  # which would copy it
     image.load()
     if image.mode.startswith(("I", "F")):
         image = _to_8_bits(image)
@@ -197,14 +197,20 @@ def letterbox_image(image: Image.Image, size: Sequence[int], original: Sequence[
 
 
 def letterbox_pixels(pixels: Tensor, size: Sequence[int], original: Sequence[int] | None = None) -> Tensor:
-    """Letterbox the bytes of an image (C, h, w), as `letterbox_image` does."""
+    """Letterbox the bytes of an image (C, h, w), as `letterbox_image` does.
+
+    In the result all channels of a pixel are together, as in the file: torch scales such images in half the time.
+    """
     (high, wide), (top, left) = placed(original or pixels.shape[1:], size)
     if pixels.shape[1:] != (high, wide):
         # Three times as fast as Pillow's resize, and equal up to rounding.
         pixels = F.interpolate(pixels[None], size=(high, wide), mode="bilinear", antialias=True)[0]
     if (high, wide) == tuple(size):
-        return pixels.contiguous()
-    canvas = _border_tone(pixels)[:, None, None].repeat(1, *size)
+        return pixels
+    canvas = pixels.new_empty(*size, len(pixels)).permute(2, 0, 1)
+    tone = _border_tone(pixels)[:, None, None]
+    for margin in (canvas[:, :top], canvas[:, top + high :], canvas[:, :, :left], canvas[:, :, left + wide :]):
+        margin[:] = tone
     canvas[:, top : top + high, left : left + wide] = pixels
     return canvas
 
@@ -222,7 +228,8 @@ def letterbox_mask(ids: np.ndarray, size: Sequence[int]) -> Tensor:
 def _border_tone(pixels: Tensor) -> Tensor:
     """Return the median (C,) of the border of an image (C, H, W) of uint8."""
     border = torch.cat([pixels[:, 0], pixels[:, -1], pixels[:, :, 0], pixels[:, :, -1]], dim=1)
-    return torch.from_numpy(np.median(border.numpy(), axis=1).astype(np.uint8))
+    middle = (border.shape[1] - 1) // 2, border.shape[1] // 2
+    return torch.from_numpy(np.partition(border.numpy(), middle, axis=1)[:, middle].mean(axis=1).astype(np.uint8))
 
 
 def looks_inverted(image_u8: Tensor, mean: Sequence[float]) -> bool:

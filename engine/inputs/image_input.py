@@ -108,7 +108,7 @@ class ImageInput(Input):
     def of_image(self, image: Image.Image, whole: bool = False) -> Item:
         """Return a Pillow image as `read` returns a file's."""
         pixels, size, _ = letterboxed(image, self.in_channels, None if whole else self.image_size)
-        return Item(pixels, size)
+        return Item(pixels.contiguous(), size)
 
     def remarks(self, raw: Tensor) -> dict[str, bool]:
         return {"looks_inverted": looks_inverted(raw, self.mean)}
@@ -117,7 +117,8 @@ class ImageInput(Input):
         for tile in tiles_of(raw.shape[1:], side, overlap):
             top, left, high, wide = tile
             pixels = raw[:, top : top + high, left : left + wide]
-            yield tile, Item(pixels if whole else letterbox_pixels(pixels, self.image_size), (high, wide))
+            content = pixels if whole else letterbox_pixels(pixels, self.image_size)
+            yield tile, Item(content.contiguous(), (high, wide))
 
     def may_join(self, batch: Sequence[Item], item: Item, batch_size: int) -> bool:
         """Whether it has their size, and the batch would not exceed the pixels of `batch_size` training images."""
