@@ -323,6 +323,7 @@ def test_a_file_that_breaks_while_training_is_named_in_one_line(workers):
     assert read_summary("a")["status"] == "failed"
 
 
+@pytest.mark.task("classify")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -9,6 +9,7 @@ from engine.inference import evaluate
 from engine.resume.checkpoint_file import read_checkpoint
 from tests.runs import cut_after, read_metrics, read_summary, run, same
 
+OF_CLASSIFY = pytest.mark.task("classify")
 STANDS_STILL = ("--optim.lr", 1e-12, "--max_epochs", 9)
 
 
@@ -21,6 +22,7 @@ def weights(path):
     return read_checkpoint(path)["state_dict"]
 
 
+@pytest.mark.task("classify")
 def test_a_run_ends_after_so_many_validations_without_a_better_one_and_can_be_given_more(capsys):
     run("--name", "a", "--early_stop", 2, *STANDS_STILL)
     assert (read_summary("a")["epochs"], read_summary("a")["status"]) == (3, "finished")
@@ -108,12 +110,17 @@ def test_a_rehearsal_takes_the_metric_of_a_class_that_its_few_images_may_lack():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (
+        pytest.param(
             ["--monitor", "val/los"],
             "val/los is not a metric of this run; did you mean val/loss.; there are val/acc, val/loss, val/f1, val/pre",
+            marks=OF_CLASSIFY,
         ),
         (["--monitor", "val/los", "--fast_dev_run"], "val/los is not a metric of this run; did you mean val/loss"),
-        (["--monitor", "val/f1/10"], "val/f1/10 is not a metric of this run; did you mean val/f1/1"),
+        pytest.param(
+            ["--monitor", "val/f1/10"],
+            "val/f1/10 is not a metric of this run; did you mean val/f1/1",
+            marks=OF_CLASSIFY,
+        ),
         (["--monitor", "val/f1/10", "--fast_dev_run"], "val/f1/10 is not a metric of this run"),
         (["--monitor", "loss"], "--monitor loss: expected a metric of the validation, such as val/loss"),
         (["--early_stop", "0"], "--early_stop is above 0, got 0"),

@@ -27,6 +27,7 @@ def _(workplace):
     pass
 
 
+@pytest.mark.task("classify")
 def test_a_run_learns_and_leaves_everything_in_its_folder(workplace, capsys):
     run("--name", "a", "--max_epochs", EPOCHS)
     summary = read_summary("a")
@@ -44,6 +45,7 @@ def test_a_run_learns_and_leaves_everything_in_its_folder(workplace, capsys):
     assert out.count("epoch ") >= EPOCHS and "test/acc" in out and "checkpoints/a" in out
 
 
+@pytest.mark.task("classify")
 def test_test_images_are_used_for_testing_alone(monkeypatch):
     from project.data.mnist import MNISTDataModule
 
@@ -126,6 +128,7 @@ def test_its_own_configuration_reproduces_a_run():
     assert same(read_checkpoint("checkpoints/a/last.ckpt"), read_checkpoint("checkpoints/b/last.ckpt"))
 
 
+@pytest.mark.task("classify")
 def test_a_finished_run_says_so_and_stops_and_goes_on_when_told_to(capsys):
     run("--name", "a", "--max_epochs", 2)
     capsys.readouterr()
@@ -147,6 +150,7 @@ def test_resuming_under_another_name_takes_the_best_along(workplace):
     assert (workplace / "elsewhere" / "best.ckpt").exists()
 
 
+@pytest.mark.task("classify")
 def test_init_from_takes_what_matches_and_says_what_does_not(capsys):
     run("--name", "a", "--max_epochs", 1)
     run("--name", "b", "--max_epochs", 1, "--init_from", "checkpoints/a/best.ckpt", "--head.hidden", 32)
@@ -204,12 +208,14 @@ def test_a_run_limited_to_steps_can_be_given_more_and_is_then_the_longer_run():
     assert differences(whole["optimizer_states"], cut["optimizer_states"]) == []
 
 
+@pytest.mark.task("classify")
 @pytest.mark.parametrize("flags", [["--max_steps", 3], ["--check_val_every_n_epoch", 2, "--max_epochs", 1]])
 def test_a_run_that_ends_before_its_first_validation_still_has_weights_to_test(flags):
     run("--name", "a", *flags)
     assert "test/acc" in read_summary("a")["metrics"]
 
 
+@pytest.mark.task("classify")
 def test_validation_numbers_are_recorded_only_where_they_were_measured():
     run("--name", "a", "--max_epochs", 3, "--check_val_every_n_epoch", 2)
     assert [bool(row["val/acc"]) for row in read_metrics("a") if row["train/loss"]] == [False, True, False]
@@ -310,6 +316,7 @@ def test_a_rehearsal_keeps_nothing(workplace):
     assert not (workplace / "checkpoints").exists()
 
 
+@pytest.mark.task("classify")
 def test_derived_values_may_be_given_when_they_are_right():
     run("--name", "a", "--max_epochs", 1, "--head.num_outputs", 10, "--data.seed", 0, "--limit_train_batches", 2)
     assert read_summary("a")["global_step"] == 2
@@ -328,6 +335,7 @@ def test_print_config_prints_it_and_stops(workplace, capsys):
     assert not (workplace / "checkpoints").exists()
 
 
+@pytest.mark.task("classify")
 def test_evaluation_repeats_the_runs_numbers_from_the_file_alone(workplace, capsys):
     run("--name", "a", "--max_epochs", 2)
     accuracy = read_summary("a")["metrics"]["test/acc"]

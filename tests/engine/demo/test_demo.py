@@ -41,7 +41,7 @@ needs_gradio = pytest.mark.skipif(importlib.util.find_spec("gradio") is None, re
 def trained(tmp_path_factory):
     """A folder with a checkpoint trained on the stand-in, where digit k is a bar at a place of its own."""
     with workplace_of_a_module(tmp_path_factory) as folder:
-        run("--name", "a", "--max_epochs", 4)
+        run("--task", "classify", "--name", "a", "--max_epochs", 4)
     return folder
 
 
