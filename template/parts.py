@@ -17,7 +17,10 @@ FEATURES: dict[str, tuple[str, ...]] = {
 }
 NEED = {"benchmark": "classify"}  # features that are for one task
 # The template's own, in no project.
-TEMPLATES_OWN = ("template/", "tests/template/", "docs/template/", "scripts/new_project.py", "CHANGELOG.md", "uv.lock")
+TEMPLATES_OWN = (
+    *("template/", "tests/template/", "tests/exercises/", "docs/template/"),
+    *("scripts/new_project.py", "CHANGELOG.md", "uv.lock"),
+)
 
 KINDS = ("TASKS", "HEADS", "BACKBONES", "DATA")
 

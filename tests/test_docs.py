@@ -38,7 +38,13 @@ LIBERTIES = {
     "engine/resume/lightning_internals.py": "tests/engine/resume/test_lightning_internals.py",
     "engine/shortcuts.py": "tests/engine/test_shortcuts.py",
 }
-RUN_BELOW = {"data-sets.md": 1, "export.md": 2, "tasks.md": 1, "training.md": 1, "translate.md": 1}  # blocks of each page
+RUN_BELOW = {
+    "data-sets.md": 1,
+    "export.md": 2,
+    "tasks.md": 1,
+    "training.md": 1,
+    "translate.md": 1,
+}  # blocks of each page
 OTHERS = ("engine/record/tracking.py", "engine/contract/allocation.py", "project/ops/suppression.py")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 NAMED = re.compile(r"`((?:project|engine|scripts|benchmarks|configs|tests|docs)/[\w/.-]*)`")

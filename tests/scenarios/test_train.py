@@ -322,6 +322,7 @@ def test_derived_values_may_be_given_when_they_are_right():
     assert read_summary("a")["global_step"] == 2
 
 
+@pytest.mark.task("classify")
 def test_without_validation_the_newest_weights_are_the_best():
     run("--name", "a", "--max_epochs", 2, "--data.val_size", 0)
     best, last = (read_checkpoint(f"checkpoints/a/{name}.ckpt") for name in ("best", "last"))
@@ -373,6 +374,7 @@ def test_a_profile_is_written_to_the_runs_folder(name, capsys):
     assert not Path("checkpoints/b").exists()
 
 
+@pytest.mark.task("classify")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -400,6 +402,7 @@ def test_a_batch_too_small_for_a_normalisation_is_refused_before_anything_is_lef
     assert not Path("checkpoints/a").exists()
 
 
+@pytest.mark.task("classify")
 def test_closing_lines_say_how_many_images_were_measured_if_not_all(workplace, capsys):
     limits = ["--limit_test_batches", 2, "--limit_val_batches", 0.5]
     run("--name", "part", "--max_epochs", 1, *limits)

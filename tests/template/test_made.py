@@ -11,16 +11,19 @@ from engine.template_branch import git
 from template.answers import Answers
 from template.checkout import start_history, write
 from template.render import render
-from tests.template.test_render import template_tree
+from tests.template.test_render import CATALOGUE_TASKS, template_tree
 from tests.tiny import QUICK, run_script, write_tiny
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cellcount")
-    write(render(template_tree(), Answers("cellcount", tasks="classify")), folder)
+def make(folder: Path, tasks: str) -> Path:
+    write(render(template_tree(), Answers("cellcount", tasks=tasks)), folder)
     start_history(folder, "all")
     return folder
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    return make(tmp_path / "cellcount", "classify")
 
 
 def run(made: Path, *command: object, cwd: Path, **variables: str) -> str:
@@ -50,6 +53,8 @@ def test_it_trains_and_answers_and_takes_a_checkpoint_of_the_template(made, tmp_
 
 
 @pytest.mark.exercise
-def test_its_own_tests_pass(made):
+@pytest.mark.parametrize("tasks", [*CATALOGUE_TASKS, "classify,segment"])
+def test_its_own_tests_pass(tmp_path, tasks):
+    made = make(tmp_path / "cellcount", tasks)
     run(made, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "tests", cwd=made)
     assert git(made, "status", "--porcelain") == ""
