@@ -39,7 +39,7 @@ TASKS = [task if task == "classify" else pytest.param(task, marks=pytest.mark.sl
 @pytest.mark.parametrize("task", TASKS)
 def test_each_part_is_tested_by_a_run_that_has_not_seen_it_and_the_mean_is_said(task, capsys):
     WRITERS[task](Path("own"))
-    run("--folds", 3, "--name", "a", "--max_epochs", 1)
+    run("--folds", 3, "--name", "a", "--max_epochs", 1, "--task", task)
     said = capsys.readouterr().out
     tested = []
     for i in (1, 2, 3):
