@@ -21,6 +21,7 @@ from engine.files.mask_folders import mask_folders
 from engine.files.number_table import number_table
 from engine.files.other_tools import refuse_other_tools
 from engine.files.voc import voc_layout
+from engine.files.voc_masks import voc_masks
 from engine.files.yolo import yolo_layout
 from engine.inputs.folder import Findings, Folder, nfc
 
@@ -50,6 +51,7 @@ OF_TABLE = ("labels", "task", "classes")
 LAYOUTS = (  # the first that recognises a folder counts
     Known("detect", coco_layout, "COCO"),
     Known("detect", cvat_layout, "CVAT"),
+    Known("segment", voc_masks, "JPEGImages/ and SegmentationClass/ of Pascal VOC", ("task", "classes", "ignore")),
     Known("detect", voc_layout, "JPEGImages/ and Annotations/ of Pascal VOC"),
     Known("segment", mask_folders, "images/ and masks/, or train/ and train_masks/", takes=("classes", "ignore")),
     Known("detect", yolo_layout, "images/ and labels/ of YOLO"),

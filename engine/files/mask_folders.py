@@ -17,7 +17,7 @@ from torchvision import tv_tensors
 from engine.contract.errors import UserError
 from engine.data.cache import Planes, Spec
 from engine.data.samples import Sample, Size
-from engine.files.class_file import CLASSES, read_class_file
+from engine.files.class_file import CLASSES, LABEL_MAP, read_class_file
 from engine.files.listing import IMAGES, MASKS, Examined, Layout, Listing, partners, side_by_side, split_in_names
 from engine.files.mask_files import JPEG, LOSSY, MaskCode, read_mask, survey
 from engine.files.packed import Strings
@@ -66,25 +66,40 @@ def mask_folders(
         pairs = [pair for pair in pairs if pair[1] not in lossy]
         names, belonging = zip(*pairs, strict=True) if pairs else ((), ())
         listings[split or "train"] = Listing(Path(root.path), Strings(names), Strings(belonging))
+    return mask_layout("images with masks", root, listings, findings, classes, ignore)
+
+
+def mask_layout(
+    kind: str,
+    root: Folder,
+    listings: dict[str, Listing],
+    findings: Findings,
+    classes: Sequence[str] | None = None,
+    ignore: int | str | None = None,
+) -> Layout:
+    """Return the layout of listed images and masks, whose classes a file in `root` may name.
+
+    Arguments and errors are those of `mask_folders`.
+    """
     paths = [listing.partner(i) for listing in listings.values() for i in range(len(listing))]
-    if CLASSES in root.files:
-        names, code = _named_classes(root, paths, findings)
+    if file := next((name for name in (CLASSES, LABEL_MAP) if name in root.files), None):
+        names, code = _named_classes(root, file, paths, findings)
         if ignore is not None:
             names, code = _without(names, code, ignore)
     else:
         names, code = _numbered_classes(root, paths, findings, classes, ignore)
     if code.ignored:
         findings.add("note", f"class {ignore} in masks is ignored")
-    return MaskLayout("images with masks", "segment", names, listings, findings, code)
+    return MaskLayout(kind, "segment", names, listings, findings, code)
 
 
-def _named_classes(root: Folder, paths: list[Path], findings: Findings) -> tuple[tuple[str, ...], MaskCode]:
-    """Return the classes in classes.txt, and how masks encode them."""
-    names, colours = read_class_file(Path(root.path) / CLASSES)
+def _named_classes(root: Folder, file: str, paths: list[Path], findings: Findings) -> tuple[tuple[str, ...], MaskCode]:
+    """Return the classes in classes.txt or labelmap.txt, and how masks encode them."""
+    names, colours = read_class_file(Path(root.path) / file)
     if len(names) > IGNORE:
-        raise UserError(f"{root.path}/{CLASSES} has {len(names)} classes: a mask can hold at most {IGNORE}")
+        raise UserError(f"{root.path}/{file} has {len(names)} classes: a mask can hold at most {IGNORE}")
     if colours:
-        findings.add("note", f"masks are read by colour, as {CLASSES} says")
+        findings.add("note", f"masks are read by colour, as {file} says")
         return names, MaskCode(len(names), colours)
     seen = survey(paths[:: max(1, len(paths) // SURVEYED)], skip=True, palettes=findings.strict)
     if seen.values and seen.values <= {0, IGNORE}:  # black and white, or few masks with anything in them
@@ -94,7 +109,7 @@ def _named_classes(root: Folder, paths: list[Path], findings: Findings) -> tuple
     if seen.is_black_and_white and len(names) == 2:
         findings.add("note", f"masks are black and white: 0 is {names[0]}, {IGNORE} is {names[1]}")
         return names, MaskCode(2, binary=True)
-    findings.add("note", f"masks hold class numbers, named in {CLASSES} (0 is {names[0]}); {IGNORE} is ignored")
+    findings.add("note", f"masks hold class numbers, named in {file} (0 is {names[0]}); {IGNORE} is ignored")
     return names, MaskCode(len(names), palette=seen.palette)
 
 

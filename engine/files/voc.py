@@ -6,8 +6,6 @@ from 0: (0.5, 0.5, 10.5, 10.5) is 10 x 10 pixels as well.
 """
 
 import os
-import re
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,14 +15,13 @@ from engine.contract.registry import brief
 from engine.files.box_lists import Box
 from engine.files.listing import Layout, partners, side_by_side, split_folders
 from engine.files.named_boxes import Annotation, named_layout, number_of, read_each, side_of
+from engine.files.voc_lists import XML, read_lists, stem_of
 from engine.inputs.folder import Findings, Folder, nfc
 from engine.inputs.image_files import SUFFIXES
-from engine.inputs.reading import read_bytes, read_text
+from engine.inputs.reading import read_bytes
 
-XML = {".xml"}
 IMAGES, ANNOTATIONS = ("jpegimages", "images"), ("annotations",)
 LARGEST = 2**24  # bytes of an XML file
-MORE_IN_LINE = re.compile(r"\s+(-1|0|1|\S*/\S*)$")  # after an image's name in a list: a class flag or a mask's path
 
 
 def voc_layout(root: Folder, findings: Findings) -> Layout | None:
@@ -40,7 +37,7 @@ def voc_layout(root: Folder, findings: Findings) -> Layout | None:
         beside = {"": root if root.own(XML) or images_too is None else images_too, **split_folders(root)}
         found = {split: (folder, folder) for split, folder in beside.items() if folder.own(XML) and folder.own()}
     for split, (images, annotations) in found.items():
-        lists = {} if split else _lists(root)
+        lists = {} if split else read_lists(root, "main")
         if lists:
             listed.update(_listed(images, annotations, lists, findings))
         else:
@@ -58,21 +55,6 @@ def voc_layout(root: Folder, findings: Findings) -> Layout | None:
     return named_layout("Pascal VOC", root, annotated, findings)
 
 
-def _lists(root: Folder) -> dict[str, list[str]]:
-    """Return the lines of ImageSets/Main by split; without a train.txt, trainval minus val is for training."""
-    folder = root.child("imagesets")
-    folder = folder.child("main") if folder is not None else None
-    found = {}
-    for split, names in (("train", ("train", "trainval")), ("val", ("val",)), ("test", ("test",))):
-        for name in names:
-            if folder is not None and f"{name}.txt" in folder.files and split not in found:
-                text = read_text(Path(folder.path) / f"{name}.txt", errors="surrogateescape")
-                found[split] = [line.strip() for line in text.splitlines() if line.strip()]
-    if folder is not None and "train.txt" not in folder.files and {"train", "val"} <= found.keys():
-        found["train"] = [stem for stem in found["train"] if stem not in set(found["val"])]
-    return found
-
-
 def _listed(
     images: Folder, annotations: Folder, lists: dict[str, list[str]], findings: Findings
 ) -> dict[str, list[tuple[str, str]]]:
@@ -85,7 +67,7 @@ def _listed(
     for split, lines in lists.items():
         pairs: dict[tuple[str, str], None] = {}
         for line in lines:
-            stem = _stem(line, by_stem[0])
+            stem = stem_of(line, by_stem[0])
             image, annotation = (found.get(stem) for found in by_stem)
             if image is not None and annotation is not None:
                 if (image, annotation) in pairs:
@@ -97,22 +79,6 @@ def _listed(
             findings.error("listed images that do not exist or have no annotation", message)
         listed[split] = list(pairs)
     return listed
-
-
-def _stem(line: str, known: Collection[str]) -> str:
-    """Return the known stem that a line of a list means, or the line itself if there is none.
-
-    A line is an image's stem, name or path; a flag or a mask's path may follow.
-    """
-    for text in (line, MORE_IN_LINE.sub("", line)):
-        name = nfc(text.replace("\\", "/").strip("/"))
-        stem, suffix = os.path.splitext(name)
-        for path in (name, stem) if suffix.lower() in SUFFIXES | XML else (name,):
-            parts = path.split("/")
-            for i in range(len(parts)):  # a path may begin above the folder of the images
-                if "/".join(parts[i:]) in known:
-                    return "/".join(parts[i:])
-    return nfc(line)
 
 
 def read_annotation(path: Path) -> Annotation:
