@@ -12,6 +12,7 @@ FEATURES: dict[str, tuple[str, ...]] = {
     "check_data": ("scripts/check_data.py", "engine/files/check_data.py"),
     "crossval": ("scripts/crossval.py", "engine/training/crossval.py"),
     "demo": ("scripts/demo.py", "engine/demo/"),
+    "video": ("engine/inference/videos.py", "engine/inputs/video.py", "tests/engine/inference/test_videos.py"),
     "faults": ("tests/faults/",),
     "ci": (".github/",),  # what it runs is run by hand as well
 }

@@ -6,9 +6,9 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from PIL import Image
@@ -25,17 +25,30 @@ from engine.errors import RunError, UsageError, one_line
 from engine.export import is_program, load_model
 from engine.export.model import Model
 from engine.inference.box_formats import FORMATS, Boxes, check_new, names_below
+from engine.inference.cells import harmless, harmless_back, text_of
+from engine.inference.videos import Videos
 from engine.inference.views import joined_views
 from engine.inputs.drawing import to_image
-from engine.inputs.folder import Findings
+from engine.inputs.folder import Findings, Folder
 from engine.inputs.reading import read_text
 from engine.inputs.tiles import Tile
 from engine.resume.checkpoint_file import write_text
 from engine.shortcuts import settle_threads
 from engine.terminal import complain, say
 
+
+class Stream(Protocol):
+    """Files of many inputs each, such as videos; the answers to one go into files of its own."""
+
+    suffixes: ClassVar[frozenset[str]]
+
+    def __init__(self, task: Any, output: str | None, paths: list[Path]) -> None: ...
+
+    def answer(self, predictions: Any, draw: Callable[..., Image.Image]) -> list[str]: ...
+
+
+STREAMS: list[type[Stream]] = [Videos]
 TABLES = (".csv", ".json")
-FORMULAS = tuple("=+-@\t\r\n")  # characters at which a spreadsheet begins a formula
 TABLE = "predictions.csv"  # beside pictures
 MASK = "_mask"  # appended to a picture's name
 LONGEST = 220  # bytes of a picture's name
@@ -62,14 +75,18 @@ def main(arguments: list[str]) -> None:
     if given.batch_size < 1:
         raise UsageError(f"--batch_size is 1 or more, got {given.batch_size}")
     settle_threads(1)
-    findings = Findings()
+    findings = Findings(answered=frozenset(suffix for kind in STREAMS for suffix in kind.suffixes))
+    streams, others = split_streams(given.images)
     try:
         model = load_model(given.checkpoint, given.device or ("cpu" if is_program(given.checkpoint) else best_device()))
         task = model.task
-        paths = task.input.find(given.images, findings)
+        paths = task.input.find(others, findings) if others else []
     except (OSError, UserError) as error:
         raise UsageError(one_line(error)) from error
     ask_with(task, given.asked, model.is_program)
+    if streams and given.format != "csv":
+        raise UsageError(f"--format {given.format} is for images, and {next(iter(streams.values()))[0]} is none")
+    opened = [kind(task, given.output, files) for kind, files in streams.items()]
     annotations = None if given.format == "csv" else Annotations(task, given.format, Path(given.output), paths)
     if given.tta is not None:
         model = joined_views(model, given.tta)
@@ -86,9 +103,11 @@ def main(arguments: list[str]) -> None:
     whole = task.takes_any_size and not given.letterbox
     predictions = Predictions(model, given.invert, given.batch_size, whole, cut)
     has_pictures = given.output is not None and not _is_table(given.output) and annotations is None
-    folder = Drawings(task, Path(given.output), paths) if has_pictures else None
+    folder = Drawings(task, Path(given.output), paths) if has_pictures and paths else None
     answers = []
     thrown_away = 0
+    for stream in opened:
+        predictions.unreadable += stream.answer(predictions, draw)
     screen = Screen(task, paths)
     for prediction in predictions.of(paths):
         screen.show(prediction, task.rows(prediction.answer))
@@ -98,7 +117,7 @@ def main(arguments: list[str]) -> None:
         answers.append(prediction._replace(answer={k: v for k, v in prediction.answer.items() if k not in PIXELS}))
     if annotations is not None:
         say(f"written: {given.output} ({annotations.write(answers)} files)")
-    elif given.output is not None:
+    elif given.output is not None and paths:
         table = Path(given.output) if folder is None else Path(given.output) / TABLE
         write_table(task, answers, table, {} if folder is None else folder.names)
         say(f"written: {given.output}{'' if folder is None else f' ({len(answers)} pictures, predictions.csv)'}")
@@ -111,7 +130,33 @@ def main(arguments: list[str]) -> None:
         if odd := sum(prediction.remarks[name] for prediction in answers):
             complain(f"note: {odd} of {len(answers)} {task.input.word} {of_several}")
     if predictions.unreadable:
-        raise RunError(f"{len(predictions.unreadable)} files left out:", *predictions.unreadable)
+        what = "left out or read in part" if streams else "left out"
+        raise RunError(f"{len(predictions.unreadable)} files {what}:", *predictions.unreadable)
+
+
+def split_streams(names: Sequence[str]) -> tuple[dict[type[Stream], list[Path]], list[str]]:
+    """Return the streams among the files and in the folders given, by kind, and the files and folders that hold more.
+
+    Raises:
+        UsageError: a folder cannot be read.
+    """
+    streams: dict[type[Stream], list[Path]] = {}
+    others = []
+    for name in names:
+        path, has_more = Path(name), True
+        for kind in STREAMS:
+            try:
+                inside = [path / one for one in Folder(name).below(kind.suffixes)] if name and path.is_dir() else []
+                has_more &= not inside or next(Folder(name).below(), None) is not None
+            except UserError as error:
+                raise UsageError(str(error)) from error
+            if path.is_file() and path.suffix.lower() in kind.suffixes:
+                inside, has_more = [path], False
+            if inside:
+                streams.setdefault(kind, []).extend(inside)
+        if has_more:
+            others.append(name)
+    return streams, others
 
 
 def _is_table(output: str) -> bool:
@@ -202,15 +247,16 @@ class Prediction(NamedTuple):
     size: tuple[int, int]  # (H, W) of the file
 
 
-def draw(task: Any, prediction: Prediction, min_side: int = 0) -> Image.Image:
+def draw(task: Any, prediction: Prediction, min_side: int = 0, picture: Tensor | None = None) -> Image.Image:
     """Return the picture of an answer: the output image, or the file's image with the answer drawn in.
 
-    A smaller image with objects is enlarged to about `min_side` pixels, so that its texts are legible.
+    A smaller image with objects is enlarged to about `min_side` pixels, so that its texts are legible. `picture`
+    (3, H, W) is the file's image, if it has been read already.
     """
     answer = prediction.answer
     if "image" in answer:
         return to_image(answer["image"])
-    image = task.input.picture(prediction.path)
+    image = task.input.picture(prediction.path) if picture is None else picture
     factor = min_side // max(image.shape)
     if factor > 1 and "objects" in answer:
         image = image.repeat_interleave(factor, dim=1).repeat_interleave(factor, dim=2)
@@ -252,7 +298,11 @@ class Predictions:
         Raises:
             RunError: memory is exhausted, the network cannot take a file's size, or its outputs are not finite.
         """
-        batches = self._batches(self._read(paths)) if self.cut is None else ([file] for file in self._read(paths))
+        return self.of_items(self._read(paths))
+
+    def of_items(self, items: Iterable[tuple[Any, Item]]) -> Iterator[Prediction]:
+        """Yield a prediction for each item, as `of` does; `Prediction.path` is what the item belongs to."""
+        batches = self._batches(items) if self.cut is None else ([item] for item in items)
         for batch in batches:
             sizes = [item.original for _, item in batch]
             with torch.inference_mode(), self._explained(batch[0][0]):
@@ -315,13 +365,14 @@ class Predictions:
 
 
 class Screen:
-    """Prints a table row by row: the image, the task's columns, and remarks about the image."""
+    """Prints a table row by row, if there are paths: the image, the task's columns, and remarks about the image."""
 
     def __init__(self, task: Any, paths: list[Path]) -> None:
         self.columns, self.hints = task.columns, task.input.hints
-        self.width = max(5, *(len(printable(path)) for path in paths))
+        self.width = max([5, *(len(printable(path)) for path in paths)])
         cells = [f"{name:<12}" if kind == "text" else f"{name:>{_width(name)}}" for name, kind in self.columns.items()]
-        say(f"{'image':<{self.width}}  {' '.join(cells)}")
+        if paths:
+            say(f"{'image':<{self.width}}  {' '.join(cells)}")
 
     def show(self, prediction: Prediction, rows: list[dict[str, Any]]) -> None:
         """Print the rows of one image."""
@@ -441,7 +492,7 @@ def _drawn_before(table: Path) -> set[str]:
     except (OSError, csv.Error):
         return set()
     written = [row["picture"] for row in rows if row.get("picture") and row.get("image")]
-    pictures = {Path(cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULAS) else cell) for cell in written}
+    pictures = {Path(harmless_back(cell)) for cell in written}
     return {name for path in pictures for name in (table.name, path.name, f"{path.stem}{MASK}.png")}
 
 
@@ -459,16 +510,6 @@ def _distinct_names(paths: list[Path]) -> dict[Path, str]:
     return names
 
 
-def _text(path: Path) -> str:
-    """Return a path as text that UTF-8 can encode; undecodable bytes of its name are escaped."""
-    return str(path).encode("utf-8", "backslashreplace").decode()
-
-
-def _harmless(cell: Any) -> Any:
-    """Put a quote before text that a spreadsheet would run as a formula."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULAS) else cell
-
-
 def write_table(task: Any, predictions: list[Prediction], path: Path, names: Mapping[Path, str]) -> None:
     """Write answers as JSON, one entry per image; or as CSV, one line per row of the task.
 
@@ -478,12 +519,12 @@ def write_table(task: Any, predictions: list[Prediction], path: Path, names: Map
         RunError: the file cannot be written.
     """
     if path.suffix.lower() == ".json":
-        entries = [{"image": _text(p.path), **p.answer, **p.remarks} for p in predictions]
+        entries = [{"image": text_of(p.path), **p.answer, **p.remarks} for p in predictions]
         text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
     else:
         rows = [
-            {"image": _text(p.path), **row, **p.remarks}
-            | ({"picture": _text(Path(f"{names[p.path]}.png"))} if names else {})
+            {"image": text_of(p.path), **row, **p.remarks}
+            | ({"picture": text_of(Path(f"{names[p.path]}.png"))} if names else {})
             for p in predictions
             for row in task.rows(p.answer)
         ]
@@ -493,7 +534,7 @@ def write_table(task: Any, predictions: list[Prediction], path: Path, names: Map
         )
         writer = csv.DictWriter(table, columns)
         writer.writeheader()
-        writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
+        writer.writerows({name: harmless(value) for name, value in row.items()} for row in rows)
         text = table.getvalue()
     try:
         write_text(text, path)

@@ -45,10 +45,11 @@ class Findings:
 
     Args:
         strict: raise the first error instead of gathering errors.
+        answered: suffixes of files that are read otherwise, and thus not left out.
     """
 
-    def __init__(self, strict: bool = True) -> None:
-        self.strict = strict
+    def __init__(self, strict: bool = True, answered: frozenset[str] = frozenset()) -> None:
+        self.strict, self.answered = strict, answered
         self._found: dict[tuple[Severity, str], Finding] = {}
 
     def error(self, what: str, message: str) -> None:
@@ -211,6 +212,8 @@ def find_images(paths: Iterable[str], findings: Findings | None = None) -> list[
             found += inside
             if findings is not None:
                 for left in folder.unread():
+                    if os.path.splitext(left)[1].lower() in findings.answered:
+                        continue
                     findings.add("warning", UNREAD, str(path / left))
         elif path.is_file():
             found.append(path)
