@@ -33,7 +33,7 @@ def run(*arguments):
     crossval.main(["own", *QUICK, *map(str, arguments)])
 
 
-TASKS = [task if task == "classify" else pytest.param(task, marks=pytest.mark.slow) for task in WRITERS]
+TASKS = [pytest.param(task, marks=[pytest.mark.slow] if i else []) for i, task in enumerate(WRITERS)]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -56,6 +56,7 @@ def test_each_part_is_tested_by_a_run_that_has_not_seen_it_and_the_mean_is_said(
     assert "mean ± sd" in page and f'<td class="number">{mean:.4g} ± {deviation:.2g}</td>' in page
 
 
+@pytest.mark.task("classify")
 def test_a_fold_that_was_killed_goes_on_where_it_was_and_finished_ones_are_left_alone(monkeypatch, capsys):
     write_class_folders(Path("own"))
     own, calls = crossval.train, []
@@ -83,6 +84,7 @@ def test_a_fold_that_was_killed_goes_on_where_it_was_and_finished_ones_are_left_
     assert same(whole, cut) and read_summary("whole")["metrics"] == read_summary("a-fold-2")["metrics"]
 
 
+@pytest.mark.task("classify")
 def test_runs_of_other_settings_or_files_are_not_mixed_with_it():
     write_class_folders(Path("own"))
     run("--folds", 2, "--max_epochs", 1)
@@ -100,6 +102,7 @@ def test_runs_of_other_settings_or_files_are_not_mixed_with_it():
         crossval.main(["x/own", *QUICK, "--folds", "2", "--max_epochs", "1"])
 
 
+@pytest.mark.task("classify")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -130,6 +133,7 @@ def test_what_has_no_folds_is_refused_before_anything_is_written(arguments, mess
     assert "\n" not in str(caught.value) and not Path("checkpoints").exists()
 
 
+@pytest.mark.task("classify")
 @pytest.mark.parametrize(("status", "error"), [(1, RunError), (2, RunError), (143, Stopped), (-9, Stopped)])
 def test_a_fold_that_fails_ends_it_with_the_same_status(monkeypatch, status, error):
     write_class_folders(Path("own"))
@@ -139,6 +143,7 @@ def test_a_fold_that_fails_ends_it_with_the_same_status(monkeypatch, status, err
     assert caught.value.status == (137 if status == -9 else status)
 
 
+@pytest.mark.task("classify")
 def test_a_folds_checkpoint_is_of_this_fold_only(capsys):
     write_class_folders(Path("own"))
     train.main(["--data", "own", *QUICK, "--data.fold", "2/3", "--name", "a"])
@@ -166,6 +171,7 @@ def test_a_deviation_is_that_of_a_sample():
     assert mean_and_deviation("test/map", [None, None]) == "no value"
 
 
+@pytest.mark.task("classify")
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no such signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

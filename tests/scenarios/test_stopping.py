@@ -78,6 +78,7 @@ def test_another_metric_tells_the_best():
     assert (best["metric"], best["value"]) == ("val/loss", pytest.approx(min(losses)))
 
 
+@pytest.mark.task("classify")
 @pytest.mark.parametrize("metric", ["f1", "f1/3", "ece"])
 def test_a_metric_of_the_test_tells_the_best_and_changes_nothing_else(metric):
     run("--name", "a", "--max_epochs", 3, "--monitor", f"val/{metric}", "--optim.lr", 0.002)
@@ -94,6 +95,7 @@ def test_a_metric_of_the_test_tells_the_best_and_changes_nothing_else(metric):
     evaluate.main(["checkpoints/a/best.ckpt", "--split", "val"])
 
 
+@pytest.mark.task("classify")
 def test_a_metric_of_the_test_is_resumed_bit_for_bit():
     options = ("--monitor", "val/f1", "--max_epochs", 3)
     run("--name", "whole", *options)
@@ -103,6 +105,7 @@ def test_a_metric_of_the_test_is_resumed_bit_for_bit():
     assert same(*(read_checkpoint(f"checkpoints/{name}/last.ckpt") for name in ("whole", "cut")))
 
 
+@pytest.mark.task("classify")
 def test_a_rehearsal_takes_the_metric_of_a_class_that_its_few_images_may_lack():
     run("--monitor", "val/f1/9", "--fast_dev_run")
 

@@ -198,6 +198,7 @@ def test_folds_test_each_image_once_and_train_on_the_others(tmp_path, task):
     assert again.describe().endswith("(val 20% of train, test fold 2 of 3)")
 
 
+@pytest.mark.task("classify")
 def test_folds_have_their_share_of_each_class(tmp_path):
     write_class_folders(tmp_path, num=25)  # 9 red, 8 green, 8 blue
     for fold in ("1/4", "2/4", "3/4", "4/4"):
@@ -207,6 +208,7 @@ def test_folds_have_their_share_of_each_class(tmp_path):
         assert sum(counts["test"]) in (6, 7) and sum(counts["val"]) == 5
 
 
+@pytest.mark.task("classify")
 def test_a_fold_stays_as_it_was_when_images_are_added(tmp_path):
     write_class_folders(tmp_path, num=24)
     before = FolderDataModule(str(tmp_path), "classify", fold="1/3")
@@ -215,11 +217,13 @@ def test_a_fold_stays_as_it_was_when_images_are_added(tmp_path):
     assert all(names_of(before)[split] <= own for split, own in names_of(after).items())
 
 
+@pytest.mark.task("segment")
 def test_a_fold_may_be_one_image(tmp_path):
     WRITERS["segment"](tmp_path, num=5)
     assert [len(own) for own in names_of(data_of(tmp_path, "segment", fold="5/5")).values()] == [3, 1, 1]
 
 
+@pytest.mark.task("detect")
 def test_a_folder_with_splits_has_no_folds(tmp_path):
     write_voc(tmp_path, split=True)
     with pytest.raises(ValueError, match=r"fold chooses .* its own split \(12 train, 6 val, 6 test\): put all images"):

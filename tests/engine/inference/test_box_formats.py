@@ -83,6 +83,7 @@ def test_annotations_are_not_overwritten(tmp_path):
         check_new(files, tmp_path)
 
 
+@pytest.mark.task("detect")
 def test_a_detectors_answers_are_a_data_set(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_voc(Path("own"), num=12)

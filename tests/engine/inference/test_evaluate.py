@@ -84,6 +84,7 @@ def test_mirror_images_are_refused_in_one_line():
         evaluate.main([CKPT, "--tta", "turn"])
 
 
+@pytest.mark.task("classify")
 def test_other_sizes_are_measured_too_if_the_network_takes_them(capsys):
     evaluate.main([CKPT, "--tta", "multiscale"])
     assert "--tta multiscale" in capsys.readouterr().out

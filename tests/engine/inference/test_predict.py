@@ -212,6 +212,7 @@ def test_with_mirror_images_a_probability_is_the_mean_of_two(tmp_path, file):
     assert probabilities(path, "--tta", "flip") == [pytest.approx(expected, abs=2e-6)]
 
 
+@pytest.mark.task("classify")
 def test_what_cannot_be_joined_is_refused():
     export.main([CKPT, "--format", "onnx", "--output", "b.onnx", "--images", "2"])
     with pytest.raises(UsageError, match="--tta multiscale: an exported file of task classify cannot do it: use the c"):
