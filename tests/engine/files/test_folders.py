@@ -93,6 +93,14 @@ def test_crops_are_the_same_for_any_number_of_workers_and_validation_is_on_all_p
     assert epoch_of(scaled, 0, "val")[0][0].shape == (5, 3, 12, 12)
 
 
+@pytest.mark.parametrize("task", [task for task in WRITERS if not (KINDS[task].unit or KINDS[task].is_image)])
+def test_crops_are_refused_where_a_part_may_not_show_what_is_said_of_the_whole(tmp_path, task):
+    WRITERS[task](tmp_path)
+    message = f"crop is for masks, boxes and target images, and the task is {task}: leave it out"
+    with pytest.raises(ValueError, match=message):
+        data_of(tmp_path, task, crop=64)
+
+
 def test_crops_of_one_size_can_be_scaled_and_are_not_kept(tmp_path):
     write_pairs(tmp_path, joined=True)
     data = data_of(tmp_path, "translate", crop=32, image_size=None)
@@ -354,7 +362,6 @@ def test_classes_that_mirroring_makes_one_are_remarked(tmp_path, names, said):
         ({"mosaic": 0.5}, "mosaic is for boxes, and the task is classify"),
         ({"crop": 1}, "crop is the side of a part in pixels, 2 to 8,192, got 1"),
         ({"crop": 10**9}, "crop is the side of a part in pixels, 2 to 8,192, got 1000000000"),
-        ({"crop": 64}, "crop is for masks, boxes and target images, and the task is classify: leave it out"),
         ({"zoom": -0.5}, "zoom is from 0 to 3"),
         ({"colour": 1.5}, "colour, mosaic and mosaic_until are from 0 to 1"),
         ({"mosaic_until": float("nan")}, "mosaic_until nan"),
