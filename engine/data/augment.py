@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
@@ -84,7 +85,9 @@ class RandomZoom:
             below, after = max(0, top + high - height), max(0, left + wide - width)
             inpt = F.pad(inpt, [before, above, after, below], fill=IGNORE if is_mask(inpt) else GREY)
             top, left = top + above, left + before
-        # Masks are always resized by the nearest pixel, whatever `antialias` says.
+        if is_mask(inpt):  # for which torchvision's own way of taking the nearest pixel is off by half a pixel
+            cut = F.crop(inpt, top, left, high, wide).as_subclass(Tensor)[None, None]
+            return tv_tensors.Mask(functional.interpolate(cut, size=self.size, mode="nearest-exact")[0, 0])
         return F.resized_crop(inpt, top, left, high, wide, list(self.size), antialias=True)
 
 

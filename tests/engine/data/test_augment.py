@@ -77,6 +77,20 @@ def test_masks_are_zoomed_with_their_image_and_have_no_class_around_it():
         assert ((mask == 1) == block)[mask != IGNORE].float().mean() > 0.9
 
 
+def test_a_zoomed_mask_has_at_each_pixel_the_class_at_its_centre():
+    zoom, edge = RandomZoom((60, 50), 0.5, 2.0), 37
+    mask = torch.zeros(80, 70, dtype=torch.uint8)
+    mask[:, edge:] = 1
+    torch.manual_seed(0)
+    for _ in range(20):
+        part = zoom.part_of((80, 70))
+        centres = part.left + (torch.arange(50) + 0.5) * part.wide / 50
+        expected = (centres >= edge).to(torch.uint8)
+        expected[(centres < 0) | (centres >= 70)] = IGNORE
+        inside = 30 if part.top < 0 else 0  # a row of the image itself
+        assert torch.equal(zoom.show(tv_tensors.Mask(mask), part)[inside], expected)
+
+
 def test_pairs_move_together_and_keep_what_belongs_to_the_target():
     def pair(index):
         image, _ = painted(index)
