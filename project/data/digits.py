@@ -95,7 +95,7 @@ class DigitsDataModule(FromMNIST):
         wants_cache(cache, 0)  # refuses an unknown value
         digits = tuple("0123456789")
         names = {"segment": ("ground", *digits), "detect": digits, "multilabel": digits, "regress": ("count", "height")}
-        self.class_names = names[task]
+        self.class_names = names.get(task, digits)  # `build_data` refuses other tasks
         self.image_size = (image_size, image_size)
         self.sizes = {"train": num_train, "val": num_val, "test": num_test}
         self.has_validation = num_val > 0

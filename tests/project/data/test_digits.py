@@ -116,5 +116,5 @@ def test_wrong_options_are_refused(options, message):
 
 
 def test_digits_are_not_for_classifying():
-    with pytest.raises(ValueError, match="data digits is for task segment or detect, not classify"):
+    with pytest.raises(ValueError, match="data digits is for task segment or detect.*, not classify"):
         build_data("digits", "classify", 0)
