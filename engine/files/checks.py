@@ -18,7 +18,7 @@ from engine.files.folders import IMAGE_SIZE, FolderDataModule, held_out, told_by
 from engine.files.layouts import recognise
 from engine.files.listing import Examined, Layout
 from engine.inputs.folder import Findings
-from engine.inputs.image_files import Look, look_at
+from engine.inputs.image_files import DEEP, Look, is_deep, look_at
 from engine.inputs.reading import regular
 from engine.machine import available_cores
 from engine.terminal import with_bar
@@ -92,6 +92,7 @@ def check_folder(
             layout.findings.error("splits without images", f"{split} holds no usable images")
     _look_at_classes(checked)
     _look_at_sides(checked)
+    _look_at_depth(checked)
     _look_at_copies(layout, copies)
     return checked
 
@@ -187,6 +188,26 @@ def _look_at_classes(checked: Checked) -> None:
             "warning",
             f"classes are unbalanced: {seen[commonest]:,} training images show {commonest}, {seen[rarest]:,} {rarest}",
         )
+
+
+def _look_at_depth(checked: Checked) -> None:
+    """Warn of images of more than 8 bits, of which training and predict.py read 8."""
+    deep = {look: count for look, count in checked.looks.items() if look.top > 255}
+    if not deep:
+        return
+    largest = max(look.top for look in deep)
+    cut = f", and those above {DEEP:,.0f} are cut off" if largest > DEEP else ""
+    checked.layout.findings.add(
+        "warning",
+        f"{sum(deep.values()):,} images have more than 8 bits and are read in 8: their values, up to {largest:,.0f}, "
+        f"become 0 to {min(255, round(largest * 255 / DEEP))}{cut}; convert them with the contrast that matters",
+    )
+    others = sum(count for look, count in checked.looks.items() if is_deep(look.mode) and 1 < look.top <= 255)
+    if others:
+        what = (
+            f"{others:,} others have more bits but no value above 255: they are read as they are, 257 times as bright"
+        )
+        checked.layout.findings.add("warning", what)
 
 
 def _look_at_sides(checked: Checked) -> None:

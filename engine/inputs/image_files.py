@@ -19,6 +19,7 @@ from engine.contract.errors import UserError
 from engine.inputs.letterbox import IGNORE, placed
 from engine.inputs.reading import regular
 
+DEEP = 65535.0  # value of more than 8 bits that becomes 255 in 8
 ORIENTATION = 0x0112  # EXIF's tag
 # The operation that makes an image upright, by EXIF's number for a quarter turn, mirrored or not.
 TURNS = {
@@ -54,15 +55,16 @@ def read_image(path: Path, channels: int) -> Image.Image:
 
 
 class Look(NamedTuple):
-    """Size, mode and orientation of an image file."""
+    """Size, mode and orientation of an image file, and its largest value if it has more than 8 bits."""
 
     size: tuple[int, int]  # (H, W) of the upright image
     mode: str  # Pillow's
     orientation: int  # as in Picture
+    top: float = 0.0  # largest value of a channel of more than 8 bits
 
 
 def look_at(path: Path, content: bytes | None = None) -> Look:
-    """Decode a whole image file and return its size, mode and orientation.
+    """Decode a whole image file and return what it looks like.
 
     Args:
         path: of the file.
@@ -77,7 +79,8 @@ def look_at(path: Path, content: bytes | None = None) -> Look:
         orientation = _orientation(file)
         if file.mode not in PLAIN_MODES or orientation != 1 or file.has_transparency_data:
             _upright(file, channels=3)  # can fail, as it could in training
-        return Look(_upright_size(file, orientation), mode, orientation)
+        top = float(np.asarray(file).max()) if is_deep(mode) else 0.0
+        return Look(_upright_size(file, orientation), mode, orientation, top)
 
 
 def size_of(path: Path) -> tuple[tuple[int, int], int]:
@@ -164,7 +167,7 @@ def _upright_size(file: Image.Image, orientation: int) -> tuple[int, int]:
 def _upright(file: Image.Image, channels: int) -> Image.Image:
     image = ImageOps.exif_transpose(file) if _orientation(file) > 1 else file  # which would copy it
     image.load()
-    if image.mode.startswith(("I", "F")):
+    if is_deep(image.mode):
         image = _to_8_bits(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -176,12 +179,17 @@ def _with_channels(image: Image.Image, channels: int) -> Image.Image:
     return image.convert("L" if channels == 1 else "RGB")
 
 
+def is_deep(mode: str) -> bool:
+    """Whether images of a mode of Pillow have values of more than 8 bits."""
+    return mode.startswith(("I", "F"))
+
+
 def _to_8_bits(image: Image.Image) -> Image.Image:
     """Convert an image of 16-bit, 32-bit or float values to 8 bits."""
     values = np.asarray(image, dtype=np.float64)
     if not np.isfinite(values).all():
         raise UserError("some of its values are not numbers")
-    top = 1.0 if image.mode == "F" and values.max() <= 1 else 255.0 if values.max() <= 255 else 65535.0
+    top = 1.0 if image.mode == "F" and values.max() <= 1 else 255.0 if values.max() <= 255 else DEEP
     return Image.fromarray(np.clip(values * (255 / top), 0, 255).round().astype(np.uint8))
 
 

@@ -228,3 +228,18 @@ def test_as_a_program(tmp_path):
     done = run_script("check_data", "my données", cwd=tmp_path)
     assert done.returncode == 1 and done.stdout.startswith("images with masks, for --task segment")
     assert done.stderr == "error: training on my données would fail: 1 error, see above\n"
+
+
+def test_images_of_more_than_8_bits_are_remarked_with_what_is_left_of_their_values(tmp_path, capsys):
+    for k, top in enumerate((4095, 3000, 200, 4095)):
+        (tmp_path / "ab"[k % 2]).mkdir(exist_ok=True)
+        values = np.linspace(0, top, 64).reshape(8, 8).astype(np.uint16)
+        Image.fromarray(values).save(tmp_path / "ab"[k % 2] / f"{k}.{('png', 'tif')[k % 2]}")
+    printed, error = check(tmp_path, capsys)
+    assert error == ""
+    assert (
+        "3 images have more than 8 bits and are read in 8: their values, up to 4,095, become 0 to 16; conv" in printed
+    )
+    assert "1 others have more bits but no value above 255: they are read as they are, 257 times as bright" in printed
+    Image.fromarray(np.full((8, 8), 70_000, np.int32)).save(tmp_path / "a/0.tif")
+    assert "up to 70,000, become 0 to 255, and those above 65,535 are cut off" in check(tmp_path, capsys)[0]
