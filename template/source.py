@@ -85,7 +85,7 @@ def cut(text: str, gone: Gone, tests: bool = False, where: str = "") -> Cut:
         if source.needs_gone:
             return Cut("", names.union(*map(_bound, source.tree.body)))
         if shorter == text:
-            return Cut(text, names)
+            return Cut(text.lstrip("\n"), names)  # where all imports of a first group went
         text = without_unused_imports(text, shorter)
 
 
