@@ -20,7 +20,6 @@ GUIDES = {
     "backbone": "add-a-backbone.md",
     "data": "add-data.md",
     "task": "add-a-task.md",
-    "input": "inputs.md",
 }
 TABLES = {"head": "HEADS", "backbone": "BACKBONES", "data": "DATA", "task": "TASKS"}
 EXAMPLE = re.compile(r"^(?=## .+: [a-z, ]+$)", re.MULTILINE)

@@ -89,7 +89,7 @@ def test_a_new_head_trains_at_once(place):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["hat", "a"], "unknown kind of part 'hat'; choose from: head, backbone, data, task, input"),
+        (["hat", "a"], "unknown kind of part 'hat'; choose from: head, backbone, data, task"),
         (["head", "a", "--task", "counting"], "unknown task 'counting'; choose from: "),
         (["head", "Dense"], "'Dense' is not a module's name"),
         (["head", "class"], "'class' is not a module's name"),

@@ -22,7 +22,7 @@ def weights(path):
     return read_checkpoint(path)["state_dict"]
 
 
-@pytest.mark.task("classify")
+@OF_CLASSIFY
 def test_a_run_ends_after_so_many_validations_without_a_better_one_and_can_be_given_more(capsys):
     run("--name", "a", "--early_stop", 2, *STANDS_STILL)
     assert (read_summary("a")["epochs"], read_summary("a")["status"]) == (3, "finished")
@@ -41,6 +41,7 @@ def test_a_better_one_starts_the_count_anew():
     assert losses == sorted(losses, reverse=True) and read_summary("a")["epochs"] == 4
 
 
+@OF_CLASSIFY
 def test_a_run_that_was_cut_ends_at_the_same_step():
     options = ("--early_stop", 3, *STANDS_STILL, "--val_check_interval", 0.5, "--optim.schedule", "constant")
     run("--name", "whole", *options)
@@ -78,7 +79,7 @@ def test_another_metric_tells_the_best():
     assert (best["metric"], best["value"]) == ("val/loss", pytest.approx(min(losses)))
 
 
-@pytest.mark.task("classify")
+@OF_CLASSIFY
 @pytest.mark.parametrize("metric", ["f1", "f1/3", "ece"])
 def test_a_metric_of_the_test_tells_the_best_and_changes_nothing_else(metric):
     run("--name", "a", "--max_epochs", 3, "--monitor", f"val/{metric}", "--optim.lr", 0.002)
@@ -95,7 +96,7 @@ def test_a_metric_of_the_test_tells_the_best_and_changes_nothing_else(metric):
     evaluate.main(["checkpoints/a/best.ckpt", "--split", "val"])
 
 
-@pytest.mark.task("classify")
+@OF_CLASSIFY
 def test_a_metric_of_the_test_is_resumed_bit_for_bit():
     options = ("--monitor", "val/f1", "--max_epochs", 3)
     run("--name", "whole", *options)
@@ -137,6 +138,7 @@ def test_what_cannot_be_meant_is_refused(flags, message):
     assert not Path("checkpoints/a").exists()
 
 
+@OF_CLASSIFY
 def test_a_run_that_stopped_early_and_was_cut_before_its_test_trains_no_more():
     run("--name", "a", "--early_stop", 1, *STANDS_STILL)
     summary = Path("checkpoints/a/summary.json")
@@ -147,13 +149,14 @@ def test_a_run_that_stopped_early_and_was_cut_before_its_test_trains_no_more():
     assert (read_summary("a")["status"], read_summary("a")["epochs"]) == ("finished", 2)
 
 
+@OF_CLASSIFY
 def test_a_run_that_stopped_early_goes_on_by_another_metric():
     run("--name", "a", "--early_stop", 1, *STANDS_STILL)
     run("--ckpt_path", "checkpoints/a/last.ckpt", "--monitor", "val/loss", "--max_epochs", 3)
     assert read_summary("a")["epochs"] == 3
 
 
-@pytest.mark.parametrize("flags", [("--data.val_size", 0), ("--limit_val_batches", 0)])
+@pytest.mark.parametrize("flags", [pytest.param(("--data.val_size", 0), marks=OF_CLASSIFY), ("--limit_val_batches", 0)])
 def test_without_a_validation_there_is_nothing_to_go_by(flags):
     with pytest.raises(UsageError, match="--monitor and --early_stop: there is no validation to go by"):
         run("--name", "a", "--early_stop", 1, "--monitor", "val/loss", *flags)
