@@ -30,7 +30,7 @@ def git(where: Path, *arguments: str) -> str:
     except FileNotFoundError as error:
         raise UsageError("git is not installed, or not on PATH: install it, as a project has a history") from error
     if done.returncode:
-        reason = (done.stderr or done.stdout).strip().partition("\n")[0]
+        reason = " ".join((done.stderr or done.stdout).split())
         raise RunError(f"git {arguments[0]} failed: {reason or f'exit status {done.returncode}'}")
     return done.stdout
 

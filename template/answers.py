@@ -67,7 +67,8 @@ def check_package(name: str) -> None:
         raise UsageError(f"package {name}: another folder has that name; choose another, such as --package my_{name}")
     installed = importlib.metadata.packages_distributions()
     if name != "project" and name in installed:
-        raise UsageError(f"package {name}: {installed[name][0]} has a module of that name; choose another: --package")
+        owner = installed[name][0]
+        raise UsageError(f"package {name}: {owner} has a module of that name; choose another: --package my_{name}")
 
 
 def names(text: str, known: list[str]) -> list[str]:

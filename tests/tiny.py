@@ -31,6 +31,7 @@ SIZES_OF = {
     "segment": SCENES,
     "detect": SCENES,
     "regress": SCENES,
+    "multilabel": SCENES,
     "translate": ["--data.val_size", "60"],
 }
 TASK = next(iter(SIZES_OF))  # the one that runs without --task

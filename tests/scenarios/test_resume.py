@@ -19,6 +19,7 @@ CHANCE = {  # of each task's own
     "segment": ["--data.zoom", "0.2"],
     "detect": ["--data.zoom", "0.2"],
     "regress": ["--data.zoom", "0.2", "--head.dropout", "0.3"],
+    "multilabel": ["--data.zoom", "0.2", "--head.dropout", "0.3"],
     "translate": ["--data.noise", "0.2"],
 }
 SETUPS = {

@@ -204,6 +204,21 @@ def test_an_update_is_merged_and_what_was_pruned_stays_pruned(template, project)
 
 
 @pytest.mark.slow
+def test_a_file_that_git_does_not_know_is_not_overwritten_but_named(template, project):
+    newer = project.parent / "newer"
+    git(project.parent, "clone", "-q", str(template), str(newer))
+    for folder in (newer, project):
+        (folder / "NOTES.md").write_text(f"# {folder.name}\n")
+    commit(newer, "newer")
+    done = run(project, "update_project", "--template", newer)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "NOTES.md" in done.stderr
+    assert (project / "NOTES.md").read_text() == "# cellcount\n" and git(project, "status", "-s") == "?? NOTES.md\n"
+    (project / "NOTES.md").unlink()
+    again = run(project, "update_project", "--template", newer)
+    assert again.returncode == 0 and (project / "NOTES.md").read_text() == "# newer\n"
+
+
+@pytest.mark.slow
 def test_lines_changed_by_both_are_conflicts_of_git_and_a_lost_branch_is_made_again(template, project):
     path = project / "cellcount" / "callbacks.py"
     path.write_text(path.read_text().replace("    return []", "    return [mine]"))
@@ -221,10 +236,20 @@ def test_lines_changed_by_both_are_conflicts_of_git_and_a_lost_branch_is_made_ag
 
 
 def test_updates_that_cannot_be_are_refused(template, project, tmp_path):
+    program = [sys.executable, str(project / "scripts" / "update_project.py"), "--template", str(template)]
+    for arguments, path, message in (
+        (program, str(tmp_path), "error: git is not installed, or not on PATH"),
+        (program[:2], os.environ["PATH"], "error: the following arguments are required: --template"),
+    ):
+        variables = {**os.environ, "PYTHONPATH": str(project), "PATH": path}
+        done = subprocess.run(arguments, cwd=project, env=variables, capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and done.stderr.startswith(message) and done.stderr.count("\n") == 1
     assert "is not a template: it has no scripts" in run(project, "update_project", "--template", tmp_path).stderr
     assert "there is no .template.yaml here" in run(template, "update_project", "--template", template).stderr
     git(project, "switch", "-q", "template")
     assert "switch to your own" in run(project, "update_project", "--template", template).stderr
+    git(project, "switch", "-q", "--detach", "main")
+    assert "no branch is checked out" in run(project, "update_project", "--template", template).stderr
     git(project, "switch", "-q", "main")
     (project / "README.md").write_text("changed")
     done = run(project, "update_project", "--template", template)

@@ -15,8 +15,9 @@ from template.answers import Answers
 from template.checkout import write
 from template.parts import Tree, read_catalogue
 from template.render import render
+from tests.scenarios.test_resume import CHANCE
 from tests.template.rendered import dead_references
-from tests.tiny import ROOT
+from tests.tiny import ROOT, SIZES_OF
 
 CATALOGUE_TASKS = ["classify", "segment", "detect", "translate", "regress", "multilabel"]
 NAME = "cellcount"
@@ -78,6 +79,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_tasks_tried_here_are_all_there_are(tree):
     assert list(read_catalogue(tree).tasks) == CATALOGUE_TASKS
+    assert SIZES_OF.keys() == CHANCE.keys() == {*CATALOGUE_TASKS}  # of which a project has its own
 
 
 def test_python_is_clean(folder):
