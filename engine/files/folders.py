@@ -195,6 +195,10 @@ class FolderDataModule(ImageDataModule):
         self.class_names = self.layout.class_names or COLOURS[self.target_channels]
         self.own = None if own is None else OwnAugmentation(str(augment), own, len(self.class_names))
         self.notes = self.layout.notes
+        if crop is not None:
+            self.notes.append(
+                f"validation and test are on all parts of {crop} x {crop} pixels, each counted as an image"
+            )
         if flip and (sides := told_by_side(self.class_names)):
             self.notes.append(
                 f"mirroring turns class {sides[0]} into {sides[1]}, and half of the training images are mirrored: "

@@ -79,6 +79,7 @@ def test_crops_are_the_same_for_any_number_of_workers_and_validation_is_on_all_p
     options = {"crop": 24, "image_size": None}
     alone, shared = (data_of(tmp_path, task, num_workers=workers, **options) for workers in (0, 2))
     assert alone.image_size == (24, 24) and alone.describe().endswith(", in parts of 24 pixels")
+    assert "validation and test are on all parts of 24 x 24 pixels, each counted as an image" in alone.notes
     first = epoch_of(alone)
     assert first[0][0].shape == (5, 3, 24, 24) and sum(len(images) for images, _ in first) == len(
         alone.listings["train"]
