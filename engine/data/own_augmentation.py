@@ -50,6 +50,8 @@ class OwnAugmentation:
             self._check_like("a target", varied[1], target)
             if isinstance(target, tv_tensors.Mask):
                 self._check_classes(varied[1][varied[1] != IGNORE])
+            if not varied[1].isfinite().all():
+                raise self._wrong("finite numbers", str(varied[1].tolist()))
         elif type(varied[1]) is not type(target):
             raise self._wrong(f"a target of type {type(target).__name__}", varied[1])
         elif isinstance(target, int):

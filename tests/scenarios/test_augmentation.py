@@ -108,6 +108,7 @@ def with_boxes(boxes, labels=(0,), dtype=torch.int64):
         (lambda i, t: (i, None), MASK, "expected a target of torch.uint8 (8, 8), got NoneType"),
         (lambda i, t: (i, t["boxes"]), BOX, "expected a target with boxes and labels, got torch.float32 (1, 4)"),
         (with_boxes([[1.0, 1, 5, 5]] * 2), BOX, "expected a label for each box, got 2 boxes and labels of (1,)"),
+        (lambda i, t: (i, t / 0), torch.ones(2), "expected finite numbers, got [inf, inf]"),
         (with_boxes([[1.0, 1, 5]]), BOX, "expected boxes of torch.float32 (M, 4), got torch.float32 (1, 3)"),
         (with_boxes([[1, 1, 5, 5]]), BOX, "expected boxes of torch.float32 (M, 4), got torch.int64 (1, 4)"),
         (with_boxes([[1.0, 1, float("nan"), 5]]), BOX, "expected finite boxes, got 1 that are not"),
@@ -127,7 +128,7 @@ def test_what_is_no_sample_any_more_is_refused(own, target, message):
         varied(lambda index: (IMAGE, target), 0, 0)
 
 
-@pytest.mark.parametrize("target", [1, MASK, BOX, IMAGE])
+@pytest.mark.parametrize("target", [1, MASK, BOX, IMAGE, torch.ones(2)])
 def test_what_is_a_sample_still_is_taken(target):
     varied = OwnAugmentation("mine", v2.Identity(), 2)(IMAGE, target)
     assert same(varied, (IMAGE, target))
