@@ -46,6 +46,8 @@ def warn(text: str) -> None:
     complain(f"warning: {text}")  # not `warnings.warn`, which raises if warnings are errors
 
 
-def cause(error: Exception) -> str:
-    """Return an error's message as one short line."""
+def cause(error: BaseException) -> str:
+    """Return the message of an error's first cause as one short line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     return " ".join(str(error).split())[:200] or type(error).__name__

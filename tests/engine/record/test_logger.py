@@ -30,7 +30,7 @@ class Notebook(CSVLogger):
     def note(self, moment, what):
         if moment == self.fails_at:
             if self.left == 0:
-                raise OSError(28, "No space left on device")
+                raise ValueError("you tried to log what is not supported") from OSError(28, "No space left on device")
             self.left -= 1
         self.written.append((moment, what))
 
