@@ -97,6 +97,7 @@ def test_inverted_images_are_said_to_look_so_and_can_be_swapped(tmp_path, capsys
     assert "looks inverted" not in capsys.readouterr().out
 
 
+@pytest.mark.task("classify")
 def test_files_of_a_folder_that_are_not_read_are_listed(tmp_path, capsys):
     Image.open("images/a 5.png").save(tmp_path / "good.png")
     for name in ("a.heic", "scan", ".hidden.png", "notes.txt"):
