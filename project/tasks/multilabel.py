@@ -64,10 +64,7 @@ class LitMultiLabel(Task):
         super().__init__()
         self._chooses_thresholds = thresholds is None
         thresholds = [UNTRAINED] * len(class_names) if thresholds is None else list(thresholds)
-        if len(thresholds) != len(class_names) or not all(0 < threshold < 1 for threshold in thresholds):
-            raise UserError(
-                f"thresholds are a probability in (0, 1) for each of {len(class_names)} classes, got {thresholds}"
-            )
+        check_thresholds(thresholds, class_names)
         self.set_up(
             class_names=class_names,
             in_channels=in_channels,
@@ -81,6 +78,12 @@ class LitMultiLabel(Task):
         )
         self.collected = Collected(len(class_names))
         self.loss = Mean()
+
+    @classmethod
+    def checked(cls, hparams: Any) -> dict[str, Any]:
+        complete = super().checked(hparams)
+        check_thresholds(complete["thresholds"] or (), complete["class_names"])  # an exported file may hold anything
+        return complete
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, flags = batch
@@ -184,6 +187,18 @@ class LitMultiLabel(Task):
 def listed(answer: Mapping[str, Any]) -> str:
     """Return the classes of an answer as text."""
     return ", ".join(f"{one['class']} {one['probability']:.0%}" for one in answer["classes"]) or "nothing"
+
+
+def check_thresholds(thresholds: Sequence[float], class_names: Sequence[str]) -> None:
+    """Refuse thresholds that do not fit the classes.
+
+    Raises:
+        UserError: names what was expected.
+    """
+    if len(thresholds) != len(class_names) or not all(0 < threshold < 1 for threshold in thresholds):
+        raise UserError(
+            f"thresholds are a probability in (0, 1) for each of {len(class_names)} classes, got {list(thresholds)}"
+        )
 
 
 def best_thresholds(probabilities: Tensor, flags: Tensor) -> list[float]:

@@ -64,6 +64,12 @@ def test_thresholds_that_cannot_be_are_refused(thresholds):
         small(thresholds=thresholds)
 
 
+@pytest.mark.parametrize("thresholds", [None, [0.5], [0.5, 0.5, 2.0]])
+def test_thresholds_of_a_file_that_do_not_fit_its_classes_are_one_line(thresholds):
+    with pytest.raises(ValueError, match="thresholds are a probability in .0, 1. for each of 3 classes, got"):
+        LitMultiLabel.without_network({**small().hparams, "thresholds": thresholds})
+
+
 def test_a_batch_is_learnt():
     task = small(optim={"schedule": "constant", "lr": 0.02})
     trainer = quiet(max_epochs=80)
