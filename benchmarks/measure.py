@@ -173,7 +173,7 @@ def latency(file: str, root: str) -> dict[str, float]:
     """
     import torch
 
-    from engine.export import load_model
+    from engine.inference.load import load_model
     from project.data import MNISTDataModule
 
     data = MNISTDataModule(root, download=False)

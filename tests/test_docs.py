@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from engine.export import command as export
-from engine.export import load_model
 from engine.guides import code_blocks, examples
+from engine.inference.load import load_model
 from engine.inference.predict import Predictions
 from engine.inputs.image_files import read_letterboxed
 from engine.resume.checkpoint_file import read_checkpoint, write_checkpoint

@@ -17,7 +17,7 @@ from engine.contract.registry import printable
 from engine.contract.task import Task
 from engine.demo.scribble import like_mnist, scaled
 from engine.errors import RunError
-from engine.export.model import of_task
+from engine.inference.model import of_task
 from engine.inference.predict import NOTHING, NUMERIC, Predictions, draw
 from engine.inputs.drawing import to_image
 from engine.inputs.image_files import opened

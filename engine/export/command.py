@@ -14,9 +14,10 @@ from engine.contract.parts import task_of
 from engine.contract.registry import look_up
 from engine.contract.task import Task
 from engine.errors import RunError, UsageError, one_line
-from engine.export import FORMATS
-from engine.export.model import PROBABILITIES, Model, extra_needed, of_task
+from engine.export.formats import FORMATS
+from engine.export.model import PROBABILITIES
 from engine.inference.evaluate import images_at_hand
+from engine.inference.model import Model, extra_needed, of_task
 from engine.resume.checkpoint_file import read_checkpoint, written_whole
 from engine.shortcuts import settle_threads
 from engine.terminal import say, script_command

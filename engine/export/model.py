@@ -10,15 +10,16 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.contract.errors import UserError
 from engine.contract.parts import parts
 from engine.contract.registry import brief, look_up
 from engine.contract.task import Task
+from engine.inference.model import Model, Whole
 from engine.resume.checkpoint_file import first_line
 
 MULTIPLE = "size_multiple"
@@ -28,41 +29,6 @@ PROBABILITIES = "probabilities"  # an output of this name has its classes in dim
 MAX_MULTIPLE = 2**15  # largest size_multiple accepted from a file
 
 
-class Model(NamedTuple):
-    """A task, and the function from a raw batch, such as uint8 images (N, C, H, W), to its outputs."""
-
-    task: Task
-    outputs: Callable[[Tensor], dict[str, Tensor]]
-    is_program: bool  # whether it is a graph, in which the task's options are fixed
-
-
-class Write(Protocol):
-    """Writes a task to a file; `raw` is a batch of two or more samples to trace it with.
-
-    Raises:
-        UserError: the network cannot be written in this format.
-    """
-
-    def __call__(self, task: Task, raw: Tensor, path: Path) -> None: ...
-
-
-class Read(Protocol):
-    """Reads a file written by `Write`; raises the errors of `load_model`."""
-
-    def __call__(self, path: Path, device: str) -> Model: ...
-
-
-class Whole(nn.Module):
-    """A task's network with its pre- and postprocessing: from a raw batch to named tensors."""
-
-    def __init__(self, task: Task) -> None:
-        super().__init__()
-        self.task = task
-
-    def forward(self, raw: Tensor) -> dict[str, Tensor]:
-        return self.task.outputs(self.task.input.prepare(raw))
-
-
 class About(NamedTuple):
     """A file's description of itself: the values needed to run it."""
 
@@ -70,12 +36,6 @@ class About(NamedTuple):
     hparams: dict[str, Any]
     outputs: list[str]
     multiple: int
-
-
-def of_task(task: Task, device: str) -> Model:
-    """Return the model of a task with its network, on `device`."""
-    whole = Whole(task)
-    return Model(task, lambda raw: whole(raw.to(device)), is_program=False)
 
 
 def of_program(said: About, compute: Callable[[Tensor], dict[str, Tensor]]) -> Model:
@@ -179,19 +139,6 @@ def read_about(path: Path, said: Mapping[str, str] | None) -> About:
         return About(task, task.checked(hparams), names, multiple)
     except (KeyError, ValueError, RecursionError) as error:
         raise UserError(f"{path} describes itself wrongly ({first_line(error)}): export it again") from error
-
-
-@contextlib.contextmanager
-def extra_needed() -> Iterator[None]:
-    """Turn a missing package within the context into a line on how to install it.
-
-    Raises:
-        UserError: names the package and the command.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise UserError(f'{error.name} is not installed: pip install -e ".[export]"') from error
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from engine.contract.errors import UserError
 from engine.contract.task import Task
-from engine.export.model import Model, about, capture, of_program, read_about, silence
+from engine.export.model import about, capture, of_program, read_about, silence
+from engine.inference.model import Model
 from engine.resume.checkpoint_file import first_line
 
 LONGEST_SECONDS = 300  # per batch, for a graph with a loop
@@ -19,7 +20,7 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 def write(task: Task, raw: Tensor, path: Path) -> None:
-    """See `engine.export.model.Write`."""
+    """See `engine.inference.model.Write`."""
     import onnx
     import onnxscript  # noqa: F401  torch needs it; without it, `extra_needed` has a clearer message than torch
 
@@ -63,7 +64,7 @@ def _parts(message: Any) -> Iterator[Any]:
 
 
 def read(path: Path, device: str) -> Model:
-    """See `engine.export.model.Read`. Files with external data are refused: onnxruntime would read other files."""
+    """See `engine.inference.model.Read`. Files with external data are refused: onnxruntime would read other files."""
     import onnx
     import onnxruntime
 

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from engine.contract.errors import UserError
 from engine.contract.task import Task
-from engine.export.model import Model, about, of_task, read_about
+from engine.export.model import about, read_about
+from engine.inference.model import Model, of_task
 from engine.resume.checkpoint_file import first_line
 
 
 def write(task: Task, raw: Tensor, path: Path) -> None:
-    """See `engine.export.model.Write`."""
+    """See `engine.inference.model.Write`."""
     weights = {  # copies: the format stores neither other memory layouts nor shared tensors
         name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in task.state_dict().items()
     }
@@ -23,7 +24,7 @@ def write(task: Task, raw: Tensor, path: Path) -> None:
 
 
 def read(path: Path, device: str) -> Model:
-    """See `engine.export.model.Read`."""
+    """See `engine.inference.model.Read`."""
     said, weights = read_file(path)
     about_it = read_about(path, said)
     checkpoint = {"task": about_it.task.task_name, "hyper_parameters": about_it.hparams, "state_dict": weights}

@@ -10,14 +10,15 @@ from torch.export.passes import move_to_device_pass
 
 from engine.contract.errors import UserError
 from engine.contract.task import Task
-from engine.export.model import Model, about, capture, of_program, read_about, silence
+from engine.export.model import about, capture, of_program, read_about, silence
+from engine.inference.model import Model
 from engine.resume.checkpoint_file import first_line
 
 ABOUT = "about.json"  # the part of the file that holds its description
 
 
 def write(task: Task, raw: Tensor, path: Path) -> None:
-    """See `engine.export.model.Write`."""
+    """See `engine.inference.model.Write`."""
     with silence():
         graph = capture(task, raw)
         _forget_sources(graph.graph_module)
@@ -35,7 +36,7 @@ def _forget_sources(module: torch.fx.GraphModule) -> None:
 
 
 def read(path: Path, device: str) -> Model:
-    """See `engine.export.model.Read`. Only for a file just written: torch's loader can run code from the file."""
+    """See `engine.inference.model.Read`. Only for a file just written: torch's loader can run code from the file."""
     extra = {ABOUT: ""}
     try:
         with silence():

@@ -22,10 +22,10 @@ from engine.contract.parts import parts
 from engine.contract.registry import brief, printable
 from engine.contract.task import Task
 from engine.errors import RunError, UsageError, one_line
-from engine.export import is_program, load_model
-from engine.export.model import Model
 from engine.inference.box_formats import FORMATS, Boxes, check_new, names_below
 from engine.inference.cells import harmless, harmless_back, text_of
+from engine.inference.load import is_program, load_model
+from engine.inference.model import Model
 from engine.inference.videos import Videos
 from engine.inference.views import joined_views
 from engine.inputs.drawing import to_image

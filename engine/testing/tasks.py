@@ -14,9 +14,9 @@ from engine.config.arguments import TOLERANCE
 from engine.contract.answers import Answers
 from engine.contract.parts import load_task, parts
 from engine.contract.task import Task
-from engine.export import FORMATS
 from engine.export.command import Comparison
-from engine.export.model import of_task
+from engine.export.formats import FORMATS
+from engine.inference.model import of_task
 from engine.inference.views import join_views
 from engine.inputs.tiles import Tile
 from engine.inputs.views import VIEWS

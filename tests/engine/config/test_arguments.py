@@ -6,7 +6,7 @@ import pytest
 from engine.config import arguments
 from engine.config.arguments import EXPORT_FORMATS
 from engine.errors import UsageError
-from engine.export import FORMATS
+from engine.export.formats import FORMATS
 from project import LitClassifier
 from project.tasks import TASKS
 from tests.tiny import ROOT

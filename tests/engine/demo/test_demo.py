@@ -25,7 +25,7 @@ from engine.contract.parts import load_task
 from engine.demo import demo
 from engine.demo.answers import Answers
 from engine.errors import RunError, UsageError
-from engine.export.model import of_task
+from engine.inference.model import of_task
 from engine.inference.predict import Predictions
 from engine.resume.checkpoint_file import read_checkpoint, write_checkpoint
 from project.tasks import TASKS

@@ -9,8 +9,9 @@ import torch
 
 from engine.demo import demo
 from engine.errors import RunError, UsageError
-from engine.export import FORMATS, onnx_file
 from engine.export import command as export
+from engine.export import onnx_file
+from engine.export.formats import FORMATS
 from engine.inference import evaluate, predict
 from engine.resume import compare
 from engine.resume.checkpoint_file import read_checkpoint, write_checkpoint

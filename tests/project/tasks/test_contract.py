@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.export import FORMATS
+from engine.export.formats import FORMATS
 from engine.testing import TASK_CHECKS, check_export
 from engine.testing.tasks import ABOUT, SIZE, batches, build_small, quiet
 from project.heads import HEADS

@@ -7,7 +7,7 @@ from torchvision.ops import box_iou, masks_to_boxes
 
 from engine.contract.heads import BoxHead
 from engine.errors import UsageError
-from engine.export.model import Model
+from engine.inference.model import Model
 from engine.inference.predict import Cut, Predictions
 from engine.inference.views import join_views
 from engine.inputs.drawing import to_image

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from engine.export.model import of_task
+from engine.inference.model import of_task
 from engine.inference.predict import Cut, Predictions
 from engine.inputs.drawing import to_image
 from engine.inputs.tiles import Tile

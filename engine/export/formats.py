@@ -1,0 +1,10 @@
+"""The formats of exported files: written from a task, and read to predict with."""
+
+from engine.export import onnx_file, safetensors_file, torch_file
+from engine.inference.model import Format
+
+FORMATS: dict[str, Format] = {
+    "onnx": Format(".onnx", onnx_file.write, onnx_file.read, is_program=True),
+    "torch": Format(".pt2", torch_file.write, torch_file.read, is_program=True, is_data=False),
+    "safetensors": Format(".safetensors", safetensors_file.write, safetensors_file.read, is_program=False),
+}
