@@ -8,15 +8,30 @@ Tree = dict[str, bytes]  # files by their path from the root
 
 # What a project can do without: the files of each feature. What only these need goes with them.
 FEATURES: dict[str, tuple[str, ...]] = {
+    "report": (
+        *("scripts/report.py", "engine/report/collect.py", "report.html"),  # the last is what a run writes
+        *("engine/report/page.html", "engine/report/comparison.html", "engine/report/style.css"),
+    ),
+    "export": ("scripts/export.py", "engine/export/formats.py", "engine/export/command.py", "engine/testing/export.py"),
     "benchmark": ("scripts/benchmark.py", "benchmarks/", "tests/benchmarks/"),
     "check_data": ("scripts/check_data.py", "engine/files/check_data.py"),
+    "show_data": ("scripts/show_data.py", "engine/report/show_data.py"),
+    "compare": ("scripts/compare.py",),
     "crossval": ("scripts/crossval.py", "engine/training/crossval.py"),
     "demo": ("scripts/demo.py", "engine/demo/"),
     "video": ("engine/inference/videos.py", "engine/inputs/video.py", "tests/engine/inference/test_videos.py"),
+    "label_table": ("engine/files/label_table.py",),
+    "other_tools": ("engine/files/other_tools.py",),
+    "new_part": ("scripts/new_part.py",),
+    "update_project": ("scripts/update_project.py",),
     "faults": ("tests/faults/",),
     "ci": (".github/",),  # what it runs is run by hand as well
 }
-NEED = {"benchmark": "classify"}  # features that are for one task
+NEED = {
+    "benchmark": ("classify", "export"),
+    "show_data": ("report",),
+    "crossval": ("report",),
+}  # what features need: tasks, other features
 # The template's own, in no project.
 TEMPLATES_OWN = (
     *("template/", "tests/template/", "tests/exercises/", "docs/template/"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from template.pages import cut_page, cut_requirements, cut_settings, links
 from template.parts import FEATURES, NEED, TEMPLATES_OWN, Catalogue, Tree, module_of, modules, read_catalogue, suits
-from template.source import Gone, cut, imports, parse, used_names, without_functions, words_of
+from template.source import Gone, cut, defined, imports, parse, used_names, without_definitions, words_of
 
 TABLES = ("engine/files/layouts.py", "engine/files/listing.py")  # of the engine, which name tasks
 HOUSES = ("project/", "engine/", "scripts/", "benchmarks/")
@@ -16,7 +16,8 @@ HOUSES = ("project/", "engine/", "scripts/", "benchmarks/")
 def prune(tree: Tree, tasks: list[str], backbones: list[str], without: list[str]) -> Tree:
     """Return the files of a project of these tasks and backbones, without these features."""
     catalogue = read_catalogue(tree)
-    without = [*without, *(feature for feature, task in NEED.items() if task not in tasks and feature not in without)]
+    there = {*tasks, *set(FEATURES) - set(without)}
+    without = [*without, *(one for one, needed in NEED.items() if one in there and not there.issuperset(needed))]
     words, symbols = _dropped(catalogue, tasks, backbones)
     gone_paths = (*TEMPLATES_OWN, *(path for feature in without for path in FEATURES[feature]))
     kept = {path: data for path, data in tree.items() if not path.startswith(gone_paths) and not _is_of(path, words)}
@@ -24,7 +25,8 @@ def prune(tree: Tree, tasks: list[str], backbones: list[str], without: list[str]
     _prune_configs(kept, words)
     names = {*tasks, *catalogue.heads_for(tasks), *catalogue.data_for(tasks), *backbones, *set(FEATURES) - set(without)}
     names |= {_stem(path) for path in kept if path.startswith("scripts/")}
-    _prune_pages(tree, kept, names, words | set(without) | {symbol for _, symbol in symbols})
+    lost_files = [path for feature in without for path in FEATURES[feature]]  # what a run writes, too
+    _prune_pages(tree, kept, names, words | set(without) | {symbol for _, symbol in symbols}, lost_files)
     _prune_tests(tree, kept, words | set(without), lost)
     _prune_settings(tree, kept)
     _drop_empty_packages(kept)
@@ -61,9 +63,14 @@ def _prune_houses(tree: Tree, kept: Tree, words: set[str], symbols: set[tuple[st
     lost: set[tuple[str, str]] = set()
     all_modules = modules(tree)
     before = _reached(tree)
+    used_before = _all_used(tree, HOUSES)
+    shown = {word for path in tree if path.endswith(".md") for word in _shown(tree[path].decode())}
     while True:
         known = modules(kept)
-        missing = frozenset(all_modules) - frozenset(known)
+        unreached = (set(known) & before) - _reached(kept)
+        for module in unreached:
+            del kept[known[module]]
+        missing = frozenset(all_modules) - frozenset(modules(kept))
         changed = False
         for path in [path for path in kept if path.startswith(HOUSES) and path.endswith(".py")]:
             is_table = (path.startswith("project/") and path.endswith("/__init__.py")) or path in TABLES
@@ -77,11 +84,11 @@ def _prune_houses(tree: Tree, kept: Tree, words: set[str], symbols: set[tuple[st
             lost |= {(module_of(path), name) for name in result.names}
             changed |= result.text != text
             kept[path] = result.text.encode()
-        unreached = (set(known) & before) - _reached(kept)
-        for module in unreached:
-            del kept[known[module]]
         if not changed and not unreached:
-            return lost
+            unused = _drop_unused(kept, HOUSES, used_before - shown)
+            if not unused:
+                return lost
+            lost |= unused
 
 
 def _reached(tree: Tree) -> set[str]:
@@ -137,7 +144,7 @@ def _prune_tests(tree: Tree, kept: Tree, words: set[str], lost: set[tuple[str, s
                 changed = True
         if not changed:
             break
-    _drop_unused_helpers(tree, kept)
+    _drop_unused(kept, ("tests/",), _all_used(tree, ("tests/",)))
 
 
 def _page_name(path: str) -> str:
@@ -148,29 +155,34 @@ def _tests(tree: Tree) -> list[str]:
     return [path for path in tree if path.startswith("tests/") and path.endswith(".py")]
 
 
-def _drop_unused_helpers(tree: Tree, kept: Tree) -> None:
-    """Cut functions and constants of tests that were used and are not any more."""
-    used_before = {name for path in _tests(tree) for name in _used(tree[path])}
+# ---- names ----
+
+
+def _drop_unused(kept: Tree, folders: tuple[str, ...], used_before: set[str]) -> set[tuple[str, str]]:
+    """Cut functions, classes and constants that were used and are not any more; return them, each with its module."""
+    dropped: set[tuple[str, str]] = set()
     while True:
-        unused = used_before - {name for path in _tests(kept) for name in _used(kept[path])}
+        unused = used_before - _all_used(kept, folders)
         changed = False
-        for path in _tests(kept):
+        for path in [path for path in kept if path.startswith(folders) and path.endswith(".py")]:
             text = kept[path].decode()
-            own = {
-                node.name: node
-                for node in parse(text).body
-                if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("test_")
-            }
-            dead = unused & set(own)
+            own = {name for node in parse(text).body for name in defined(node)}
+            dead = {name for name in unused & own if not name.startswith(("test_", "__"))}
             if dead:
-                kept[path] = without_functions(text, dead).encode()
+                kept[path] = without_definitions(text, dead).encode()
+                dropped |= {(module_of(path), name) for name in dead}
                 changed = True
         if not changed:
-            return
+            return dropped
+
+
+def _all_used(tree: Tree, folders: tuple[str, ...]) -> set[str]:
+    return {name for path in tree if path.startswith(folders) and path.endswith(".py") for name in _used(tree[path])}
 
 
 @functools.cache
 def _used(data: bytes) -> frozenset[str]:
+    """Return the names that source uses, from wherever they are."""
     text = data.decode()
     used = set(used_names(text))
     for node in ast.walk(parse(text)):
@@ -181,6 +193,12 @@ def _used(data: bytes) -> frozenset[str]:
         elif isinstance(node, ast.arg):
             used.add(node.arg)
     return frozenset(used)
+
+
+def _shown(page: str) -> Iterator[str]:
+    """Yield the words of a page's blocks of Python, which show what a project's own parts may use."""
+    for block in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        yield from words_of(block)
 
 
 # ---- other files ----
@@ -194,7 +212,7 @@ def _prune_configs(kept: Tree, words: set[str]) -> None:
             del kept[path]
 
 
-def _prune_pages(tree: Tree, kept: Tree, names: set[str], words: set[str]) -> None:
+def _prune_pages(tree: Tree, kept: Tree, names: set[str], words: set[str], lost: list[str]) -> None:
     """Cut the pages, and drop those of which nothing is left, and the pictures that none shows."""
     classes = {word for word in words if word[:1].isupper()}
     for path in [path for path in kept if path.endswith(".ipynb") and words_of(kept[path].decode()) & classes]:
@@ -202,7 +220,7 @@ def _prune_pages(tree: Tree, kept: Tree, names: set[str], words: set[str]) -> No
     pages = [path for path in kept if path.endswith(".md")]
     for path in (*pages, *pages):  # twice, as one links to another
         if path in kept:
-            gone = {part for one in tree if one not in kept for part in _with_folders(one, kept)}
+            gone = {part for one in (*tree, *lost) if one not in kept for part in _with_folders(one, kept)}
             text = cut_page(kept[path].decode(), names, words, gone)
             kept[path] = text.encode()
             if not text.strip():

@@ -284,8 +284,11 @@ class _Source:
                 self.edits.append((line_start, line_end + 1, b""))  # whole lines
             elif i + 1 < len(elements):
                 self.edits.append((start, self.start(elements[i + 1][0]), b""))
+            elif kept:
+                self.edits.append((self.end(kept[-1]), end, comma))
             else:
-                self.edits.append((self.end(kept[-1]) if kept else start, end, comma))
+                alone = re.match(rb",?", self.data[end:])  # a tuple's only element has a comma
+                self.edits.append((start, end + len(alone[0] if alone else b""), b""))
         if gone and comma and elements[-1][0] not in gone and self.data[self.end(kept[0]) :].startswith(b")"):
             self.edits.append((self.end(kept[0]), self.end(kept[0]), comma))
 
@@ -310,7 +313,7 @@ def _bound(statement: ast.stmt) -> Iterator[str]:
         case ast.Assign(targets=targets):
             for target in targets:
                 yield from (node.id for node in ast.walk(target) if isinstance(node, ast.Name))
-        case ast.AnnAssign(target=ast.Name(id=name)):
+        case ast.AnnAssign(target=ast.Name(id=name)) | ast.AugAssign(target=ast.Name(id=name)):
             yield name
         case ast.Import(names=names) | ast.ImportFrom(names=names):
             yield from (alias.asname or alias.name for alias in names)
@@ -340,8 +343,8 @@ def packages(name: str) -> Iterator[str]:
 
 
 def _free_names(node: ast.AST, own: frozenset[str] = frozenset()) -> Iterator[str]:
-    """Yield the names that code reads or binds, but for the parameters of the function around it."""
-    if isinstance(node, ast.Name) and node.id not in own:
+    """Yield the names that code reads, but for the parameters of the function around it."""
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in own:
         yield node.id
     for field_name, value in ast.iter_fields(node):
         inner = own
@@ -408,10 +411,17 @@ def _imported(text: str) -> frozenset[str]:
     return frozenset(part for name in names for part in packages(name))
 
 
-def without_functions(text: str, names: Iterable[str]) -> str:
-    """Return source without these functions and classes of its top level, and the imports that only they used."""
+def defined(statement: ast.stmt) -> Iterator[str]:
+    """Yield the names of a function, a class or a constant; none of other statements."""
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign | ast.AugAssign):
+        yield from _bound(statement)
+
+
+def without_definitions(text: str, names: Iterable[str]) -> str:
+    """Return source without what defines these names at its top level, and the imports that only that used."""
     source = _Source(text, Gone(), False, "", set())
     for node in source.tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in set(names):
+        own = set(defined(node))
+        if own and own <= set(names):
             source.drop(node)
     return without_unused_imports(text, source.edited())

@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> None:
     except (OSError, UserError) as error:
         raise RunError(f"{target} is not written: {one_line(error)}") from error
     say(f"written         {target} ({target.stat().st_size:,} bytes)")
-    if kind.is_data:
+    if not kind.refusal:
         say(f"use it          {script_command('predict')} {target} IMAGES")
 
 

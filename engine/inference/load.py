@@ -34,10 +34,7 @@ def load_model(path: Any, device: str = "cpu") -> Model:
         return of_task(load_task(path, device), device)
     if not Path(path).exists():
         raise FileNotFoundError(f"there is no file {path}")
-    if not kind.is_data:
-        raise UserError(
-            f"{path} is a program that loading would run, so it is not loaded here: use its checkpoint, or export it "
-            "as ONNX; docs/export.md shows how to load a .pt2 of your own"
-        )
+    if kind.refusal:
+        raise UserError(f"{path} {kind.refusal}")
     with extra_needed():
         return kind.read(regular(path), device)

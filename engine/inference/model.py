@@ -45,7 +45,7 @@ class Format(NamedTuple):
     write: Write
     read: Read
     is_program: bool  # whether the file holds a graph instead of weights for the task's own network
-    is_data: bool = True  # whether loading runs no code, so that files from strangers may be loaded
+    refusal: str = ""  # why files are not loaded, as loading one from a stranger would run its code
 
 
 class Whole(nn.Module):

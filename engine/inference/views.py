@@ -9,7 +9,7 @@ from engine.contract.answers import Answers
 from engine.contract.errors import UserError
 from engine.contract.task import Task
 from engine.errors import UsageError, one_line
-from engine.export.model import Model
+from engine.inference.model import Model
 from engine.inputs.views import VIEWS
 
 

@@ -12,8 +12,9 @@ this; `pytest.register_assert_rewrite("engine.testing")` in conftest.py has fail
 
 from engine.testing.backbones import BACKBONE_CHECKS, check_backbone
 from engine.testing.data import DATA_CHECKS, check_data
+from engine.testing.export import check_export
 from engine.testing.heads import HEAD_CHECKS, check_head
-from engine.testing.tasks import TASK_CHECKS, check_export, check_task
+from engine.testing.tasks import TASK_CHECKS, check_task
 
 __all__ = [
     "BACKBONE_CHECKS",

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from template.answers import Answers
 from template.checkout import write
-from template.parts import Tree, read_catalogue
+from template.parts import FEATURES, Tree, read_catalogue
 from template.render import render
 from tests.scenarios.test_resume import CHANCE
 from tests.template.rendered import dead_references
@@ -153,6 +154,51 @@ def test_a_classifier_is_small(tree):
     assert lines(files, f"{NAME}/") <= 2000
 
 
+@pytest.fixture(scope="module")
+def smallest(tree: Tree) -> Tree:
+    """Return the files of the smallest project that is of use: MNIST and class folders, and no feature."""
+    return render(tree, Answers(NAME, tasks="classify", backbones="cnn", without="all"))
+
+
+def test_the_smallest_project_carries_no_room_that_it_does_not_need(smallest):
+    own, rooms = lines(smallest, f"{NAME}/"), lines(smallest, "engine/", "scripts/")
+    print(f"{own:,} lines of its own, {rooms:,} that carry it")
+    assert own <= 1_500 and rooms <= 13_500
+    for room in ("report", "demo"):
+        assert not [path for path in smallest if path.startswith(f"engine/{room}/")]
+    assert [path for path in smallest if path.startswith("scripts/")] == [
+        f"scripts/{name}.py"
+        for name in ("__init__", "evaluate", "predict", "train")
+        if f"scripts/{name}.py" in smallest
+    ]
+
+
+@pytest.mark.slow
+def test_the_smallest_project_is_clean_and_trains_measures_and_predicts(smallest, tmp_path):
+    project, place = tmp_path / "made", tmp_path / "place"
+    write(smallest, project)
+    place.mkdir()
+    for command in (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]):
+        done = run(project, "-m", *command)
+        assert done.returncode == 0, done.stdout
+    assert list(dead_references(smallest, NAME)) == []
+    folder = place / "own"
+    for name, value in (("dark", 40), ("light", 200)):
+        (folder / name).mkdir(parents=True)
+        for i in range(10):
+            Image.new("L", (28, 28), value + i).save(folder / name / f"{i}.png")
+    best = project / "checkpoints" / "a" / "best.ckpt"
+    options = ["--wandb", "disabled", "--data.image_size", "28", "--data.num_workers", "0", "--max_epochs", "2"]
+    for script, *arguments in (
+        ["train", "--data", folder, "--name", "a", *options],
+        ["evaluate", best],
+        ["predict", best, folder],
+    ):
+        done = run(project, f"scripts/{script}.py", *map(str, arguments))
+        assert done.returncode == 0, done.stderr
+    assert "light" in done.stdout
+
+
 def test_with_all_tasks_only_the_name_and_the_templates_own_parts_are_other(tree):
     files = render(tree, Answers("project"))
     other = [path for path in tree if files.get(path) not in (tree[path], None) and not path.endswith((".md", ".toml"))]
@@ -175,7 +221,7 @@ def test_a_long_or_short_name_breaks_no_line(tree, tmp_path, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("feature", ["demo", "benchmark", "check_data", "ci", "faults"])
+@pytest.mark.parametrize("feature", FEATURES)
 def test_a_feature_can_be_left_out(tree, tmp_path, feature):
     files = render(tree, Answers(NAME, without=feature))
     write(files, tmp_path)

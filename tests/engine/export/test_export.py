@@ -22,7 +22,7 @@ from tests.tiny import TINY_SUMS
 
 CKPT = "checkpoints/a/best.ckpt"
 FILES = {name: f"checkpoints/a/best{kind.suffix}" for name, kind in FORMATS.items()}
-LOADED = [name for name, kind in FORMATS.items() if kind.is_data]
+LOADED = [name for name, kind in FORMATS.items() if not kind.refusal]
 
 
 @pytest.fixture(scope="module")
