@@ -132,7 +132,7 @@ class _Source:
             data = data[:start] + instead + data[end:]
         text = re.sub(r"\n{3,}(?=(?:import|from) )", "\n\n", data.decode())
         text = SPREAD.sub(lambda call: _joined(call) if self.edits else call[0], text)
-        return text.rstrip("\n") + "\n" if text.strip() else ""
+        return text.strip("\n") + "\n" if text.strip() else ""
 
     def find_lost_imports(self) -> None:
         for node in ast.walk(self.tree):
