@@ -166,8 +166,8 @@ def _drop_unused(kept: Tree, folders: tuple[str, ...], used_before: set[str]) ->
         changed = False
         for path in [path for path in kept if path.startswith(folders) and path.endswith(".py")]:
             text = kept[path].decode()
-            own = {name for node in parse(text).body for name in defined(node)}
-            dead = {name for name in unused & own if not name.startswith(("test_", "__"))}
+            own = [names for node in parse(text).body if (names := set(defined(node)))]
+            dead = {name for names in own if names <= unused for name in names if not name.startswith(("test_", "__"))}
             if dead:
                 kept[path] = without_definitions(text, dead).encode()
                 dropped |= {(module_of(path), name) for name in dead}
