@@ -127,6 +127,10 @@ def _drop_empty_packages(kept: Tree) -> None:
 def _prune_tests(tree: Tree, kept: Tree, words: set[str], lost: set[tuple[str, str]]) -> None:
     """Cut the tests that need what is gone, and the helpers that only those needed."""
     known = modules(tree)
+    for path in _tests(kept):  # of a module that is gone: tests/engine/files/test_coco.py of engine/files/coco.py
+        tested = re.sub(r"^tests/(.*)test_(\w+\.py)$", r"\1\2", path)
+        if tested in tree and tested not in kept:
+            del kept[path]
     while True:
         missing = frozenset(known) - frozenset(modules(kept))
         paths = frozenset(one for path in tree if path not in kept for one in (path, _page_name(path)) if one)

@@ -149,6 +149,11 @@ def test_it_reads_the_layouts_of_its_task_and_no_other(files, task):
     assert there == [READERS[task]]
 
 
+def test_no_module_that_is_gone_leaves_its_test(tree, files):
+    of_modules = {re.sub(r"^tests/(.*)test_(\w+\.py)$", r"\1\2", path) for path in files if path.startswith("tests/")}
+    assert not [path for path in of_modules & tree.keys() if path.startswith("engine/") and path not in files]
+
+
 def test_a_classifier_is_small(tree):
     files = render(tree, Answers(NAME, tasks="classify"))
     assert lines(files, f"{NAME}/") <= 2000

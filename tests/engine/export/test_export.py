@@ -29,7 +29,7 @@ LOADED = [name for name, kind in FORMATS.items() if not kind.refusal]
 def trained(tmp_path_factory):
     """A checkpoint trained on the stand-in, exported in each format."""
     with workplace_of_a_module(tmp_path_factory) as folder:
-        run("--name", "a", "--max_epochs", 2, "--backbone.widths", "4,8")
+        run("--task", "classify", "--name", "a", "--max_epochs", 2, "--backbone.widths", "4,8")
         for name in FORMATS:
             export.main([CKPT, "--format", name])
     return folder

@@ -21,6 +21,8 @@ from tests.own_data import (
 )
 from tests.tiny import TASK, run_script
 
+pytestmark = pytest.mark.task("classify", "segment", "detect", "translate")  # of which the layouts are tried together
+
 
 def check(folder, capsys):
     """Return what is printed, and the error that ends it or ''."""

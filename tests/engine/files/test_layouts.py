@@ -25,6 +25,8 @@ from tests.own_data import (
     write_yolo,
 )
 
+pytestmark = pytest.mark.task("segment", "detect", "translate")  # of which the layouts are tried together
+
 
 def touch(folder, *names):
     """Make empty files, whose names are all that is looked at."""
