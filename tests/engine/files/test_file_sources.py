@@ -7,6 +7,8 @@ from engine.files.box_files import turn_boxes
 from engine.files.layouts import recognise
 from tests.own_data import CATEGORY_IDS, COLOURS, voc_xml, write_class_folders, write_coco, write_masks, write_pairs
 
+pytestmark = pytest.mark.task("segment", "detect")  # their layouts are read together
+
 ORIENTATION = 0x0112
 
 
