@@ -70,6 +70,7 @@ def of(moment):
     return [what for name, what in Notebook.written if name == moment]
 
 
+@pytest.mark.task("classify")
 def test_a_users_own_logger_gets_configuration_and_numbers_and_goes_on_as_the_same_run(workplace, capsys):
     run("--name", "a", "--max_epochs", 1, "--logger", f"{HERE}.Notebook", "--wandb_project", "p")
     assert "logger    Notebook" in capsys.readouterr().out
@@ -104,6 +105,7 @@ def test_a_logger_that_fails_is_said_once_and_changes_nothing(workplace, capsys,
     assert json.loads(Path("checkpoints/b/summary.json").read_text())["status"] == "finished"
 
 
+@pytest.mark.task("classify")
 def test_a_lightning_logger_writes_to_the_runs_folder_and_a_resumed_run_loses_nothing(workplace):
     run("--name", "a", "--max_epochs", 1, "--logger", "lightning.pytorch.loggers.CSVLogger")
     first = Path("checkpoints/a/version_0/metrics.csv").read_text()

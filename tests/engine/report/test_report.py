@@ -229,6 +229,7 @@ def test_a_run_that_fails_or_is_stopped_has_one_of_what_there_is(capsys):
     assert [read_summary(name)["error"] for name in "ab"] == ["no such luck", "stopped by SIGTERM"]
 
 
+@pytest.mark.task("classify")
 def test_a_resumed_run_has_it_anew_with_the_whole_course(workplace, capsys):
     run("--name", "a", "--max_epochs", 2)
     assert "Too few epochs to judge over- or underfitting: 2 epochs" in page("a")
