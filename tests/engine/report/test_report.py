@@ -161,7 +161,7 @@ def test_drawing_training_samples_changes_no_random_state(tmp_path):
     folder = write_class_folders(tmp_path / "own")
     data = FolderDataModule(str(folder), "classify", image_size=[48], mixup=0.4, erase=0.5)
     data.setup("fit")
-    task, before = LitClassifier(), torch.get_rng_state()
+    task, before = LitClassifier(class_names=data.class_names), torch.get_rng_state()
     one, other = training_samples(data, task), training_samples(data, task)
     assert torch.equal(one, other) and torch.equal(torch.get_rng_state(), before)
 
