@@ -66,7 +66,7 @@ class Video:
         if not self._container.streams.video:
             self._container.close()
             raise UserError(f"{path} has no video stream")
-        self._stream = self._container.streams.video[0]
+        self._stream: Any = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
         self.rate = Fraction(self._stream.average_rate or 25)  # frames per second
         self.pixels = self._stream.width * self._stream.height  # of a frame
