@@ -6,6 +6,7 @@ SCRIPT_arguments parses one script's arguments. --help prints its page and exits
 import argparse
 import contextlib
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,21 +22,22 @@ from engine.terminal import script_command
 EXPORT_FORMATS = ("onnx", "torch", "safetensors")
 IMAGES = 1000  # on which export.py compares the file with its checkpoint
 TOLERANCE = 1e-4  # largest difference allowed in that comparison
-EVALUATE_HELP = """usage: {command} CKPT [--split test|val] [--data PATH] [--data.OPTION VALUE ...]
-                   [--bootstrap INT] [--tta flip|multiscale] [--accelerator TEXT]
-                   [--precision TEXT]
+EVALUATE_HELP = """usage: {command} CKPT [--FLAG VALUE ...]
+flags: --split test|val, --data PATH, --data.OPTION VALUE, --bootstrap INT,
+       --tta flip|multiscale, --accelerator TEXT, --precision TEXT
 
 Evaluate a checkpoint on the test images of its own training data, or on the
 validation images if there is no test split. --data.root names the folder if the
 data has moved; nothing is downloaded without --data.download true. --data names
-other data with the same classes: a folder's test images, else its validation images.
-A folder without splits is evaluated whole, or with --split val on the images that
-training would hold out.
+other data with the same classes: a folder's test images, else its validation
+images. A folder without splits is evaluated whole, or with --split val on the
+images that training would hold out.
 
---bootstrap INT: resample the images so many times, such as 1000, and print the 95 %
-confidence interval of every metric that is a mean over images.
+--bootstrap INT: resample the images so many times, such as 1000, and print the
+95 % confidence interval of every metric that is a mean over images.
 --tta flip: join the answers for an image and its mirror image.
---tta multiscale: join the answers for an image and for it at 0.8 and 1.25 times its size."""
+--tta multiscale: join the answers for an image at 0.8, 1 and 1.25 times its
+size."""
 OVERLAP = 0.2  # of neighbouring tiles
 TTA = ("flip", "multiscale")  # kinds of test-time augmentation
 MIN_RESAMPLES = 100  # with fewer, an interval's ends are left to chance
@@ -104,7 +106,8 @@ def evaluate_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> tuple[
     options = asked_options(tasks)
     if line.wants_help is not None:
         page = EVALUATE_HELP.replace("{command}", script_command("evaluate"))
-        print(page, *(f"\n--{name} NUMBER: {text}." for name, text in options.items()), sep="")
+        asked = [textwrap.fill(f"--{name} NUMBER: {text}.", 80) for name, text in options.items()]
+        print(page, *asked, sep="\n")
         raise SystemExit
     if len(line.positional) != 1:
         raise UsageError(f"expected one checkpoint, got {len(line.positional)}: evaluate.py CKPT")
@@ -242,9 +245,9 @@ def check_data_arguments(arguments: list[str]) -> argparse.Namespace:
 
 SHOW_DATA_HELP = """usage: {command} [--output FILE.png] [--FLAG VALUE ...]
 
-Write a picture of eight augmented training samples with their targets, as a network
-sees them in the first epoch. The flags are those of train.py: --data, --task,
---data.OPTION, --seed, --config and so on."""
+Write a picture of eight augmented training samples with their targets, as a
+network sees them in the first epoch. The flags are those of train.py: --data,
+--task, --data.OPTION, --seed, --config and so on."""
 
 
 def show_data_arguments(arguments: list[str]) -> tuple[str, list[str]]:
@@ -267,12 +270,13 @@ def show_data_arguments(arguments: list[str]) -> tuple[str, list[str]]:
     return output, flags
 
 
-CROSSVAL_HELP = """usage: {command} FOLDER --folds K [--name TEXT] [--FLAG VALUE ...]
+CROSSVAL_HELP = """usage: {command} FOLDER --folds K [--FLAG VALUE ...]
 
-Train K runs, NAME-fold-1 to NAME-fold-K. Each is tested on another part of the folder's
-images, and validated on --data.val_size of the images. Prints the mean and the standard
-deviation of each test measure, and writes a report. The same command continues where it
-was stopped. The other flags are those of train.py."""
+Train K runs, NAME-fold-1 to NAME-fold-K (--name NAME). Each is tested on
+another part of the folder's images, and validated on --data.val_size of them.
+Prints the mean and the standard deviation of each test measure, and writes a
+report. The same command continues where it was stopped. The other flags are
+those of train.py."""
 
 NOT_OF_FOLDS = {  # flags of train.py that crossval.py sets itself, or cannot take
     "data.name": "the folder is its first argument",

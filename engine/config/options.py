@@ -231,7 +231,7 @@ def help_page(names: Mapping[str, str], defaults: Mapping[str, Any], topic: str)
             if option.key not in unset
         ]
         by_key |= {option.key: option for option in options}
-        pages[section] = [f"--{section} {names[section]}   (choose from {_choices(section)})", *_rows(options)]
+        pages[section] = [f"--{section} {names[section]}   ({_choices(section)})", *_rows(options)]
     by_key["max_epochs"] = dataclasses.replace(by_key["max_epochs"], default=defaults["max_epochs"])
     trainer = [by_key[option.key] for option in trainer_options()]
     used = [option for key in TRAINER_HELP for option in trainer if option.key == key]
@@ -247,7 +247,7 @@ def help_page(names: Mapping[str, str], defaults: Mapping[str, Any], topic: str)
         return "\n\n".join("\n".join(page) for page in pages.values())
     if topic:
         return "\n".join(pages[topic])
-    sections = [f"  {f'--{section} {names[section]}':<24}{_choices(section)}" for section in SECTIONS]
+    sections = [line for name in SECTIONS for line in _row(f"  --{name} {names[name]}", _choices(name), 26)]
     frequent = [by_key[key] for key in FREQUENT if key in by_key]
     return "\n".join(
         [
@@ -270,18 +270,20 @@ def _choices(section: str) -> str:
 
 
 def _rows(options: Iterable[Option], column: int = 31, types: bool = True) -> list[str]:
-    width = min(max(shutil.get_terminal_size((80, 24)).columns, 60), 110)
     rows = []
     for option in options:
         flag = f"  --{option.key.removesuffix('.name')}" + (f" {type_name(option.annotation)}" if types else "")
         text = option.help + ("" if option.default is None else f" [{_shown(option.default)}]")
-        body = textwrap.wrap(text, width - column) or [""]
-        if len(flag) < column:
-            rows.append(flag.ljust(column) + body.pop(0))
-        else:
-            rows.append(flag)
-        rows += [" " * column + line for line in body]
+        rows += _row(flag, text, column)
     return rows
+
+
+def _row(flag: str, text: str, column: int) -> list[str]:
+    """Return a flag and its help, which begins at the column, as lines that fit the terminal."""
+    width = min(max(shutil.get_terminal_size((80, 24)).columns, 60), 110)
+    body = textwrap.wrap(text, width - column) or [""]
+    first = flag.ljust(column) + body.pop(0) if len(flag) < column else flag
+    return [first, *(" " * column + line for line in body)]
 
 
 def _shown(default: Any) -> str:

@@ -11,7 +11,7 @@ from project import LitClassifier
 from project.tasks import TASKS
 from tests.tiny import ROOT
 
-SCRIPTS = ("check_data", "compare", "demo", "evaluate", "export", "predict", "report")
+SCRIPTS = ("check_data", "compare", "crossval", "demo", "evaluate", "export", "predict", "report")
 
 
 def run(script, *arguments):
@@ -27,6 +27,7 @@ def run(script, *arguments):
 def test_help_and_a_wrong_flag_do_without_torch(script):
     done, heavy = run(script, "--help")
     assert not heavy and done.returncode == 0 and done.stdout.startswith("usage: ") and f"{script}.py" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
     done, heavy = run(script, "a", "b", "--formta", "onnx")
     assert not heavy and done.returncode == 2
     assert [line for line in done.stderr.splitlines() if line.startswith("error: ")]

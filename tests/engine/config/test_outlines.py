@@ -76,7 +76,7 @@ hand_over(Parts({"small": Small, "half": functools.partial(make, width=4)}, None
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (["--help"], 0, "--task classify         classify, segment, detect, translate, regress, multilabel"),
+        (["--help"], 0, "--task classify         classify"),
         (["--task", "segment", "--help", "head"], 0, "--head.levels"),
         (["--acelerator", "gpu"], 2, "unknown option --acelerator; did you mean --accelerator?"),
         (["--batch-size", "3", "--config", "configs/fast.yaml"], 2, "--batch_size; here it is --data.batch_size"),
