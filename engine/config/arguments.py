@@ -106,8 +106,7 @@ def evaluate_arguments(arguments: list[str], tasks: Mapping[str, Any]) -> tuple[
     options = asked_options(tasks)
     if line.wants_help is not None:
         page = EVALUATE_HELP.replace("{command}", script_command("evaluate"))
-        asked = [textwrap.fill(f"--{name} NUMBER: {text}.", 80) for name, text in options.items()]
-        print(page, *asked, sep="\n")
+        print(page, *(textwrap.fill(f"--{name} NUMBER: {text}.", 80) for name, text in options.items()), sep="\n")
         raise SystemExit
     if len(line.positional) != 1:
         raise UsageError(f"expected one checkpoint, got {len(line.positional)}: evaluate.py CKPT")
