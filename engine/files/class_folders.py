@@ -10,7 +10,7 @@ import torch
 from torchvision import tv_tensors
 
 from engine.contract.errors import UserError
-from engine.data.cache import Planes, Spec
+from engine.data.cache import Planes
 from engine.data.samples import Sample, SampleSource, Size
 from engine.files.listing import (
     SPLITS,
@@ -23,8 +23,9 @@ from engine.files.listing import (
     split_folders,
 )
 from engine.files.packed import Strings
+from engine.files.single_images import SingleImages
 from engine.inputs.folder import Findings, Folder, nfc, note_unread, what_is_read
-from engine.inputs.image_files import Look, read_letterboxed
+from engine.inputs.image_files import Look
 
 # Folder names that belong to other layouts.
 NO_CLASSES = {"images", "jpegimages", "masks", "labels", "annotations", "segmentations", "groundtruth"}
@@ -100,28 +101,13 @@ class ClassLayout(Layout):
         one.amounts = np.bincount([int(listing.labels[index])], minlength=len(self.class_names))
 
 
-class ClassFiles:
-    """Images and their class numbers.
-
-    Args:
-        listing: the files, with labels.
-        channels: 1 for grey images, 3 for colour.
-    """
+class ClassFiles(SingleImages):
+    """Images and their class numbers."""
 
     def __init__(self, listing: Listing, channels: int) -> None:
+        super().__init__(listing, channels)
         assert listing.labels is not None
-        self.listing = listing
         self.labels = listing.labels
-        self.channels = channels
-
-    def __len__(self) -> int:
-        return len(self.listing)
-
-    def specs(self, size: Size) -> list[Spec]:
-        return [((self.channels, *size), torch.uint8)]
-
-    def read(self, index: int, size: Size) -> Planes:
-        return [read_letterboxed(self.listing.image(index), self.channels, size).pixels]
 
     def sample(self, index: int, planes: Planes, size: Size) -> Sample:
         return tv_tensors.Image(planes[0]), int(self.labels[index])
