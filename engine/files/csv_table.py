@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from engine.contract.errors import UserError
 from engine.contract.registry import brief, closest
@@ -24,6 +25,8 @@ SPLIT = ("split", "subset")
 DELIMITERS = ",;\t"
 LARGEST = 256 * MIB  # a table
 NO_LABEL = ("", "nan")  # what programs write for nothing
+# The tables read so far by folder, as each kind of target looks at them in turn; they go with their folder.
+_TABLES: "WeakKeyDictionary[Folder, dict[Path, Table]]" = WeakKeyDictionary()
 
 
 @dataclass
@@ -79,7 +82,10 @@ def find_table(root: Folder, labels: str | None) -> Table | None:
     path = path if path.is_file() else Path(root.path) / name
     if not path.is_file():
         raise UserError(f"there is no table of labels {name}, neither here nor in {root.path}")
-    return _read(path)
+    tables = _TABLES.setdefault(root, {})
+    if path not in tables:
+        tables[path] = _read(path)
+    return tables[path]
 
 
 def _read(path: Path) -> Table:

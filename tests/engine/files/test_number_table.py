@@ -1,7 +1,7 @@
 import pytest
 
 from engine.errors import RunError
-from engine.files import check_data
+from engine.files import check_data, csv_table
 from engine.files.checks import check_folder
 from engine.files.layouts import ForOtherTask, recognise
 from engine.files.number_table import TASK
@@ -125,3 +125,12 @@ def test_a_folder_of_classes_may_have_a_table_of_numbers_for_which_the_task_is_a
     assert recognise(tmp_path, task=TASK).kind == "table of numbers"
     with pytest.raises(ForOtherTask, match="holds table of numbers .2 train., for task regress, not detect"):
         recognise(tmp_path, task="detect")
+
+
+def test_a_table_is_read_once_however_many_layouts_look_at_it(tmp_path, monkeypatch):
+    write(tmp_path, "file,height\n" + NUMBERS.replace(",0.5", "").replace(",1e3", "").replace(",0", ""))
+    read, paths = csv_table.read_text, []
+    monkeypatch.setattr(csv_table, "read_text", lambda path, *rest: paths.append(path.name) or read(path, *rest))
+    for times in (1, 2):  # a later look reads it anew
+        assert recognise(tmp_path).task == "regress"
+        assert paths == ["labels.csv"] * times
